@@ -110,12 +110,9 @@ def known(journal: int, size: int) -> "list[tuple[int, int]]":
     return [(start, end - start) for start, end in joined if end <= size][:MOST_RANGES]
 
 
-def receive(file: int, journal: int, size: int, silence: float) -> None:
-    """Write records until the input ends."""
-    while True:
-        header = read(HEADER.size, silence)
-        if not header:
-            return
+def receive(header: bytes, file: int, journal: int, size: int, silence: float) -> None:
+    """Write records until the input ends; the header of the first one is read already."""
+    while header:
         if len(header) < HEADER.size:
             raise EndError(INCOMPLETE, "the connection ended within a record")
         offset, length, digest = HEADER.unpack(header)
@@ -131,6 +128,7 @@ def receive(file: int, journal: int, size: int, silence: float) -> None:
             done += os.pwrite(file, data[done:], offset + done)
         write_all(journal, b"\n%d %d ;" % (offset, length))
         answer([(offset, length)])
+        header = read(HEADER.size, silence)
 
 
 def check_name(file: int, folder: int, name: str) -> None:
@@ -141,9 +139,13 @@ def check_name(file: int, folder: int, name: str) -> None:
 
 def main(path: str, sha256: str, size: int, silence: float, is_first: str) -> None:
     """Open the files in the folder, which the script has checked, and receive."""
-    folder, name = os.open(path, os.O_RDONLY | os.O_DIRECTORY), "." + sha256
+    folder, name, header = os.open(path, os.O_RDONLY | os.O_DIRECTORY), "." + sha256, b""
     if is_first == "yes":
         begin(folder, name, size)
+    else:
+        header = read(HEADER.size, silence)  # records come when the first one has answered, and so made the files
+        if not header:
+            return
     try:
         file = open_own(folder, name + ".records")
         fcntl.flock(file, fcntl.LOCK_SH)  # until the end: receive.sh, which renames the file, waits for it
@@ -153,7 +155,8 @@ def main(path: str, sha256: str, size: int, silence: float, is_first: str) -> No
         raise EndError(INCOMPLETE, "another call continues this upload") from error
     if is_first == "yes":
         answer(known(journal, size))
-    receive(file, journal, size, silence)
+        header = read(HEADER.size, silence)
+    receive(header, file, journal, size, silence)
 
 
 if __name__ == "__main__":

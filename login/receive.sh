@@ -40,14 +40,14 @@ to_disk() { sync -- "$part" 2>/dev/null || true; }
 # as a closed laptop, leaves its connection open and sends nothing: end the process after $silence_timeout seconds without data, so
 # that the next upload does not wait for the lock forever.
 watch() {
-  local before=-1 now seconds=0
+  local before=-1 now since=$SECONDS
   while kill -0 "$1"; do
     now=$(received)
-    if [ "$now" = "$before" ]; then seconds=$((seconds + 1)); else seconds=0; fi
-    [ "$seconds" -lt "$silence_timeout" ] || kill "$1"
+    [ "$now" = "$before" ] || since=$SECONDS
+    [ $((SECONDS - since)) -lt "$silence_timeout" ] || kill "$1"
     before=$now
-    sleep 1
     to_disk
+    sleep 0.2
   done
 }
 

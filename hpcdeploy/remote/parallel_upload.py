@@ -86,8 +86,8 @@ def upload_in_parallel(
 class _ParallelUpload:
     """Send records over several channels; each takes the next one when its own can take more bytes.
 
-    The first channel's script locks the upload, waits for other clients, and answers which ranges are present. The scripts
-    of the others need its files, and start after that answer.
+    The first channel's script locks the upload, waits for other clients, and answers which ranges are present. The others
+    start at the same time, but get no records before that answer.
     """
 
     def __init__(self, file: StagedFile, session: Session, progress: Progress, report: Output) -> None:
@@ -109,12 +109,9 @@ class _ParallelUpload:
     def run(self) -> ParallelResult:
         """Upload, and return the result."""
         threads = [threading.Thread(target=self._channel, args=(number == 0,), daemon=True) for number in range(CHUNKS)]
-        threads[0].start()
-        self._ready.wait()
-        started = threads if self._answered and not self._records.complete else threads[:1]
-        for thread in started[1:]:
+        for thread in threads:
             thread.start()
-        for thread in started:
+        for thread in threads:
             thread.join()
         done = self._records.complete or self._records.failed or self._hopeless
         return ParallelResult(began=self._began, lost=None if done else self._lost)
@@ -129,10 +126,14 @@ class _ParallelUpload:
             result = self._session.stream(
                 STREAM_SHELL,
                 stdin=self._input(script.encode("utf-8", "surrogateescape"), sent),
-                on_stdout=lambda piece: self._take(lines.take(piece)),
+                on_stdout=lambda piece: self._take(lines.take(piece), is_first=is_first),
                 on_stderr=errors.take,
                 limit=self._limit,
             )
+            if not self._ready.is_set() and not is_first:  # the first waits for another client longer than this script did
+                self._ready.wait()
+                self._channel(is_first)
+                return
             self._hopeless |= result.exit_code == UploadExitCode.UNUSABLE
             if result.exit_code and self._answered:
                 self._lost = ConnectionLostError(f"the transfer of {self._file.what} was interrupted")
@@ -153,7 +154,7 @@ class _ParallelUpload:
             sent.append(record.start)
             yield record.packed()
 
-    def _take(self, lines: Iterable[bytes]) -> None:
+    def _take(self, lines: Iterable[bytes], *, is_first: bool) -> None:
         """Process output of a script: the ranges that are present at the start, then those that were written.
 
         Raises:
@@ -164,20 +165,21 @@ class _ParallelUpload:
                 if (answer := read_answer(line)) is None:
                     continue
                 if not answer:  # there is no Python, or the whole file is present
-                    self._ready.set()
+                    if is_first:
+                        self._ready.set()
                     continue
                 have = ranges_of(answer, self._file.size)
             except ValueError as error:
                 self._hopeless = True
                 raise SchedulerError(f"{self._file.what} was not uploaded in parallel: {error}") from error
-            if self._ready.is_set():
-                for span in have:
-                    self._records.confirm(span)
-            else:
+            if is_first and not self._answered:
                 self._records.begin(have)
                 self._began = self._records.done
                 self._answered = True
                 self._ready.set()
+                continue
+            for span in have:
+                self._records.confirm(span)
 
 
 def receiving_records(

@@ -14,12 +14,12 @@ from hpcdeploy.remote.upload_stream import Supplier
 _HEADER = struct.Struct(">QI32s")
 """Offset, length, and sha256 of a record, before its bytes."""
 
-SHORTEST, LONGEST = 256 * 1024, 4 * 1024 * 1024
+SHORTEST, LONGEST = 64 * 1024, 4 * 1024 * 1024
 """Minimum and maximum number of bytes in a record, except for the last. The login node keeps whole records only, so a cut
 connection loses up to one record in each channel. The journal of a large file needs long ones; the maximum is that of
 `login/receive.py`."""
 
-_RECORDS = 4096
+_RECORDS = 16384
 """Number of records of a file, as far as `LONGEST` allows."""
 
 
@@ -50,7 +50,7 @@ class Records:
         self._supply = supply
         self._progress = progress
         self._length = min(max(SHORTEST, size // _RECORDS), LONGEST)
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._missing: deque[range] = deque()
         self._current: Iterator[Record] = iter(())
         self._sent: dict[int, range] = {}
@@ -62,46 +62,35 @@ class Records:
 
     def begin(self, have: Sequence[range]) -> None:
         """Start with what is missing beside the ranges that the login node `have`."""
-        with self._changed:
+        with self._lock:
             self._missing.extend(gaps(have, self._size))
             self.done = self._size - sum(map(len, self._missing))
             self._progress(self.done, self._size)
 
     def take(self) -> Record | None:
-        """Return the next record to send, or None if there is nothing left to do.
-
-        While records of other channels are not confirmed, this waits, because they may be given back.
-        """
-        with self._changed:
-            while not self.failed:
-                try:
-                    record = self._next()
-                except (OSError, HpcdeployError):  # the single stream that follows meets it too, and reports it
-                    self.failed = True
-                    self._changed.notify_all()
-                    break
-                if record:
-                    self._sent[record.start] = range(record.start, record.start + len(record.data))
-                    return record
-                if not self._sent:
-                    break
-                self._changed.wait()
-        return None
+        """Return the next record to send, or None if there is none left, or the source has failed."""
+        with self._lock:
+            try:
+                record = None if self.failed else self._next()
+            except (OSError, HpcdeployError):  # the single stream that follows meets it too, and reports it
+                self.failed = True
+                return None
+            if record:
+                self._sent[record.start] = range(record.start, record.start + len(record.data))
+            return record
 
     def confirm(self, span: range) -> None:
         """Note that the login node has written the record with this range."""
-        with self._changed:
+        with self._lock:
             if self._sent.get(span.start) == span:
                 del self._sent[span.start]
                 self.done += len(span)
                 self._progress(self.done, self._size)
-                self._changed.notify_all()
 
     def give_back(self, starts: Sequence[int]) -> None:
         """Let other channels send the records at `starts`, as far as they are not confirmed."""
-        with self._changed:
+        with self._lock:
             self._missing.extend(self._sent.pop(start) for start in starts if start in self._sent)
-            self._changed.notify_all()
 
     def _next(self) -> Record | None:
         while (record := next(self._current, None)) is None:

@@ -321,9 +321,7 @@ def test_templates_that_are_none_any_more_are_listed_with_what_to_do(project: Pr
     assert done.returncode == 0
     assert "submit.sh" not in done.stdout
     assert done.stderr.count("overrides a template") == 2
-    assert (
-        f"note: {project.path}/slurm_templates/submit.sh overrides a template that no longer exists" in done.stderr
-    )
+    assert f"note: {project.path}/slurm_templates/submit.sh overrides a template that no longer exists" in done.stderr
     now = "is now slurm_templates/program.sh and htcondor_templates/program.sh: copy your changes there"
     assert f"note: {project.path}/login_templates/program.sh overrides a template that {now}" in done.stderr
     done = project.run(*RENDER["slurm_templates"])

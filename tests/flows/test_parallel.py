@@ -36,7 +36,8 @@ ON_THE_WAY = parallel_upload.CHUNKS * (RECORD + FRAME)
 class Far(LocalTransport):
     """This machine, as if it were far away; counts what travels, and lets a channel die within its third record.
 
-    Until then, the others wait, so that each channel carries something. Then the network is `gone` for so many commands.
+    Until then, the others wait, so that each channel carries something. If the network is then `gone` for so many commands,
+    they die too.
     """
 
     delay = 1.0
@@ -49,6 +50,7 @@ class Far(LocalTransport):
         self._refuses = refuses
         self._counting = threading.Lock()
         self._died = threading.Event()
+        self._first = threading.Event()
 
     def run(
         self,
@@ -65,15 +67,19 @@ class Far(LocalTransport):
             raise TransportError("no network")
         if isinstance(stdin, bytes):
             return super().run(argv, stdin=stdin)
+        pieces = iter(stdin)
+        script = next(pieces)
+        if b"\nis_first=no\n" in script:
+            assert self._first.wait(30)
         with self._counting:
             number = len(self.sent)
             self.sent.append(0)
+        self._first.set()
         if self._refuses and 0 < number < parallel_upload.CHUNKS:
             raise TransportError("no more sessions on this connection")
 
         def counted() -> Iterator[bytes]:
-            pieces = iter(stdin)
-            yield next(pieces)
+            yield script
             for count, piece in enumerate(pieces):
                 if number == self._dies and count == 2:
                     self.sent[number] += len(piece) // 2
@@ -84,9 +90,11 @@ class Far(LocalTransport):
                 yield piece
                 if self._dies is not None and number != self._dies < parallel_upload.CHUNKS:
                     self._died.wait(30)
+                    if self._gone:
+                        return
 
         done = super().run(argv, stdin=counted(), on_stdout=on_stdout, on_stderr=on_stderr, timeout=timeout, limit=limit)
-        if number == self._dies:
+        if number == self._dies or (self._gone and self._died.is_set()):
             raise ConnectionLostError("the channel died")
         return done
 
@@ -198,7 +206,7 @@ def test_a_login_node_without_python_gets_a_single_stream_and_nothing_is_said(
     far = Far()
     said: list[bytes] = []
     bring(staged, cluster, far, report=said.append)
-    assert far.sent == [0, len(CONTENT)]
+    assert far.sent == [*[0] * parallel_upload.CHUNKS, len(CONTENT)]
     assert said == []
 
 
@@ -261,7 +269,7 @@ def test_a_complete_parallel_upload_is_not_sent_again(staged: StagedFile, cluste
     interrupted(cluster, staged, range(len(CONTENT)))
     far = Far()
     bring(staged, cluster, far)
-    assert far.sent == [0, 0]
+    assert far.sent == [0] * (parallel_upload.CHUNKS + 1)
 
 
 def test_the_file_is_completed_when_the_last_writer_has_ended(staged: StagedFile, cluster: Cluster) -> None:
@@ -319,7 +327,7 @@ def test_a_second_client_waits_for_the_first(staged: StagedFile, cluster: Cluste
     go.set()
     first.join()
     second.join()
-    assert far.sent == [0, 0]
+    assert far.sent == [0] * (parallel_upload.CHUNKS + 1)
 
 
 def test_channels_wait_for_those_of_a_connection_whose_death_is_not_known_over_there(
@@ -332,7 +340,7 @@ def test_channels_wait_for_those_of_a_connection_whose_death_is_not_known_over_t
         fcntl.flock(lock, fcntl.LOCK_EX)
         bringing.start()
         bringing.join(1)
-        assert far.sent == [0]
+        assert far.sent == [0] * parallel_upload.CHUNKS
     bringing.join()
     assert len(far.sent) == parallel_upload.CHUNKS + 1
     assert sum(far.sent) == ALL
@@ -342,7 +350,7 @@ def test_what_another_client_has_brought_meanwhile_is_not_sent(staged: StagedFil
     bring(staged, cluster, Far())
     far = Far()
     bring(staged, cluster, far)
-    assert far.sent == [0, 0]
+    assert far.sent == [0] * (parallel_upload.CHUNKS + 1)
 
 
 def test_a_client_that_falls_silent_is_given_up(staged: StagedFile, cluster: Cluster) -> None:
@@ -374,4 +382,4 @@ def test_a_malformed_answer_is_no_reason_to_give_up(
     monkeypatch.setattr("hpcdeploy.remote.parallel_upload.STREAM_SHELL", ("bash", "-c", beyond))
     far = Far()
     bring(staged, cluster, far)
-    assert far.sent == [0, len(CONTENT)]
+    assert far.sent == [*[0] * parallel_upload.CHUNKS, len(CONTENT)]

@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -189,7 +190,8 @@ def test_a_file_that_was_renamed_while_the_receiver_waited_for_it_gets_nothing(t
             late.stdin.write(records(1000))
             late.stdin.flush()
             while not any(fd.samefile(part(tmp_path)) for fd in open_files(late.pid)):
-                pass
+                assert late.poll() is None
+                time.sleep(0.01)
             part(tmp_path).rename(part(tmp_path, "parcel"))
             fcntl.flock(held, fcntl.LOCK_UN)
             _, errors = late.communicate()
@@ -205,7 +207,7 @@ def test_while_a_receiver_lives_nobody_gets_the_file_alone(tmp_path: Path) -> No
     with subprocess.Popen(argv(tmp_path), stdin=-1, stdout=-1) as receiver:
         assert receiver.stdout
         while receiver.stdout.readline() != b'HPCDEPLOY {"have": []}\n':
-            pass
+            assert receiver.poll() is None
         with part(tmp_path).open("r+b") as file:
             with pytest.raises(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -22,7 +22,7 @@ Rule = Callable[[Stage], Iterator[str]]
 
 
 def advise(stages: tuple[Stage, ...]) -> tuple[str, ...]:
-    """Return one note for each unexpected effect in `stages` (from `read_definition`), without duplicates."""
+    """Return one note for each unexpected effect in stages from `read_definition`, without duplicates."""
     notes: list[str] = []
     for number, stage in enumerate(stages, 1):
         name = stage.header.get("stage") or str(number)

@@ -93,7 +93,7 @@ class Environment:
 
     @property
     def tasks(self) -> dict[str, Task]:
-        """The tasks by name; those of features with higher precedence win."""
+        """The tasks by name. Features with higher precedence replace tasks."""
         return {task.name: task for feature in reversed(self.features) for task in feature.tasks}
 
     def on(self, platform: Platform) -> "Environment":
@@ -103,7 +103,7 @@ class Environment:
 
 @frozen
 class Workspace:
-    """A manifest.
+    """The content of a Pixi manifest.
 
     Attributes:
         file: Its name, for messages.

@@ -19,14 +19,14 @@ _PARAMETERS = frozenset("0123456789@*#?-$!([")
 _NOT_KEPT = re.compile(
     r"PIXI_EXE|PIXI_PROMPT|_|S?RANDOM|SECONDS|LINENO|EPOCH\w+|BASH\w*|PPID|SHLVL|IFS|FUNCNAME|GROUPS|DIRSTACK"
 )
-"""Variables that Pixi sets for its own activation and the image lacks, and bash's own variables."""
+"""Variables that Pixi sets for its activation and that the image lacks, and variables that bash sets itself."""
 
 _OF_SHELLS = re.compile(
     r"PATH|PWD|OLDPWD|HOME|IFS|PS[0-4]|SHLVL|SHELL|_|U?E?UID|E?GID|PPID|GROUPS|RANDOM|SRANDOM|SECONDS|LINENO|EPOCH\w+|OPT\w+"
     r"|FUNCNAME|PIPESTATUS|REPLY|COMP_\w+|COMPREPLY|HIST\w+|BASH\w*|SHELLOPTS|POSIXLY_CORRECT|ENV|DIRSTACK|COLUMNS|LINES"
     r"|LD_PRELOAD|LD_AUDIT|PYTHONHOME|CONDA_\w+|_CONDA_\w+|PIXI_\w+|ZSH_\w+"
 )
-"""Variables with a meaning for the shell, the loader or Pixi itself, which no environment may change freely."""
+"""Variables with a meaning for the shell, the loader or Pixi. The build does not change them in the second activation."""
 
 SURROUNDINGS = (
     *("USER", "LOGNAME", "HOSTNAME", "SCRATCH", "WORK", "PROJECT", "TMPDIR", "OMP_NUM_THREADS"),
@@ -67,9 +67,9 @@ class Evaluation:
 
 
 def evaluate(variables: Mapping[str, str]) -> Evaluation:
-    """Select the values to evaluate when a container starts: those that use a variable of the container's environment.
+    """Select the values to evaluate when a container starts: those that use other variables than Pixi's and ``PATH``.
 
-    This is every variable except ``PATH``, ``CONDA_*`` and ``PIXI_*``. A variable of `variables` itself is one, too.
+    Pixi's variables are ``CONDA_*`` and ``PIXI_*``. Variables in `variables` are other variables, too.
     """
     started: list[Started] = []
     kept: list[str] = []

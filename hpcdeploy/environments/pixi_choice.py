@@ -60,7 +60,7 @@ class Choice:
         return (
             f"the image is for the platform {_described(self.platform)}; the environment is also locked for "
             f"{', '.join(map(_described, self.others))}: use "
-            f'pixi = {{ platform = "{self.others[0].name}" }} to select that one'
+            f'pixi = {{ platform = "{self.others[0].name}" }} to select {self.others[0].name}'
         )
 
 

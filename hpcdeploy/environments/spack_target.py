@@ -65,21 +65,19 @@ def choose_target(
 ) -> Target:
     """Choose the target: the locked one; else `wanted`; else that of ``spack.yaml``; else `DEFAULT_TARGET`.
 
-    In ``spack.yaml`` a requirement of ``all`` precedes its preference (``target``, ``prefer``), and that precedes the specs.
-    Targets of other families than the image's are ignored.
+    In ``spack.yaml``, requirements of ``all`` precede preferences of ``all`` (``target``, ``prefer``), which precede specs.
+    Targets in ``packages`` of other families than the image's are ignored.
 
     Args:
         wanted: The target of the image's settings; empty if it is not set.
         files: The sections ``packages`` of the manifest and its includes, highest precedence first.
         lock: The lock file; None if there is none.
-        conditional: The sections ``packages`` of files that are included under a condition. Their target is used if `files`
-            have none.
+        conditional: Like `files`, for files that are included under a condition; used if `files` have no target.
         specs: The specs of the environment.
         groups: The targets in the overrides of groups of specs.
 
     Raises:
-        EnvironmentFileError: `wanted` contradicts another target, a target is unknown or of another family than the image's,
-            or the target cannot be added to the requirements.
+        EnvironmentFileError: `wanted` contradicts another target, or the image cannot use or require a target.
     """
     if lock is not None:
         for name in lock.targets:

@@ -112,7 +112,7 @@ def plan_views(said: Sequence[View | None], environment: str) -> ViewPlan:
 
 
 def _joined(said: Sequence[View | None]) -> dict[str, str]:
-    """Join the named views of all files, as Spack joins tables: the root with the highest precedence wins."""
+    """Join the named views of all files as Spack joins tables, so that the root with the highest precedence is used."""
     views: dict[str, str] = {}
     for view in said:
         if view is None:

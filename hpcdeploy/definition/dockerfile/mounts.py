@@ -12,6 +12,7 @@ from hpcdeploy.definition.dockerfile.words import word, words, written
 from hpcdeploy.frozen import frozen
 
 _HARMLESS = {"network": "default", "security": "sandbox"}
+"""Flags of RUN whose default value is accepted, because it changes nothing."""
 
 
 def run_lines(one: Instruction, shell: Sequence[str], begin: str) -> tuple[str, ...]:

@@ -135,7 +135,7 @@ class Stages:
         """Return the stage to build; an empty name means the last one.
 
         Raises:
-            DefinitionError: There is no stage of that name.
+            DefinitionError: The Dockerfile has no stage of that name or number.
         """
         if not name:
             return self.stages[-1]

@@ -160,7 +160,9 @@ def shell_lines(lines: Collection[str], what: str, arguments: Collection[str]) -
                     "'{''{')",
                 )
             if "#" in line[: match.start()]:
-                raise _refused(what, line, f"{match[0]} follows a '#', where Apptainer does not replace it; remove the '#'")
+                raise _refused(
+                    what, line, f"{match[0]} follows a '#', where Apptainer replaces no template; write it before the '#'"
+                )
     return tuple(split)
 
 
@@ -251,7 +253,7 @@ def label(key: str, value: str) -> tuple[str, str]:
 
 
 def destination(text: str) -> PurePosixPath:
-    """Validate a path in the image: below ``/``, without ``..``, not in a folder of the host, and valid in ``%files``.
+    """Validate a path in the image: absolute, not ``/``, without ``..``, not in a host's folder, and valid in ``%files``.
 
     Raises:
         DefinitionError: The path does not meet one of these conditions.
@@ -259,7 +261,7 @@ def destination(text: str) -> PurePosixPath:
     path = PurePosixPath(text)
     if not path.is_absolute() or ".." in path.parts or path == PurePosixPath("/"):
         raise DefinitionError(
-            f"the path {text!r} in the image must be below '/' and without '..'; use a path such as '/app/src'"
+            f"the path {text!r} in the image must be absolute, not '/', and without '..'; use a path like '/app/src'"
         )
     for folder in _NOT_IN_IMAGE:
         if path.is_relative_to(folder):

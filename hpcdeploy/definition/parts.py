@@ -12,7 +12,7 @@ from hpcdeploy.image import ImageSettings, Secret
 
 _SECTION = re.compile(r"^[ \t]*%", re.MULTILINE)
 _MOUNT_POINT = """%setup
-    # Apptainer can mount secrets only onto an existing folder. It is empty except while a step reads a secret.
+    # Apptainer can mount secrets only onto an existing folder. This one is empty except while a step reads a secret.
     rootfs=${APPTAINER_ROOTFS:-$SINGULARITY_ROOTFS}
     [ -L "$rootfs/run" ] || mkdir -p "$rootfs/run/secrets"
 

@@ -30,8 +30,8 @@ class OwnPackage:
         name: The package's name.
         place: The source's folder or file, relative to the workspace (``.``: the workspace itself).
         editable: The package is used from its source, so the final image needs the source too.
-        installed: This environment installs the package. Of a package that only other environments install, Pixi reads
-            the metadata.
+        installed: This environment installs the package. If only another environment installs it, Pixi still reads the
+            package's metadata from the source.
     """
 
     name: str

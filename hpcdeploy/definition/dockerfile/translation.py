@@ -103,9 +103,9 @@ class Translator:
     def _image_config(self, instruction: Instruction, image: str, does: str, number: int) -> OciConfig:
         """Return the configuration of an image.
 
-        An error has the line. For a name that may also be a named context, it lists the possible meanings. A named context
-        (``docker build --build-context NAME=...``) looks like an image of Docker Hub but is not one (Docker's documentation,
-        "Build context", section on additional contexts).
+        If the image cannot be read, the error has the line. For a name that may also be a named context, the error lists the
+        possible meanings. A named context (``docker build --build-context NAME=...``) looks like an image of Docker Hub but
+        is not one (Docker's documentation, "Build context", section on additional contexts).
         """
         try:
             return self.image_config(image)

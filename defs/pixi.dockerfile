@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-[# A Pixi environment for Docker. Values: see hpcdeploy/definition/pixi_dockerfile.py; all of them are quoted there. #]
+[# A Pixi environment for Docker. Values: see hpcdeploy/definition/pixi_dockerfile.py, which quotes all of them. #]
 # [= name =]: a Pixi environment in two stages, made by hpcdeploy [= version =]
 [% for name, value in arguments %]
 ARG [= name =]=[= value =]
@@ -20,11 +20,11 @@ COPY [= words =]
 COPY [= words =]
 [% endfor %]
 [% if cuda %]
-# The build machine needs no GPU.
+# With this variable Pixi assumes that the build machine has a GPU driver.
 ENV CONDA_OVERRIDE_CUDA=$CUDA_VERSION
 [% endif %]
 [% if overrides %]
-# Pixi assumes that the build machine has the properties for which the packages are locked.
+# With these variables Pixi assumes that the build machine has the virtual packages for which the environment is locked.
 [% endif %]
 [% for pair in overrides %]
 ENV [= pair =]
@@ -48,7 +48,7 @@ WORKDIR /app
 COPY --from=build /app /app
 [% else %]
 COPY --from=build /app/.pixi/envs/$ENVIRONMENT /app/.pixi/envs/$ENVIRONMENT
-# Without these two, 'pixi run' would write them into an image that is read-only for all users.
+# If these two files did not exist, 'pixi run' would try to create them, but the user of a container may not write there.
 COPY --from=build /app/.pixi/.gitignore /app/.pixi/.condapackageignore /app/.pixi/
 [% for words in kept %]
 COPY --from=build [= words =]

@@ -1,7 +1,7 @@
-"""Notes about definitions that Apptainer accepts silently but that may not do what the author expects.
+"""Find parts of a definition that Apptainer accepts silently although they may not do what the author expects.
 
 Each rule was confirmed in Apptainer's source (``pkg/build/types/parser/deffile.go``, ``internal/pkg/build/stage.go``,
-``internal/pkg/build/files``) and by running Apptainer 1.4.5. No rule reports an error.
+``internal/pkg/build/files``) and by running Apptainer 1.4.5. A rule only yields notes and never raises an error.
 """
 
 import re
@@ -12,8 +12,8 @@ from hpcdeploy.definition.grammar import TEMPLATE, Section, Stage
 SCRIPTS = ("runscript", "startscript", "test")
 _STOPS = re.compile(r"^[ \t]*set[ \t]+(-\w*e|-o[ \t]+errexit)", re.MULTILINE)
 _NESTED = re.compile(r"^[^=\n]*=.*\{\{", re.MULTILINE)
-# An escaped character, which is no quote; a quoted text; a comment. An escape is read as one inside quotes and outside of
-# them: so no other quote is tried after an unclosed one.
+# One match is an escaped character (group 1), a quoted text, or a comment. After an unclosed double quote, only escaped
+# double quotes can follow, and group 1 matches these. So the search for a closing quote starts once, and the time is linear.
 _QUOTED = re.compile(r"""(\\[\s\S])|'[^']*'|"(?:\\[\s\S]|[^"\\])*+"|(?<!\S)#.*""")
 _EXIT = re.compile(r"(?:^|[;&|{)]|\b(?:then|else|do)\b)[ \t]*(exit\b(?![=\w-])|exec[ \t]+(?![<>&\d]))", re.MULTILINE)
 _NOT_KEPT = re.compile(r"/(tmp|var/tmp|proc|sys|dev)(/|$)")
@@ -22,7 +22,7 @@ Rule = Callable[[Stage], Iterator[str]]
 
 
 def advise(stages: tuple[Stage, ...]) -> tuple[str, ...]:
-    """Return one note for each unexpected effect in `stages`, which come from `read_definition`."""
+    """Return one note for each unexpected effect in stages from `read_definition`, without duplicates."""
     notes: list[str] = []
     for number, stage in enumerate(stages, 1):
         name = stage.header.get("stage") or str(number)
@@ -34,7 +34,7 @@ def advise(stages: tuple[Stage, ...]) -> tuple[str, ...]:
 def _post(stage: Stage) -> Iterator[str]:
     for section in _named(stage, "post"):
         if section.body.lstrip().startswith("#!"):
-            yield "%post begins with '#!', which is only a comment there: use '%post -c /bin/bash' to choose a shell"
+            yield "%post begins with '#!', which is only a comment in %post: use '%post -c /bin/bash' to choose a shell"
         arguments = section.words.split()
         if "-c" in arguments and not _STOPS.search(section.body) and "-e" not in arguments[arguments.index("-c") + 1 :]:
             yield "%post -c continues after a failed command, and the build succeeds: start it with 'set -e'"
@@ -60,7 +60,7 @@ def _test(stage: Stage) -> Iterator[str]:
             and any("e" in word and re.fullmatch(r"-\w+", word) for word in shell[1:])
         )
         if len(commands) > 1 and not stops and not _STOPS.search(section.body):
-            yield "%test continues after a failed command, and only the last command counts: start it with 'set -e'"
+            yield "%test continues after a failed command, and only the last command is checked: start it with 'set -e'"
 
 
 def _labels(stage: Stage) -> Iterator[str]:
@@ -112,23 +112,24 @@ def _environment(stage: Stage) -> Iterator[str]:
     if re.search(r"^[ \t]*(export[ \t]+)?LD_LIBRARY_PATH=", stage.section("environment"), re.MULTILINE):
         yield (
             "%environment sets LD_LIBRARY_PATH, which decides whether the container's libraries or the host's GPU "
-            "libraries (--nv) come first: omit it if possible"
+            "libraries (--nv) are found first: remove the variable if possible"
         )
 
 
 def _exits(stage: Stage) -> Iterator[str]:
-    """Report ``exit`` and ``exec`` in scripts that run in the interpreter which then starts the program.
+    """Report ``exit`` and ``exec`` in ``%environment`` and ``%appenv``.
 
-    They end the container before the program starts, with the exit code of ``exit`` or of the other program. Source:
-    Apptainer 1.4.5, ``internal/pkg/util/fs/files/action_script.sh`` (environment), ``95-apps.sh`` (apps).
+    The interpreter that runs these two scripts also starts the container's program afterwards. So ``exit`` or ``exec`` ends
+    the container before its program starts. Source: Apptainer 1.4.5, ``internal/pkg/util/fs/files/action_script.sh``
+    (environment), ``95-apps.sh`` (apps).
     """
     for section in stage.sections:
         if section.name.partition(" ")[0] not in ("environment", "appenv"):
             continue
         if found := _EXIT.search(_QUOTED.sub(lambda match: match[1] or "", section.body)):
             yield (
-                f"%{section.name}: {found[1].strip()!r} ends every container before its program starts, with exit code 0 "
-                "unless it sets another, so a job seems to have succeeded: remove it"
+                f"%{section.name}: {found[1].strip()!r} ends every container before its program starts. The exit code is 0 "
+                "unless this command sets another, so a job would appear to succeed: remove this command"
             )
 
 

@@ -1,4 +1,4 @@
-"""Base images: the known ones, and the registries and mirrors that they are pulled from."""
+"""Choose base images, and find the registries and mirrors from which they are pulled."""
 
 import ipaddress
 import re
@@ -31,8 +31,8 @@ def redirect(text: str, mirrors: Sequence[tuple[str, str]]) -> str:
 
     Args:
         text: The definition.
-        mirrors: Pairs of a registry or repository prefix and its replacement. The longest matching prefix wins; it must
-            end at a component boundary. A name without a registry belongs to Docker Hub.
+        mirrors: Pairs of a registry or repository prefix and its replacement. A prefix matches complete components of
+            an address, and the longest matching prefix is used. A name without a registry belongs to Docker Hub.
     """
 
     def stage(part: str) -> str:
@@ -47,8 +47,8 @@ def needs_plain_http(text: str) -> bool:
     """Tell whether base images come from a registry on loopback, which is accessed without TLS.
 
     Raises:
-        DefinitionError: Other base images come from elsewhere. Apptainer's switch (``APPTAINER_NOHTTPS``) applies to a
-            whole build, so these would be fetched without TLS too.
+        DefinitionError: The definition is malformed, or only some of its base images come from a registry on loopback.
+            Apptainer's switch (``APPTAINER_NOHTTPS``) applies to a whole build, so it would disable TLS for all registries.
     """
     registries = {
         registry_of(stage.header.get("from", ""))
@@ -58,8 +58,8 @@ def needs_plain_http(text: str) -> bool:
     loopback = {registry for registry in registries if _is_loopback(registry)}
     if loopback and registries - loopback:
         raise DefinitionError(
-            f"the base images come from {', '.join(sorted(registries))}: one is on loopback and needs plain HTTP, which "
-            "Apptainer can only enable for all of them. Use one registry, or configure a mirror for the others"
+            f"the base images come from {', '.join(sorted(registries))}: one registry is on loopback and needs plain "
+            "HTTP, which Apptainer can only enable for all. Use one registry, or configure a mirror for the others"
         )
     return bool(loopback)
 
@@ -94,6 +94,8 @@ class Bases:
     """The table of base images.
 
     Attributes:
+        repository: The repository of all tags, such as ``ghcr.io/prefix-dev/pixi``.
+        plain: The tag of the image without CUDA.
         cuda: Pairs of a CUDA version and the tag that contains it.
         glibc: Pairs of an image name pattern and the version of the C library in these images.
     """
@@ -131,11 +133,15 @@ def load_bases(overrides: Path | None = None) -> Bases:
 
 
 def choose_base(bases: Bases, cuda: str) -> tuple[str, str]:
-    """Return the base image for an environment that requires CUDA `cuda` of the driver (empty: none), and the reason.
+    """Return the base image for an environment, and the reason for this choice.
 
-    The result is the newest tag with the same major version and a CUDA version not newer than `cuda`. An image of
-    nvidia/cuda requires a driver of its own version (``NVIDIA_REQUIRE_CUDA``), and the environment guarantees no newer one.
-    Without CUDA the reason is empty.
+    The result is the newest tag with the same major version and a CUDA version not newer than `cuda`, because an image of
+    nvidia/cuda only starts if the driver supports its CUDA version (``NVIDIA_REQUIRE_CUDA``). If no tag fits, the result
+    is the image without CUDA.
+
+    Args:
+        bases: The table of base images.
+        cuda: The minimum CUDA version of the driver; empty if the environment does not need CUDA. Then the reason is empty.
     """
     plain = f"{bases.repository}:{bases.plain}"
     if not cuda:
@@ -180,13 +186,13 @@ def check_glibc(bases: Bases, image: str, wanted: str, what: str) -> None:
     if known and wanted and _numbers(known) < _numbers(wanted):
         raise DefinitionError(
             f"{what} is {image}, whose C library is glibc {known}, but the environment's packages are locked for glibc "
-            f"{wanted} or newer and cannot start there. Use a newer {what}, or lower 'glibc' of the workspace's platform "
-            "or 'libc' in its system requirements, and run 'pixi lock'"
+            f"{wanted} or newer and cannot start in this image. Use a newer {what}, or lower 'glibc' of the workspace's "
+            "platform or 'libc' in its system requirements, and run 'pixi lock'"
         )
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version, at least major and minor; CUDA ``12`` means 12.0, the minimum it guarantees."""
+    """Return the numbers of a version. A missing minor version is 0, because CUDA ``12`` guarantees only 12.0."""
     numbers = tuple(int(part) for part in re.findall(r"\d+", version))
     return (*numbers, *(0 for _ in range(2 - len(numbers))))
 

@@ -1,4 +1,4 @@
-"""The headers that each bootstrap agent of Apptainer requires, and the versions that support it.
+"""Check the bootstrap agents, headers and stages of a definition as Apptainer does.
 
 Source: Apptainer 1.4.5, ``internal/pkg/build/conveyorPacker.go`` (the agents) and ``internal/pkg/build/sources``
 (``conveyorPacker_busybox.go``, ``_debootstrap.go``, ``_yum.go``, ``_zypper.go``, ``_arch.go``, ``_oci.go``: the headers),
@@ -26,7 +26,7 @@ AGENTS: Mapping[str, tuple[str, ...]] = {
 """Agents, and the headers that each requires."""
 
 LOCAL = frozenset({"localimage", "oci", "oci-archive", "docker-archive", "buildkit", "dockerfile"})
-"""Agents whose ``From`` is a path on the build host; for the last two the path is a folder."""
+"""Agents whose ``From`` is a path on the build host; for ``buildkit`` and ``dockerfile`` the path is a folder."""
 
 SINCE: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "dnf": {"apptainer": (1, 4, 0), "singularity-ce": (4, 3, 0), "singularity-pro": (4, 3, 0)},
@@ -35,7 +35,9 @@ SINCE: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     **{key: {"apptainer": (1, 5, 0)} for key in ("target", "frontend", "filename", "buildargs")},
     "confurl": {"apptainer": (1, 1, 0)},
 }
-"""First version of each program that supports an agent or header. A program that is not listed has no support.
+"""First version of each program that supports an agent or header; a program that an entry lacks never supports it.
+
+All versions of all programs support the agents and headers that are not in this table.
 
 Source: the tags v1.0.0 to v1.5.3 of apptainer/apptainer (``conveyorPacker.go``, and ``validHeaders`` of ``deffile.go``),
 and SingularityCE's CHANGELOG.
@@ -47,7 +49,7 @@ _SLE = ("product", "user", "regcode")
 
 
 def check_bootstrap(header: Mapping[str, str]) -> None:
-    """Check that Apptainer knows the agent of a header, and that the headers that the agent requires are present.
+    """Check that Apptainer knows the agent of a stage, and that the stage has the headers that this agent requires.
 
     Raises:
         DefinitionError: The agent is unknown, a value is invalid, or headers are missing (the message lists all of them).
@@ -76,7 +78,13 @@ def check_bootstrap(header: Mapping[str, str]) -> None:
 
 
 def newer_than(header: Mapping[str, str], program: str, version: tuple[int, ...]) -> Iterator[str]:
-    """Yield the agent and headers of a stage that `version` of `program` (``apptainer``, ``singularity-ce``) lacks."""
+    """Yield a description of each agent and header of a stage that a program does not support.
+
+    Args:
+        header: The headers of the stage, including ``bootstrap``.
+        program: A key of the entries in `SINCE`, such as ``apptainer`` or ``singularity-ce``.
+        version: The program's version.
+    """
     for name in (header.get("bootstrap", ""), *header):
         since = SINCE.get(name)
         if since is not None and not (program in since and version >= since[program]):
@@ -130,6 +138,6 @@ def _check_copies(stages: tuple[Stage, ...]) -> None:
             if copies.stage and copies.stage not in earlier:
                 raise DefinitionError(
                     f"'%files {copies.words}' names no earlier stage (earlier stages: {', '.join(earlier) or 'none'}): use "
-                    "the name of its 'Stage:' line with the same capitals; a number does not work"
+                    "the name in a 'Stage:' line, with the same capitals; a stage's number does not work"
                 )
         earlier += [stage.header["stage"]] if stage.header.get("stage") else []

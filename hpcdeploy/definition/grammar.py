@@ -1,7 +1,7 @@
 """Parse a definition file exactly as Apptainer does: stages, headers, sections, arguments.
 
-Source: ``pkg/build/types/parser/deffile.go`` and ``internal/pkg/build/args`` of Apptainer 1.3 to 1.5. Their oddities are
-kept, because only then does this parser predict what a build does.
+Source: ``pkg/build/types/parser/deffile.go`` and ``internal/pkg/build/args`` of Apptainer 1.3 to 1.5. This
+parser copies the oddities of that code, so that it predicts what a build does.
 """
 
 import re
@@ -12,10 +12,13 @@ from hpcdeploy.errors import DefinitionError
 from hpcdeploy.frozen import frozen
 
 SECTION_LIMIT = 64 * 1024
-"""Maximum number of bytes in a section plus the following line: the buffer of Go's bufio.Scanner."""
+"""Maximum number of bytes in a section plus the following line, which Apptainer reads into one bufio.Scanner of Go."""
 
 MOST_PUT_IN = 16 * 1024 * 1024
-"""Maximum length in characters of the arguments' values in a stage: a section of 64 KiB may insert one many times."""
+"""Maximum number of characters that templates insert into one stage.
+
+A section has at most 64 KiB, but it can insert a long value many times. So this limit bounds the memory.
+"""
 
 _BLANK = r"[\t\n\f\r ]"
 """Go's ``\\s`` (https://pkg.go.dev/regexp/syntax). Unlike Python's, it has no vertical tab and nothing beyond ASCII."""
@@ -41,7 +44,7 @@ HEADERS = frozenset(
 _STAGE = re.compile(r"^bootstrap:", re.MULTILINE | re.IGNORECASE)
 _COMMENT = re.compile(r"#[^!]")
 _NEW_LINE = "\\n"
-"""Two characters before the backslash that continues a header; they mean a line break there."""
+"""These two characters mean a line break if they precede the backslash that continues a header."""
 _PLAIN = r"""[^\t\n\f\r "']"""
 _FILE_WORD = re.compile(
     rf"""(?:{_PLAIN}*\{{\{{{_BLANK}*\w+{_BLANK}*\}}\}}*[^\t\n\f\r {{}}"']*)+|{_PLAIN}+|"[^"]*"|'[^']*""", re.ASCII
@@ -53,9 +56,9 @@ class Section:
     """All text of a stage under one section name.
 
     Attributes:
-        name: The section's name; for app sections, its name and the app's.
+        name: The section's name; for a section of an app, the name and the app, such as ``apprun demo``.
         words: The arguments after the name.
-        body: The text below.
+        body: The text below the line with the name.
     """
 
     name: str
@@ -69,13 +72,13 @@ class Copies:
 
     Apptainer 1.4.5 (``internal/pkg/build/stage.go``, copyFiles and copyFilesFrom) chooses the origin by the arguments:
 
-    - None, or a comment: copy from the build host.
-    - Exactly two, whatever the first is: copy from the stage that the second names.
+    - No argument, or only a comment: copy from the build host.
+    - Exactly two arguments: copy from the stage that the second one names. The first one may be any word.
     - Anything else, even a second space after ``%files``: copy nothing, without a message.
 
     Attributes:
         words: The arguments, such as ``"from build"``.
-        pairs: Sources and destinations.
+        pairs: Pairs of a source and a destination; the destination is empty if the line has only one word.
     """
 
     words: str
@@ -88,14 +91,20 @@ class Copies:
 
     @property
     def stage(self) -> str:
-        """Return the stage that contains the sources; empty if they are in no stage."""
+        """Return the name of the stage that contains the sources; empty if the arguments name no stage."""
         words = self.words.partition("#")[0].split()
         return words[1] if len(words) == 2 else ""
 
 
 @frozen
 class Stage:
-    """One stage: header (keys in lower case), sections in the order of their first lines, and copies."""
+    """One stage.
+
+    Attributes:
+        header: The values of the headers, by keys in lower case.
+        sections: All sections except ``%files``, in the order in which their names first occur.
+        files: The ``%files`` blocks.
+    """
 
     header: Mapping[str, str]
     sections: tuple[Section, ...]
@@ -107,7 +116,7 @@ class Stage:
 
     @property
     def arguments(self) -> dict[str, str]:
-        """Return the defaults in ``%arguments``; quotes are part of a value."""
+        """Return the default values in ``%arguments``, by name. Quotes around a value are part of the value."""
         lines = (line.strip() for line in self.section("arguments").splitlines())
         pairs = (line.partition("=") for line in lines if "=" in line and not line.startswith("#"))
         return {name.strip(): value.strip() for name, _, value in pairs}
@@ -134,8 +143,9 @@ def substitute(text: str, build_args: Mapping[str, str]) -> str:
     """Replace the templates of every stage, as ``apptainer build --build-arg`` does.
 
     Raises:
-        DefinitionError: Templates have no value, or no stage uses a build argument. The message lists all of them;
-            Apptainer stops at the first.
+        DefinitionError: Templates have no value, no stage uses a build argument, the inserted values are too long, or
+            Apptainer would reject the definition. The message lists all such templates or arguments, unlike Apptainer's,
+            which only has the first.
     """
     used: set[str] = set()
     missing: dict[str, str] = {}
@@ -149,8 +159,8 @@ def substitute(text: str, build_args: Mapping[str, str]) -> str:
     known = set(TEMPLATE.findall(text))
     if behind := [name for name in unused if name in known]:
         raise DefinitionError(
-            f"the build argument {' and '.join(map(repr, behind))} is used only after a '#' in its lines, where Apptainer "
-            "replaces nothing, even outside of comments; put it on a line of its own"
+            f"the build argument {' and '.join(map(repr, behind))} is used only after a '#' in a line, where Apptainer "
+            "replaces no template, even outside of comments; move the template to a line without '#'"
         )
     if unused:
         raise DefinitionError(
@@ -184,10 +194,10 @@ def _substitute_stage(part: str, build_args: Mapping[str, str], used: set[str], 
 
 
 def _nested(value: str, values: Mapping[str, str]) -> str:
-    """Insert values into a value, one level deep.
+    """Replace the templates in the value of an argument, but not the templates in the texts that this inserts.
 
     Raises:
-        DefinitionError: The result is too long.
+        DefinitionError: The inserted texts are too long.
     """
     size = 0
 
@@ -203,9 +213,10 @@ def _nested(value: str, values: Mapping[str, str]) -> str:
 
 
 def _too_long() -> DefinitionError:
+    """Return the error for exceeding `MOST_PUT_IN`."""
     return DefinitionError(
-        f"the values of a stage's build arguments have more than {MOST_PUT_IN} characters in total; put long text into "
-        "a file and copy that with %files"
+        f"the build arguments of a stage insert more than {MOST_PUT_IN} characters in total; put long text into "
+        "a file and copy the file with %files"
     )
 
 
@@ -253,13 +264,19 @@ def _tokens(text: str) -> Iterator[str]:
 
 
 def _section_name(line: str) -> tuple[str, str]:
-    """Split ``%post -c /bin/bash``. Only a space ends the name; spaces before the ``%`` make the name empty."""
+    """Split the first line of a section, such as ``%post -c /bin/bash``, into the name and the arguments.
+
+    Only a space ends the name. A line with white space before the ``%`` has an empty name, which is rejected.
+
+    Raises:
+        DefinitionError: No section has this name, or the section of an app is malformed.
+    """
     name, _, words = line.lstrip("%").partition(" ")
     name = name.lower()
     if name not in SECTIONS:
         raise DefinitionError(
             f"the line {line[:60]!r} begins with '%', so Apptainer reads it as a section, but no section is named {name!r}; "
-            "put such text into a file and copy that with %files"
+            "put such text into a file and copy the file with %files"
         )
     if name.startswith("app"):
         return _app_section(line, name, words)
@@ -267,10 +284,14 @@ def _section_name(line: str) -> tuple[str, str]:
 
 
 def _app_section(line: str, name: str, words: str) -> tuple[str, str]:
-    """Split ``%apprun NAME``; one space before the name, and unlike other sections' the keyword must be lower case.
+    """Split ``%apprun NAME``. Exactly one space must precede the name, and the keyword must be lower case.
 
-    Apptainer 1.4.5 rejects anything else: "could not be split into section name and app name", "invalid section(s)
-    specified" (``parseTokenSection``), "no BuildApp record for app" (``internal/pkg/build/apps/apps.go``).
+    The keywords of other sections may have capitals. Apptainer 1.4.5 rejects anything else: "could not be split into section
+    name and app name", "invalid section(s) specified" (``parseTokenSection``), "no BuildApp record for app"
+    (``internal/pkg/build/apps/apps.go``).
+
+    Raises:
+        DefinitionError: The line has no name, or the keyword has capitals.
     """
     app, _, words = words.partition(" ")
     if not app:
@@ -316,5 +337,5 @@ def _copies(body: str) -> Iterator[tuple[str, str]]:
         if line and not line.startswith("#"):
             words = [match[0].strip().strip('"') for match in _FILE_WORD.finditer(line)]
             if not words:
-                raise DefinitionError(f"%files: the line {line!r} contains an unclosed quote and no file name; fix it")
+                raise DefinitionError(f"%files: the line {line!r} has an unclosed quote and no file name; close the quote")
             yield words[0], words[1] if len(words) > 1 else ""

@@ -1,7 +1,8 @@
 """Validate and escape every external text before it enters a definition template.
 
-Apptainer's language has no escape, so a text is either rewritten (as shell words) or rejected with the reason. The rules
-are those of ``deffile.go`` (see `hpcdeploy.definition.grammar`) and of the Apptainer user guide, "Definition files".
+A definition has no escape character. So each function either returns a text that reaches its place in the image unchanged,
+quoted for a shell if necessary, or rejects the text with the reason. The rules are those of ``deffile.go`` (see
+`hpcdeploy.definition.grammar`) and of the Apptainer user guide, "Definition files".
 """
 
 import re
@@ -39,7 +40,7 @@ def header(text: str, what: str) -> tuple[str, str]:
     scheme, colon, rest = text.partition("://")
     bootstrap, source = (scheme, rest) if colon else ("localimage" if text.startswith("/") else "docker", text)
     if bootstrap not in _BOOTSTRAPS:
-        raise DefinitionError(f"{what} is {text!r}, but a base image must be one of {', '.join(_BOOTSTRAPS)}")
+        raise DefinitionError(f"{what} is {text!r}, but the part before '://' must be one of {', '.join(_BOOTSTRAPS)}")
     bad = next((character for character in source if character in "#\\{}" or character.isspace()), "")
     if not source or bad:
         raise DefinitionError(
@@ -75,7 +76,7 @@ def override(name: str, value: str) -> tuple[str, str]:
     """Validate a variable that overrides a virtual package with a version or the name of a microarchitecture.
 
     Raises:
-        DefinitionError: The value is neither.
+        DefinitionError: The value contains other characters than letters, digits, ``.`` and ``_``, or is empty.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._]*", value):
         raise DefinitionError(f"{name} is {value!r}; expected a version or the name of a microarchitecture")
@@ -105,10 +106,10 @@ def glibc_version(text: str) -> str:
 
 
 def argument(name: str, value: str) -> tuple[str, str]:
-    """Validate a build argument, whose value Apptainer inserts verbatim: one line, without spaces at its ends.
+    """Validate a build argument: its name, and its value, which must be one line without spaces at the ends.
 
     Raises:
-        DefinitionError: Apptainer would change the name or the value.
+        DefinitionError: Apptainer would not insert the value unchanged, or the name is not a valid identifier.
     """
     if not _NAME.fullmatch(name):
         raise DefinitionError(f"the build argument's name {name!r} must contain only letters, digits and '_'")
@@ -116,7 +117,7 @@ def argument(name: str, value: str) -> tuple[str, str]:
     if "\n" in value or "\r" in value or "\0" in value or value != value.strip():
         raise DefinitionError(
             f"the build argument {name} is {shown!r}, but Apptainer reads one line and drops spaces at its ends; "
-            "remove the line breaks and outer spaces"
+            "remove line breaks, NUL characters and outer spaces"
         )
     if TEMPLATE.search(value):
         raise DefinitionError(
@@ -126,19 +127,20 @@ def argument(name: str, value: str) -> tuple[str, str]:
 
 
 def shell_lines(lines: Collection[str], what: str, arguments: Collection[str]) -> tuple[str, ...]:
-    """Return the user's shell lines unchanged if each of them reaches the shell unchanged.
-
-    ``{{ NAME }}`` is allowed for each of `arguments`.
+    """Split the user's shell text into lines, and check that a definition passes each line to the shell unchanged.
 
     Args:
         lines: Texts of one or several lines.
         what: The name of the setting, for the message.
-        arguments: The names of the build arguments.
+        arguments: The names of the build arguments; templates (``{{ NAME }}``) may only use these names.
 
     Raises:
-        DefinitionError: A line begins with ``%`` (it would end the section), or has ``Bootstrap:`` in column 0 (a new
-            stage). Or a template has another name (an error in Apptainer) or follows a ``#`` (Apptainer 1.3 and later does
-            not replace it). Or a line contains a NUL or a carriage return.
+        DefinitionError: One of these conditions holds for a line:
+
+            - It begins with ``%``, which would start a section, or with ``Bootstrap:``, which would start a stage.
+            - It contains a NUL character, or a carriage return that is not followed by a line break.
+            - It has a template with an unknown name, which Apptainer rejects.
+            - It has a template after a ``#``, which Apptainer 1.3 and later does not replace.
     """
     split = [line for text in lines for line in text.replace("\r\n", "\n").split("\n")]
     for line in split:
@@ -158,19 +160,22 @@ def shell_lines(lines: Collection[str], what: str, arguments: Collection[str]) -
                     "'{''{')",
                 )
             if "#" in line[: match.start()]:
-                raise _refused(what, line, f"{match[0]} follows a '#', where Apptainer does not replace it; put it before")
+                raise _refused(
+                    what, line, f"{match[0]} follows a '#', where Apptainer replaces no template; write it before the '#'"
+                )
     return tuple(split)
 
 
 def _refused(what: str, line: str, reason: str) -> DefinitionError:
+    """Return the error for a line of the setting `what` that a definition cannot contain."""
     return DefinitionError(
         f"{what}: a definition file cannot contain the line {line!r}: {reason}; "
-        "or put these lines into a script of the project, list it in 'files' and run it here"
+        "you can put these lines into a script of the project, list the script in 'files' and run it here"
     )
 
 
 def word(text: str) -> str:
-    """Quote `text` as one word of bash without line breaks, ``{{``, and ``%`` at a line's beginning.
+    """Quote `text` as one word for bash. The result has no line break and no ``{{``, and does not begin with ``%``.
 
     Raises:
         DefinitionError: The text contains a NUL character.
@@ -185,8 +190,9 @@ def word(text: str) -> str:
 def sh_word(text: str) -> str:
     """Quote `text` as one word for any sh, and for the interpreter that reads ``%environment``.
 
-    A line break stays. The empty quotes after it keep Apptainer from reading the next line as a section or a stage. Empty
-    quotes between two braces keep Apptainer from reading a template. A caller must not put ``{`` after the result.
+    Line breaks stay in the result. The empty quotes after a line break keep Apptainer from reading the next line as a
+    section or a stage. Empty quotes between two braces keep Apptainer from reading a template. A caller must not put ``{``
+    after the result.
 
     Raises:
         DefinitionError: The text contains a NUL character.
@@ -210,12 +216,13 @@ def _ansi_c(character: str) -> str:
 def export(name: str, value: str, *, path: bool = False) -> str:
     r"""Return the shell line that sets a container variable to the literal `value`.
 
-    The value is in double quotes: Apptainer 1.4.5, which reads this line itself, keeps the backslash of an unquoted ``\'``.
+    The value is in double quotes, because Apptainer 1.4.5 reads this line with its own interpreter, which keeps the
+    backslash of an unquoted ``\'``.
 
     Args:
         name: The variable.
         value: Its value.
-        path: Allow ``PATH``, which otherwise belongs to the environment's activation.
+        path: Accept the name ``PATH``, for images without an activation that sets PATH.
 
     Raises:
         DefinitionError: The name is not a shell identifier, or is ``PATH`` without `path`.
@@ -224,14 +231,14 @@ def export(name: str, value: str, *, path: bool = False) -> str:
         raise DefinitionError(f"the variable's name {name!r} must contain only letters, digits and '_'")
     if name == "PATH" and not path:
         raise DefinitionError(
-            "PATH cannot be set in 'environment': it would replace the PATH of the activation; extend it in 'setup', with a "
-            'line that appends to "$APPTAINER_ENVIRONMENT"'
+            "PATH cannot be set in 'environment': it would replace the PATH of the activation; extend PATH in 'setup', with "
+            'a line that appends to "$APPTAINER_ENVIRONMENT"'
         )
     return f'export {name}="{_SPECIAL_IN_QUOTES.sub(_BACKSLASHED, value)}"'
 
 
 def label(key: str, value: str) -> tuple[str, str]:
-    """Validate a label: the key ends at the first space, the value at the end of the line.
+    """Validate a label. Apptainer ends the key at the first space, and the value at the end of the line.
 
     Raises:
         DefinitionError: The key or the value would not reach the image unchanged.
@@ -241,20 +248,20 @@ def label(key: str, value: str) -> tuple[str, str]:
             f"the label {key!r} is empty, contains spaces or begins with '#'; use a key such as 'org.example.key'"
         )
     if "\n" in value or "\r" in value or "\0" in value or value != value.strip():
-        raise DefinitionError(f"the label {key} is {value!r}, but a label must be one line without spaces at its ends")
+        raise DefinitionError(f"the label {key} is {value!r}, but a label must be one line without outer spaces or NUL")
     return key, value
 
 
 def destination(text: str) -> PurePosixPath:
-    """Validate a path in the image: absolute, without ``..``, not in a folder of the host, and valid in ``%files``.
+    """Validate a path in the image: absolute, not ``/``, without ``..``, not in a host's folder, and valid in ``%files``.
 
     Raises:
-        DefinitionError: The path does not meet these conditions.
+        DefinitionError: The path does not meet one of these conditions.
     """
     path = PurePosixPath(text)
     if not path.is_absolute() or ".." in path.parts or path == PurePosixPath("/"):
         raise DefinitionError(
-            f"the path {text!r} in the image must be absolute and without '..'; use a path such as '/app/src'"
+            f"the path {text!r} in the image must be absolute, not '/', and without '..'; use a path like '/app/src'"
         )
     for folder in _NOT_IN_IMAGE:
         if path.is_relative_to(folder):
@@ -266,6 +273,6 @@ def destination(text: str) -> PurePosixPath:
 
 
 def file_word(path: PurePosixPath | str, *, folder: bool = False) -> str:
-    """Quote a path for ``%files``, which knows only double quotes; a folder ends with a slash."""
+    """Quote a path for ``%files``, which only supports double quotes. With `folder`, the result ends with a slash."""
     text = str(path).rstrip("/") + ("/" if folder else "")
     return f'"{text}"' if " " in text else text

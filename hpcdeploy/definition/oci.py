@@ -1,12 +1,12 @@
 """Render the definition of an image that starts from an existing one (``defs/oci.def``).
 
-The definition restores what Apptainer 1.4.5 loses of the image. These losses were seen by running it
-(tests/builds/test_oci_source.py):
+Apptainer 1.4.5 loses parts of the base image's configuration, and the definition restores them. The tests in
+tests/builds/test_oci_source.py show these losses:
 
-- Its run script evaluates every argument in a shell once more; its start script ignores ENTRYPOINT and CMD.
-- WORKDIR is not read at all.
-- The host's value of a variable wins over the image's.
-- A backquote or a ``$`` in a value is executed, or ends the file that sets all variables.
+- Apptainer's run script evaluates every argument in a shell a second time. Its start script ignores ENTRYPOINT and CMD.
+- WORKDIR is ignored.
+- If the host has a variable of the same name, a container gets the host's value.
+- A backquote or a ``$`` in a variable's value is executed, or ends the script that sets all variables.
 """
 
 import re
@@ -27,7 +27,7 @@ ARCHIVES = ("oci-archive", "docker-archive")
 """Bootstrap agents whose source is a file."""
 
 STAGED_ARCHIVE = "image/archive.tar"
-"""Path of an archive in the build's folder."""
+"""Path of the archive in the build's context."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _OWN = frozenset({"HOME", "PWD", "OLDPWD", "SHLVL", "PPID", "UID", "EUID", "GID", "IFS"})
@@ -65,7 +65,7 @@ def render_oci(recipe: OciRecipe, *, overrides: Path | None = None) -> str:
         TemplateError: The template is broken.
     """
     settings, config = recipe.settings, recipe.config
-    # There is no activation here whose PATH the settings could replace.
+    # `_variables` adds the settings' variables. `values_of` would reject PATH, which only an activation forbids.
     given = values_of(replace(settings, environment=()), oci_arguments(settings))
     taken = {name for name, _ in config.labels}
     labels = [guard.label(key, value) for key, value in settings.labels]
@@ -89,7 +89,7 @@ def render_oci(recipe: OciRecipe, *, overrides: Path | None = None) -> str:
 
 
 def oci_arguments(settings: ImageSettings) -> dict[str, str]:
-    """Return the arguments in ``%arguments``: those of the settings.
+    """Return the arguments for ``%arguments``, which all come from the settings.
 
     Raises:
         DefinitionError: An argument is invalid.
@@ -98,7 +98,7 @@ def oci_arguments(settings: ImageSettings) -> dict[str, str]:
 
 
 def notes_of(config: OciConfig, settings: ImageSettings) -> tuple[str, ...]:
-    """Return one note for each way in which a container will differ from Docker's."""
+    """Return one note for each way in which a container will differ from Docker's container of the same image."""
     return tuple(_notes(config, settings))
 
 
@@ -111,8 +111,8 @@ def _notes(config: OciConfig, settings: ImageSettings) -> Iterator[str]:
         )
     if any(PurePosixPath(workdir).is_relative_to(place) for place in _HOST_FOLDERS):
         yield (
-            f"WORKDIR {workdir} is in a folder that belongs to the host, or that only root may enter. If it cannot be "
-            "entered, 'run' prints a message and stays in the current folder"
+            f"WORKDIR {workdir} is in a folder that belongs to the host, or that only root may enter. If the WORKDIR cannot "
+            "be entered, 'run' and instances print a message and stay in the current folder"
         )
     if config.user.partition(":")[0] not in ("", "0", "root"):
         yield (
@@ -121,7 +121,7 @@ def _notes(config: OciConfig, settings: ImageSettings) -> Iterator[str]:
         )
     if config.volumes:
         yield (
-            f"VOLUME {' '.join(config.volumes)}: the image is read-only; bind a folder of yours there: "
+            f"VOLUME {' '.join(config.volumes)}: the image is read-only; bind one of your folders to that path: "
             f"--bind DIR:{config.volumes[0]}"
         )
     if config.ports:
@@ -135,7 +135,7 @@ def _notes(config: OciConfig, settings: ImageSettings) -> Iterator[str]:
         yield f"STOPSIGNAL: stop instances with 'apptainer instance stop --signal {config.stop_signal} NAME'"
     left = [name for name, _ in config.env if not _is_set(name)]
     if left:
-        yield f"the image's variables {', '.join(left)} are omitted: they are the user's own, or not valid in a shell"
+        yield f"the image's variables {', '.join(left)} are omitted: they belong to the user, or are not valid in a shell"
     if not (config.entrypoint or config.cmd or settings.command):
         yield "the image has no command: pass one to 'apptainer run', or set 'command'"
 

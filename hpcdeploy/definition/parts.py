@@ -1,4 +1,4 @@
-"""Add the mount point for a build's secrets to each stage of a definition."""
+"""Prepare the values and texts that the templates of all definitions share."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -12,7 +12,7 @@ from hpcdeploy.image import ImageSettings, Secret
 
 _SECTION = re.compile(r"^[ \t]*%", re.MULTILINE)
 _MOUNT_POINT = """%setup
-    # Apptainer needs an existing mount point: /run/secrets, which is empty except while a step reads a secret.
+    # Apptainer can mount secrets only onto an existing folder. This one is empty except while a step reads a secret.
     rootfs=${APPTAINER_ROOTFS:-$SINGULARITY_ROOTFS}
     [ -L "$rootfs/run" ] || mkdir -p "$rootfs/run/secrets"
 
@@ -23,8 +23,8 @@ def with_mount_point(text: str) -> str:
     """Return a definition in which every stage creates the folder ``/run/secrets``, because a bind applies to all stages.
 
     Apptainer 1.4.5 aborts a build if a bind has no destination ("destination /run/secrets doesn't exist in container").
-    Only ``%setup`` runs before that, on the build host. If ``/run`` is a link, it might lead out of the image, so it is not
-    touched.
+    Only ``%setup``, which runs on the build host, runs before this check. If the image's ``/run`` is a link, the link might
+    lead to a folder of the host, so ``%setup`` then creates nothing.
     """
 
     def stage(part: str) -> str:
@@ -42,7 +42,7 @@ _RUN_BY_APPTAINER = frozenset("`$")
 
 
 def values_of(settings: ImageSettings, arguments: Mapping[str, str]) -> dict[str, object]:
-    """Return the values that ``defs/parts`` and each template use.
+    """Return the values that all templates of definitions use.
 
     Args:
         settings: The image's settings.
@@ -77,9 +77,10 @@ def values_of(settings: ImageSettings, arguments: Mapping[str, str]) -> dict[str
 def runs_in_apptainer(values: Iterable[str]) -> bool:
     """Tell whether Apptainer would execute part of one of these values of a base image's ENV.
 
-    Apptainer before 1.5.0 quotes them twice (``insertEnv`` in internal/pkg/build/sources/conveyorPacker_oci.go). Then every
-    start of a container reports an error, and one such value can remove all variables. If the values are known and set
-    again, ``defs/parts/known_variables.def`` empties that file; otherwise ``defs/parts/base_variables.def`` corrects it.
+    Apptainer before 1.5.0 quotes each value twice when it writes the image's file of variables (``insertEnv`` in
+    internal/pkg/build/sources/conveyorPacker_oci.go). Then every start of a container reports an error, and one such value
+    can remove all variables. A definition that sets all of these variables itself empties the file
+    (``defs/parts/known_variables.def``); other definitions correct the file (``defs/parts/base_variables.def``).
     """
     return any(_RUN_BY_APPTAINER & set(value) for value in values)
 
@@ -95,7 +96,7 @@ def base_image(image: str, what: str) -> dict[str, str]:
 
 
 def build_arguments(settings: ImageSettings, own: Mapping[str, str]) -> dict[str, str]:
-    """Return the arguments in ``%arguments``: the template's `own`, then those of the settings with other names.
+    """Return the arguments for ``%arguments``: those in `own`, then those of the settings whose names are not in `own`.
 
     Raises:
         DefinitionError: An argument of the settings is invalid.
@@ -105,17 +106,17 @@ def build_arguments(settings: ImageSettings, own: Mapping[str, str]) -> dict[str
 
 
 def asked_for(settings: ImageSettings, names: Collection[str], what: str) -> tuple[Secret, ...]:
-    """Return the secrets `names`, which `what` (a step, for the message) uses.
+    """Return the secrets with the given names; `what` is the step that uses them, for the message.
 
     Raises:
-        DefinitionError: A name is not defined in the settings.
+        DefinitionError: The settings define no secret with one of the names.
     """
     known = {secret.name: secret for secret in settings.secrets}
     for name in names:
         if name not in known:
             raise DefinitionError(
                 f"{what} uses the secret {name!r}, which 'secrets' does not define (defined: "
-                f"{', '.join(known) or 'none'}); add it there"
+                f"{', '.join(known) or 'none'}); add {name!r} to 'secrets'"
             )
     return tuple(known[name] for name in dict.fromkeys(names))
 
@@ -123,8 +124,8 @@ def asked_for(settings: ImageSettings, names: Collection[str], what: str) -> tup
 def staged_copy(settings: ImageSettings, number: int) -> str:
     """Return the path of ``settings.files[number]`` in the build's context.
 
-    Its last component equals that of the destination: Apptainer uses ``cp``, which would otherwise put a folder *into* an
-    existing one.
+    The path and the destination have the same last component, and ``%files`` copies to the parent of the destination.
+    With the destination itself, ``cp``, which Apptainer uses, would copy a folder *into* an existing destination folder.
 
     Raises:
         DefinitionError: The destination is invalid.
@@ -133,7 +134,10 @@ def staged_copy(settings: ImageSettings, number: int) -> str:
 
 
 def copy_pair(staged: str, destination: PurePosixPath) -> tuple[str, str]:
-    """Return the two words of a ``%files`` line that copies `staged` to `destination`; both have the same last component."""
+    """Return the two words of a ``%files`` line that copies `staged` to `destination`.
+
+    Both paths must have the same last component (see `staged_copy`).
+    """
     return guard.file_word(staged), guard.file_word(destination.parent, folder=True)
 
 

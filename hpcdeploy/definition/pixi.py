@@ -13,10 +13,13 @@ from hpcdeploy.frozen import frozen
 from hpcdeploy.image import ImageSettings
 
 WORKSPACE = "/app"
-"""Path of the workspace in the image. It is the same in every stage, because environments contain their own path."""
+"""Path of the workspace in every stage. All stages use the same path, because an environment contains its own path."""
 
 BESIDE, MORE = "beside/app", "more/app"
-"""Folders of the build's context with the last component of `WORKSPACE`: copying one to its parent merges the two."""
+"""Folders of the build's context. ``%files`` copies them to ``/``, which merges their content into `WORKSPACE`.
+
+For this, their last component must be that of `WORKSPACE`.
+"""
 
 
 @frozen
@@ -27,7 +30,8 @@ class OwnPackage:
         name: The package's name.
         place: The source's folder or file, relative to the workspace (``.``: the workspace itself).
         editable: The package is used from its source, so the final image needs the source too.
-        installed: This environment installs the package; false if only another one does, and only its metadata is read.
+        installed: This environment installs the package. If only another environment installs it, Pixi still reads the
+            package's metadata from the source.
     """
 
     name: str
@@ -46,12 +50,13 @@ class Activation:
     """The files and variables that the activation of an environment needs. All paths are relative to the workspace.
 
     Attributes:
-        beside: Files beside the activation scripts, each in one of `folders` or in the workspace's own folder.
+        beside: Files in the same folders as the activation scripts: in one of `folders`, or in the workspace itself.
         folders: Folders that contain activation scripts.
         more: Files and folders that only the build stage needs.
-        started: Variables that are evaluated when a container starts, from the variables `outside`.
-        outside: Variables of the container's environment.
-        surroundings: Variables that the scripts may depend on.
+        started: Variables that are evaluated when a container starts.
+        outside: Names of variables of the container's environment that the values of `started` use.
+        surroundings: Names of variables that the scripts may depend on. The build changes these variables to find out
+            whether the activation depends on them.
     """
 
     beside: tuple[str, ...] = ()
@@ -64,20 +69,21 @@ class Activation:
 
 @frozen
 class PixiRecipe:
-    """The content of an image of a Pixi environment. The settings name a base image.
+    """The content of an image of a Pixi environment. The settings must have a base image.
 
     Attributes:
         settings: The image's settings.
         environment: The name of the environment.
-        cuda: The CUDA version that it requires of the driver; empty for none.
+        cuda: The minimum CUDA version of the driver; empty for none.
         workspace: The files that Pixi needs, relative to the workspace.
         lock_sha256: The checksum of the lock file.
         secrets: The names of the secrets that the installation may read.
-        glibc: The oldest C library that the packages run on; empty to skip the check.
+        glibc: The minimum version of glibc; empty to skip the check in the build.
         own: Packages that are installed from source.
         activation: Files and variables of the activation.
         platform: The manifest's name of the platform to install if there are several; if empty, Pixi uses the only one.
-        overrides: Variables besides ``CONDA_OVERRIDE_CUDA`` that describe a machine that can hold the environment.
+        overrides: Variables besides ``CONDA_OVERRIDE_CUDA``. With them Pixi assumes that the build machine has the virtual
+            packages for which the environment is locked.
     """
 
     settings: ImageSettings
@@ -94,27 +100,33 @@ class PixiRecipe:
 
 
 def staged_workspace_file(relative: str) -> str:
-    """Return the path of a workspace file in the build's context."""
+    """Return the path, in the build's context, of a file that Pixi needs."""
     return f"workspace/{relative}"
 
 
 def staged_beside(relative: str) -> str:
-    """Return the path of a file beside an activation script in the build's context."""
+    """Return the path, in the build's context, of a file in the same folder as an activation script."""
     return f"{BESIDE}/{relative}"
 
 
 def staged_more(relative: str) -> str:
-    """Return the path of a file or folder that only the build stage needs in the build's context."""
+    """Return the path, in the build's context, of a file or folder that only the build stage needs."""
     return posixpath.normpath(f"{MORE}/{relative}")
 
 
 def staged_source(place: str) -> str:
-    """Return the path of an own package's source in the build's context; its last component is that in the image."""
+    """Return the path, in the build's context, of a package's source.
+
+    Its last component is that of the source's path in the image (see `copy_pair`).
+    """
     return f"source{PurePosixPath(WORKSPACE) / place}"
 
 
 def outermost(packages: Iterable[OwnPackage]) -> tuple[OwnPackage, ...]:
-    """Return the packages whose source is not inside another's, each path once: copying these copies all."""
+    """Return the packages whose source is not inside the source of another one, and only one package per path.
+
+    Copying the sources of these packages copies the sources of all packages.
+    """
     kept: list[OwnPackage] = []
     for package in sorted(packages, key=lambda package: package.destination):
         if not any(PurePosixPath(package.destination).is_relative_to(other.destination) for other in kept):
@@ -172,7 +184,7 @@ def render_pixi(recipe: PixiRecipe, *, overrides: Path | None = None) -> str:
 
 
 def pixi_arguments(recipe: PixiRecipe) -> dict[str, str]:
-    """Return the arguments in ``%arguments`` of each stage.
+    """Return the arguments for ``%arguments`` of each stage.
 
     Raises:
         DefinitionError: An argument, the CUDA version or the environment's name is invalid.

@@ -1,7 +1,7 @@
 """Render a Pixi environment as a Dockerfile: ``defs/pixi.dockerfile`` and ``defs/pixi.dockerignore`` with quoted values.
 
-The build's context is the project's folder. `hpcdeploy.definition.dockerfile.words` has the quoting rules; it can parse
-what this module writes.
+The build's context is the project's folder. `hpcdeploy.definition.dockerfile.words` has the quoting rules, and can
+parse the Dockerfiles that this module writes.
 """
 
 import json
@@ -44,8 +44,8 @@ def render_pixi_dockerfile(
     Args:
         recipe: The content of the image.
         workspace: The workspace's folder, relative to the project's.
-        left_out: Names that are excluded from every copied folder.
-        overrides: The project's folder. Its own templates replace the built-in ones.
+        left_out: Names of files and folders to exclude from every copied folder.
+        overrides: The project's folder. Its templates in ``defs``, if present, replace the built-in ones.
 
     Raises:
         DefinitionError: A Dockerfile cannot express a value; the message has the reason.
@@ -101,10 +101,11 @@ def quoted(text: str, what: str) -> str:
     """Quote the value `what` of ARG, ENV or LABEL.
 
     Raises:
-        DefinitionError: The value contains a line break, which none of these instructions can hold.
+        DefinitionError: The value contains a line break, a carriage return or a NUL character, which none of these
+            instructions can hold.
     """
     if "\n" in text or "\r" in text or "\0" in text:
-        raise DefinitionError(f"{what} is {text!r}, but a value in a Dockerfile cannot contain a line break; remove it")
+        raise DefinitionError(f"{what} is {text!r}, but a value in a Dockerfile must be one line without NUL; change it")
     return '"' + _IN_QUOTES.sub(r"\\\1", text) + '"'
 
 
@@ -136,9 +137,13 @@ def _run(words: Sequence[str]) -> str:
 
 
 def _copy(source: str, destination: str) -> str:
-    """Return the arguments of a COPY from the context. The word rules remove escapes first, then the pattern rules."""
+    """Return the arguments of a COPY from the context.
+
+    Docker applies the rules for words first and those for patterns afterwards. Both remove backslashes, so a source with a
+    backslash is rejected.
+    """
     if "\\" in source or "\n" in source:
-        raise DefinitionError(f"{source!r} contains a backslash or a line break, which COPY would change; rename it")
+        raise DefinitionError(f"{source!r} contains a backslash or a line break, which COPY would change; rename the file")
     pattern = _WILDCARD.sub(r"[\1]", source)
     return _arguments(pattern, str(guard.destination(destination)))
 
@@ -149,9 +154,12 @@ def _places(workspace: str, names: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _sourced(activation: Activation, workspace: str) -> tuple[list[str], list[str]]:
-    """Return the arguments of COPY for files that activation scripts may source: into the build stage, and from it.
+    """Return the arguments of COPY for the files that activation scripts may source.
 
-    The entry point sources the scripts at every start of a container, so all of it stays in the image.
+    The entry point sources the scripts at every start of a container, so the final image needs these files too.
+
+    Returns:
+        The arguments for copying from the context into the build stage, and from the build stage into the final stage.
     """
     folders = _places(workspace, (*activation.folders, *activation.more))
     inside = [name for name in activation.beside if any(name.startswith(f"{folder}/") for folder in activation.folders)]
@@ -162,7 +170,7 @@ def _sourced(activation: Activation, workspace: str) -> tuple[list[str], list[st
 
 
 def _copy_several(sources: Sequence[str]) -> Iterator[str]:
-    """Yield the arguments of one COPY of files into the workspace's own folder; nothing without files."""
+    """Yield the arguments of one COPY of all `sources` into the workspace's folder; yield nothing without `sources`."""
     for source in sources:
         _copy(source, WORKSPACE)  # raises for names that COPY cannot express
     if sources:
@@ -176,14 +184,17 @@ def _between(place: str) -> str:
 
 
 def _arguments(*paths: str) -> str:
-    """Return the arguments of a COPY, as an array if one needs quotes; the rules for quotes and ``$`` hold in both forms."""
+    """Return the arguments of a COPY: plain words, or a JSON array if a path has special characters.
+
+    Docker removes quotes and expands ``$`` in both forms, so these characters are escaped in the array.
+    """
     if all(_PLAIN.fullmatch(path) for path in paths):
         return " ".join(paths)
     return _array([_SPECIAL.sub(r"\\\1", path) for path in paths])
 
 
 def _step(text: str, secrets: Sequence[Secret]) -> str:
-    """Return a step that runs with the environment active; a plain command stays as it is written."""
+    """Return the arguments of a RUN with an active environment: a plain command as it is written, else an array for bash."""
     variables = "".join(f"export {word}\n" for word in _variables(secrets))
     if not variables and _PLAIN_STEP.fullmatch(text):
         return f"{WORKSPACE}/entrypoint.sh {text}"
@@ -191,7 +202,10 @@ def _step(text: str, secrets: Sequence[Secret]) -> str:
 
 
 def _variables(secrets: Sequence[Secret]) -> list[str]:
-    """Return assignments of secrets that are variables. The mount option ``env=`` is too new for many engines."""
+    """Return the assignments for secrets that a step reads as variables.
+
+    They read the secret's file, because many engines do not yet support the mount option ``env=``.
+    """
     return [f'{secret.name}="$(cat /run/secrets/{secret.name})"' for secret in secrets if secret.env]
 
 
@@ -212,7 +226,7 @@ def _image(text: str, what: str) -> str:
 
 
 def _filled(text: str, arguments: Mapping[str, str]) -> str:
-    """Insert the arguments' values into a step, as Apptainer does with ``{{ NAME }}``: Docker has no equivalent."""
+    """Replace ``{{ NAME }}`` in a step by the value of the argument, as Apptainer does; Docker has no equivalent."""
     guard.shell_lines((text,), "setup", arguments)
     return TEMPLATE.sub(lambda match: arguments[match[1]], text)
 
@@ -221,7 +235,7 @@ def _notes(recipe: PixiRecipe) -> tuple[str, ...]:
     settings = recipe.settings
     notes = []
     if settings.test:
-        notes.append("'test' is not in the Dockerfile: only the Apptainer image tests itself")
+        notes.append("'test' has no effect in the Dockerfile: only Apptainer runs tests")
     if settings.start:
         notes.append("'start' is not in the Dockerfile: Docker's containers run the command")
     if any(TEMPLATE.search(step.run) for step in settings.setup):

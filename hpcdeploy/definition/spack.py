@@ -15,7 +15,7 @@ from hpcdeploy.image import ImageSettings, Secret
 from hpcdeploy.source import SpackSource
 
 ENVIRONMENT = "/opt/spack-environment"
-"""Path of the environment in both stages. Spack's own containerize uses it too, with /opt/software and /opt/view."""
+"""Path of the environment in both stages. ``spack containerize`` uses it too, and /opt/software and /opt/view."""
 
 BUILD = "/opt/hpcdeploy"
 """Folder that only the build stage needs."""
@@ -34,19 +34,19 @@ class SpackRecipe:
     Attributes:
         settings: The image's settings.
         source: The settings of the Spack environment.
-        target: The microarchitecture.
-        shipped: Paths in the build stage of the files and folders that it needs (see `staged_place`).
+        target: The name of the microarchitecture for which packages are compiled.
+        shipped: Paths, in the build stage, of the files and folders to copy from the context (see `staged_place`).
         options: Values of ``spack -c``.
         repos: Paths in the build stage of package repositories.
         recipes: Packages, each with the folder of its ``package.py``.
-        recipes_namespace: The namespace of these packages.
+        recipes_namespace: The namespace of the packages in `recipes`.
         credentials: Variables for access to mirrors.
         container: The ``container`` section of ``spack.yaml``.
         lock_sha256: The checksum of the lock file; empty if there is none.
         environment: The folder of ``spack.yaml``: `ENVIRONMENT` or one in it.
-        view: The environment has the view that the container's environment uses.
-        view_in_manifest: That view is written into ``spack.yaml``; otherwise an option names it.
-        views: Paths of other views.
+        view: The environment has the view `DEFAULT_VIEW`, which the container's environment uses.
+        view_in_manifest: The build writes this view into ``spack.yaml``; otherwise `options` contain it.
+        views: Paths of the other views.
     """
 
     settings: ImageSettings
@@ -67,7 +67,7 @@ class SpackRecipe:
 
 
 def staged_place(destination: str) -> str:
-    """Return the path in the build's context of a file or folder at `destination` in the build stage.
+    """Return the path, in the build's context, of a file or folder that the build stage has at `destination`.
 
     Raises:
         DefinitionError: The destination is invalid.
@@ -135,7 +135,7 @@ def render_spack(recipe: SpackRecipe, *, overrides: Path | None = None) -> str:
 
 
 def spack_arguments(recipe: SpackRecipe) -> dict[str, str]:
-    """Return the arguments in ``%arguments`` of each stage: those of the settings.
+    """Return the arguments for ``%arguments`` of each stage, which all come from the settings.
 
     Raises:
         DefinitionError: An argument is invalid.
@@ -144,9 +144,10 @@ def spack_arguments(recipe: SpackRecipe) -> dict[str, str]:
 
 
 def bases(settings: ImageSettings, container: Container | None) -> tuple[str, str]:
-    """Return the base images of the two stages: those of the settings, else of ``spack.yaml``, else Ubuntu 24.04.
+    """Return the base images of the build stage and of the final stage.
 
-    If the build image is one of Spack's own, the final image is its operating system.
+    The settings precede ``spack.yaml``. If neither sets the build image, it is `DEFAULT_BASE`. If neither sets the final
+    image, it is the operating system of the build image if that is one of Spack's own, else `DEFAULT_FINAL_BASE`.
     """
     build = settings.base or (container.build if container else "") or DEFAULT_BASE
     if settings.final_base:
@@ -178,14 +179,15 @@ def _repository(image: str) -> str:
 
 
 def _as_variables(secrets: tuple[Secret, ...], credentials: tuple[str, ...]) -> tuple[Secret, ...]:
-    """Turn secrets that are credentials into variables, which Spack reads, even if they come from a file."""
+    """Turn secrets that are named in `credentials` into variables, because Spack reads credentials from variables only."""
     return tuple(replace(one, env=one.name, file="") if one.name in credentials else one for one in secrets)
 
 
 def _views(recipe: SpackRecipe) -> tuple[dict[str, object], ...]:
-    """Describe each view: its root, the hidden folder beside it that contains its files, and where that link is recorded.
+    """Return the template values of each view: its root, the folder with its files, and the file that records that folder.
 
-    The folder is ``._NAME`` (``ViewDescriptor._next_root`` in ``lib/spack/spack/environment/environment.py`` of Spack).
+    The root is a link to a folder in ``._NAME``, which is in the same parent folder (``ViewDescriptor._next_root`` in
+    ``lib/spack/spack/environment/environment.py`` of Spack).
     """
     views: list[dict[str, object]] = []
     for number, place in enumerate(((DEFAULT_VIEW,) if recipe.view else ()) + recipe.views):

@@ -1,4 +1,7 @@
-"""Which family a package belongs to, so that a list of hundreds can be looked at: a matter of names, by convention only."""
+"""List and compare the packages of an environment, grouped into families.
+
+A package's family is only a guess from conventions for names.
+"""
 
 import re
 from collections import defaultdict
@@ -13,17 +16,17 @@ from hpcdeploy.frozen import frozen
 
 Family = Literal["CUDA", "Python", "PyPI", "R", "libraries", "programs", "source", "files"]
 
-# What NVIDIA's redistributable packages are called on conda-forge and in Spack.
+# Names of NVIDIA's redistributable packages, and of MAGMA, on conda-forge and in Spack.
 _CUDA = re.compile(
     r"cuda([-_].*|)$|cudnn|cutensor|cusparselt|libcu(blas|dnn|fft|file|rand|solver|sparse|tensor|dss|obj|pti)"
     r"|libnv|libnpp|nccl|nvidia|nvtx|cupti|libcudss|libcufile|libcurand|libmagma|magma"
 )
-# "py312hb401068_0", "pyhd8ed1ab_0", "cuda129_mkl_py312_h...": builds for a Python (conda-build, the build string).
+# Build strings of packages for Python (conda-build): "py312hb401068_0", "pyhd8ed1ab_0", "cuda129_mkl_py312_h...".
 _PYTHON_BUILD = re.compile(r"(?:^|_)py(?:3\d|h[0-9a-f])")
 
 
 def conda_family(name: str, url: str) -> Family:
-    """Return the family of a conda package by its name and the address that the lock file has."""
+    """Return the family of a conda package by its name and its URL in the lock file."""
     if _CUDA.match(name):
         return "CUDA"
     if name.startswith(("r-", "bioconductor-")):
@@ -34,14 +37,14 @@ def conda_family(name: str, url: str) -> Family:
 
 
 def _build_string(url: str) -> str:
-    """Return the BUILD of a package's file name ``NAME-VERSION-BUILD.conda`` (or ``.tar.bz2``), empty for another file."""
+    """Return the BUILD of a package's file name ``NAME-VERSION-BUILD.conda`` (or ``.tar.bz2``); empty for another file."""
     _, hyphen, last = url.rpartition("-")
     stem = last.removesuffix(".conda") if last.endswith(".conda") else last.removesuffix(".tar.bz2")
     return stem if hyphen and stem != last and "/" not in stem else ""
 
 
 def library_family(name: str) -> Family:
-    """Return whether a package that is of no language's own is a library or a program, by its name."""
+    """Return the family of a package that belongs to no language: CUDA, libraries or programs, by its name."""
     if _CUDA.match(name):
         return "CUDA"
     return "libraries" if name.startswith(("lib", "_")) or name.endswith(("lib", "-libs")) else "programs"
@@ -56,8 +59,8 @@ class Item:
         version: Its version.
         kind: Its kind in the lock file (``conda``, ``pypi``, ``source``, ``spack``), or ``file``.
         family: Its group in charts.
-        size: Its size in bytes by the lock file, which for packages is that of the download; None if unknown.
-        build: Distinguishes two builds of a version.
+        size: Its size in bytes; for a package, the size of the download, from the lock file. None if unknown.
+        build: Text that differs between two builds of the same version, such as a checksum.
     """
 
     name: str
@@ -70,7 +73,7 @@ class Item:
 
 @frozen
 class Change:
-    """An item that is present before and after, in another version or build."""
+    """An item whose version or build differs between two lists."""
 
     before: Item
     after: Item
@@ -83,7 +86,14 @@ class Change:
 
 @frozen
 class Changes:
-    """Added, removed and changed items; ``size`` is the difference of the known sizes in bytes."""
+    """The differences between two lists of items.
+
+    Attributes:
+        added: The items that are only in the second list, largest first.
+        removed: The items that are only in the first list, largest first.
+        changed: The items that are in both lists, in different versions or builds.
+        size: The sum of the known sizes in the second list minus that in the first list, in bytes.
+    """
 
     added: tuple[Item, ...]
     removed: tuple[Item, ...]
@@ -122,7 +132,7 @@ def unknown_sizes(items: Iterable[Item]) -> int:
 
 
 def compare(before: Sequence[Item], after: Sequence[Item]) -> Changes:
-    """Return the differences; a name may occur several times, in several versions (Spack)."""
+    """Return the differences between two lists. In Spack's lists a name may occur several times, in several versions."""
     old, new = _by_name(before), _by_name(after)
     added: list[Item] = []
     removed: list[Item] = []
@@ -146,7 +156,7 @@ def compare(before: Sequence[Item], after: Sequence[Item]) -> Changes:
 def _by_name(items: Iterable[Item]) -> defaultdict[tuple[str, str], list[Item]]:
     found: defaultdict[tuple[str, str], list[Item]] = defaultdict(list)
     for item in items:
-        # A package that is built from source now may later come from its channel: it is the same package.
+        # Kinds except PyPI's are not compared, because a package from a channel may replace the same package from source.
         found["pypi" if item.kind == "pypi" else "", item.name].append(item)
     return found
 
@@ -162,7 +172,7 @@ def _family(package: Package) -> Family:
 
 
 def spack_items(text: str, file: str = "spack.lock") -> tuple[Item, ...]:
-    """Return the locked packages, including those of the system (externals).
+    """Return the locked packages of a ``spack.lock``, including the system's packages that Spack uses (externals).
 
     Raises:
         EnvironmentFileError: The lock file is malformed.
@@ -184,7 +194,10 @@ def spack_items(text: str, file: str = "spack.lock") -> tuple[Item, ...]:
 
 
 def root_items(specs: SpecList) -> tuple[Item, ...]:
-    """Return the environment's specs without duplicates; ``version`` is a spec's constraint, ``build`` the spec itself."""
+    """Return the environment's specs as items, without duplicates.
+
+    In an item, ``version`` is the spec without the package's name, and ``build`` is the complete spec.
+    """
     roots = dict.fromkeys(root.spec for root in specs.roots)
     return largest_first(
         Item(

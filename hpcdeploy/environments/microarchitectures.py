@@ -1,7 +1,7 @@
-"""Know the microarchitectures of Spack and conda by name, and which of them an image for linux/amd64 can use.
+"""Check the names of microarchitectures in Spack's and Pixi's files, and whether an image for linux/amd64 can use them.
 
-Source: archspec/archspec-json, ``cpu/microarchitectures.json`` at 90b453f (2026-08-19): each name, and the family at the
-root of its ``from`` chain.
+Source: archspec/archspec-json, ``cpu/microarchitectures.json`` at 90b453f (2026-08-19). The family of a name is the last
+name in its ``from`` chain.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ _LONGEST = 60
 """Maximum length of a name in a message, in characters."""
 
 _BUILDER = frozenset({"native", "host", "default_target", "default", "frontend", "backend", "fe", "be"})
-"""Names for the build machine's own processor, in compiler flags and in Spack's platforms."""
+"""Names that compiler flags and Spack's platforms use for the processor of the build machine."""
 
 
 def is_foreign(target: str) -> bool:
@@ -47,7 +47,7 @@ def check_microarchitecture(name: str, key: str) -> None:
     if name in _FAMILIES:
         return
     if name in _BUILDER:
-        reason = "which means the processor of the build machine, whichever that is"
+        reason = "which means the processor of the machine that builds the image"
     else:
         close = meant(name, _FAMILIES)
         reason = f"which is unknown to archspec as of August 2026{f'; did you mean {close!r}?' if close else ''}"
@@ -61,14 +61,14 @@ def check_target(target: str, key: str) -> None:
     """Check the name, or the ends of the range (``zen3:``), in the target of a Spack spec.
 
     Raises:
-        EnvironmentFileError: It is not a microarchitecture; the message has the name `key`.
+        EnvironmentFileError: A name is not a microarchitecture; the message has the name `key`.
     """
     for name in filter(None, target.split(":")):
         check_microarchitecture(name, key)
 
 
 def check_family(target: str, key: str) -> None:
-    """Raise `EnvironmentFileError`, with the name `key`, if a target belongs to another family than images."""
+    """Raise `EnvironmentFileError`, with the name `key`, if a target belongs to another family than `FAMILY`."""
     if is_foreign(target):
         raise EnvironmentFileError(
             f"{key} has the microarchitecture {target!r}, but an image is built for linux/amd64; expected one of the "

@@ -1,7 +1,7 @@
 """Parse the index, manifest and configuration of an OCI or Docker image.
 
 Sources: OCI Image Format Specification 1.1 (image-index, manifest, config, media-types) and Docker's "Image Manifest Version
-2, Schema 2". Every function raises `EnvironmentFileError` with only the reason; its caller knows the origin of the data.
+2, Schema 2". Every function raises `EnvironmentFileError` with only the reason; its caller adds where the data came from.
 """
 
 import hashlib
@@ -21,7 +21,14 @@ _SIF = "application/vnd.sylabs.sif."
 
 @frozen
 class Descriptor:
-    """A reference to another document. ``platform`` is ``os/architecture``; empty if it is not given."""
+    """A reference to another document.
+
+    Attributes:
+        media_type: The type of the document.
+        digest: The sha256 digest of the document.
+        platform: The platform of the image, as ``os/architecture``; empty if the reference has none.
+        variant: The variant of the architecture, such as ``v3``; empty if the reference has none.
+    """
 
     media_type: str
     digest: str
@@ -54,7 +61,7 @@ def read_manifest(content: bytes) -> Descriptor | tuple[Descriptor, ...]:
     """Return the configuration in an image's manifest, or the manifests in an index.
 
     Raises:
-        EnvironmentFileError: It is malformed, or not an image.
+        EnvironmentFileError: The document is malformed, or its type is not that of an image or an index.
     """
     document = _object(content, "manifest")
     kind = document.get("mediaType", "")
@@ -78,10 +85,10 @@ def read_manifest(content: bytes) -> Descriptor | tuple[Descriptor, ...]:
 
 
 def choose(entries: Sequence[Descriptor]) -> Descriptor:
-    """Return the manifest for `PLATFORM` in an index: the plain one, if there are variants for newer processors.
+    """Return the manifest for `PLATFORM` in an index. The plain one precedes variants for newer processors.
 
     Raises:
-        EnvironmentFileError: There is none.
+        EnvironmentFileError: The index has no manifest for `PLATFORM`.
     """
     fitting = [entry for entry in entries if entry.platform == PLATFORM]
     if not fitting:
@@ -91,10 +98,10 @@ def choose(entries: Sequence[Descriptor]) -> Descriptor:
 
 
 def read_config(content: bytes, *, digest: str = "") -> OciConfig:
-    """Parse a configuration; `digest` is that of the manifest with its reference.
+    """Parse a configuration; `digest` is the digest of the manifest that refers to it.
 
     Raises:
-        EnvironmentFileError: It is malformed, or for another platform.
+        EnvironmentFileError: The configuration is malformed, or for another platform.
     """
     document = _object(content, "configuration")
     platform = "/".join(str(document.get(key) or "(unknown)") for key in ("os", "architecture"))
@@ -121,10 +128,10 @@ def read_config(content: bytes, *, digest: str = "") -> OciConfig:
 
 
 def check_digest(content: bytes, digest: str) -> bytes:
-    """Return `content` if its sha256 is that of `digest` (``sha256:...``).
+    """Return `content` if `digest` (``sha256:...``) is its digest.
 
     Raises:
-        EnvironmentFileError: It is damaged.
+        EnvironmentFileError: `content` has another digest.
     """
     got = f"sha256:{hashlib.sha256(content).hexdigest()}"
     if got != digest:
@@ -189,5 +196,5 @@ def _strings(config: Mapping[str, object], key: str) -> dict[str, str]:
 
 
 def _health_check(config: Mapping[str, object]) -> bool:
-    """Tell whether there is a health check: ``["NONE"]`` disables one of a base image (Docker, Image Spec 1.2)."""
+    """Tell whether there is a health check. ``["NONE"]`` disables the base image's check (Docker, Image Spec 1.2)."""
     return _words(_table(config, "Healthcheck"), "Test") not in ((), ("NONE",))

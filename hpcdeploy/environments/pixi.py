@@ -33,11 +33,10 @@ from hpcdeploy.plain_text import nearest
 from hpcdeploy.toml import TomlError, UnusableTomlError, load_toml
 
 _OWN_KEYS = ("features", "solve-group", "no-default-feature")
-"""Keys of an environment's table that a feature does not have."""
-
+"""Keys that the table of an environment may have and the table of a feature may not."""
 
 _OF_ALL_PLATFORMS = ("name", "platforms", "cuda", "glibc", "targets")
-"""Fields of a feature that ``[target]`` does not extend; the others are lists that it extends."""
+"""Fields of a feature to which ``[target]`` adds nothing. The other fields are tuples to which ``[target]`` may add."""
 
 
 @frozen
@@ -46,14 +45,14 @@ class Feature:
 
     Attributes:
         name: Its name.
-        platforms: Its platforms; None for all.
+        platforms: The names or subfolders of its platforms; None for all platforms.
         cuda: The required CUDA version; empty for none.
         glibc: The required glibc version; empty for none.
         scripts: The activation scripts.
         editable: PyPI packages in the workspace's own folders that are used from their source.
         variables: The variables of ``[activation.env]`` in the manifest's order; the last of a name wins.
-        sources: Folders of conda packages that are built from source, or whose dependencies ``[dev]`` uses: the package's
-            name, and its path relative to the manifest.
+        sources: Conda packages that are built from source, or whose dependencies ``[dev]`` uses. Each has the package's
+            name, and the path of its folder relative to the manifest.
         tasks: The tasks that a job can run.
         targets: Parts that only apply to some platforms, each with its selector; `on` adds them.
     """
@@ -70,7 +69,7 @@ class Feature:
     targets: tuple[tuple[str, "Feature"], ...] = ()
 
     def on(self, platform: Platform) -> "Feature":
-        """Return the feature on `platform`: with the parts of each ``[target]`` that selects it."""
+        """Return the feature with the parts of each ``[target]`` that applies to `platform`."""
         held = [self, *(part for selector, part in self.targets if selects(selector, platform))]
         added = [field.name for field in fields(self) if field.name not in _OF_ALL_PLATFORMS]
         merged: dict[str, Any] = {name: tuple(one for part in held for one in getattr(part, name)) for name in added}
@@ -89,12 +88,12 @@ class Environment:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The variables of ``[activation.env]``: the default feature comes last, so it is applied first."""
+        """The variables of ``[activation.env]``. Features with higher precedence replace values."""
         return {name: value for feature in reversed(self.features) for name, value in feature.variables}
 
     @property
     def tasks(self) -> dict[str, Task]:
-        """The tasks by name; those of features with higher precedence win."""
+        """The tasks by name. Features with higher precedence replace tasks."""
         return {task.name: task for feature in reversed(self.features) for task in feature.tasks}
 
     def on(self, platform: Platform) -> "Environment":
@@ -104,14 +103,14 @@ class Environment:
 
 @frozen
 class Workspace:
-    """A manifest.
+    """The content of a Pixi manifest.
 
     Attributes:
         file: Its name, for messages.
-        name: The workspace's name.
-        platforms: The platforms.
-        environments: The environments.
-        reads: Other files that Pixi reads, relative to it.
+        name: The workspace's name; empty if it has none.
+        platforms: All platforms of the workspace, in the manifest's order.
+        environments: All environments, including ``default``.
+        reads: Other files that Pixi reads, relative to the manifest.
     """
 
     file: str
@@ -124,7 +123,7 @@ class Workspace:
         """Return an environment by name.
 
         Raises:
-            EnvironmentFileError: There is none; the message has the nearest name.
+            EnvironmentFileError: The manifest has no environment of this name; the message has the nearest name.
         """
         names = tuple(environment.name for environment in self.environments)
         if name not in names:
@@ -134,12 +133,12 @@ class Workspace:
     def platforms_for(self, environment: Environment, subdir: str = LINUX) -> tuple[Platform, ...]:
         """Return the platforms of one conda subfolder that `environment` supports, in the manifest's order.
 
-        Every feature must allow a platform, by its name or its subfolder. If a feature names a platform of the subfolder
-        exactly, the subfolder alone does not allow others (prefix-dev/pixi#6493). The ``[system-requirements]`` of the
-        features are added.
+        Every feature that lists platforms must list a platform's name or its subfolder. If a feature lists the name of such
+        a platform, only platforms whose names are listed are returned (prefix-dev/pixi#6493). The returned platforms
+        include the ``[system-requirements]`` of the features.
 
         Raises:
-            EnvironmentFileError: There is none.
+            EnvironmentFileError: The environment supports no platform of the subfolder.
         """
         narrowed = [feature.platforms for feature in environment.features if feature.platforms is not None]
         exact = {name for names in narrowed for name in names}
@@ -163,15 +162,19 @@ class Workspace:
 
 
 def is_manifest(text: str, file: str) -> bool:
-    """Tell whether a file is a Pixi manifest: ``pyproject.toml`` only with ``[tool.pixi]``."""
+    """Tell whether a file is a Pixi manifest; a ``pyproject.toml`` is one only if it has ``[tool.pixi]``.
+
+    Raises:
+        EnvironmentFileError: A ``pyproject.toml`` is not valid TOML.
+    """
     return Path(file).name != "pyproject.toml" or "pixi" in _table(_load(text, file).get("tool"), f"{file}: tool")
 
 
 def read_manifest(text: str, file: str = "pixi.toml") -> Workspace:
-    """Parse a manifest; `file` is its name, which distinguishes ``pyproject.toml``.
+    """Parse a manifest. `file` is its name; a ``pyproject.toml`` has another structure than ``pixi.toml``.
 
     Raises:
-        EnvironmentFileError: It is malformed.
+        EnvironmentFileError: The manifest is malformed.
     """
     top: Table = _load(text, file)
     where, fallback = file, ""
@@ -180,7 +183,7 @@ def read_manifest(text: str, file: str = "pixi.toml") -> Workspace:
         fallback = _text(project.get("name"), f"{file}: project.name")
         tool = _table(top.get("tool"), f"{file}: tool")
         if "pixi" not in tool:
-            raise EnvironmentFileError(f"{file} has no [tool.pixi]: it is not a Pixi workspace; use the folder of one")
+            raise EnvironmentFileError(f"{file} has no [tool.pixi], so it is not a Pixi manifest; use a workspace's folder")
         where = f"{file}: tool.pixi"
         top = _table(tool["pixi"], where)
     head = _table(top.get("workspace", top.get("project")), f"{where}: workspace")
@@ -225,10 +228,13 @@ def _reads(head: Table, key: str) -> Iterator[str]:
 
 
 def _declared(platforms: list[Platform], environments: Iterable[Environment], where: str) -> tuple[Platform, ...]:
-    """Check the platforms that features name against the workspace's own; raise `EnvironmentFileError` for missing ones.
+    """Return the workspace's platforms, and check that they include all platforms that features name.
 
-    If the workspace's platforms are all plain subfolders, those that features name are added, as in Pixi
+    If all platforms of the workspace are plain subfolders, missing platforms of features are added, as in Pixi
     (``extend_originals_with_referenced_subdirs`` in ``crates/pixi_manifest/src/toml/manifest.rs``).
+
+    Raises:
+        EnvironmentFileError: A platform is missing, and was not added.
     """
     names = tuple(platform.name for platform in platforms)
     bare = all(platform.name == platform.subdir for platform in platforms)
@@ -264,7 +270,7 @@ def _environment(name: str, value: object, features: Mapping[str, Feature], wher
         names.append("default")
     named = tuple(features[feature] for feature in dict.fromkeys(names))
     inline = {word: content for word, content in table.items() if word not in _OWN_KEYS}
-    # Pixi 0.74 and later: settings in the environment itself are a feature of its own, before all others.
+    # Pixi 0.74 and later treats settings in the environment's own table as a feature that precedes all others.
     own = (_feature(f"environments.{name}", inline, key, shared),) if inline else ()
     return Environment(name=name, features=(*own, *named))
 

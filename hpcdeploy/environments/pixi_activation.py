@@ -19,14 +19,14 @@ _PARAMETERS = frozenset("0123456789@*#?-$!([")
 _NOT_KEPT = re.compile(
     r"PIXI_EXE|PIXI_PROMPT|_|S?RANDOM|SECONDS|LINENO|EPOCH\w+|BASH\w*|PPID|SHLVL|IFS|FUNCNAME|GROUPS|DIRSTACK"
 )
-"""Variables that Pixi sets for its own activation and the image lacks, and bash's own variables."""
+"""Variables that Pixi sets for its activation and that the image lacks, and variables that bash sets itself."""
 
 _OF_SHELLS = re.compile(
     r"PATH|PWD|OLDPWD|HOME|IFS|PS[0-4]|SHLVL|SHELL|_|U?E?UID|E?GID|PPID|GROUPS|RANDOM|SRANDOM|SECONDS|LINENO|EPOCH\w+|OPT\w+"
     r"|FUNCNAME|PIPESTATUS|REPLY|COMP_\w+|COMPREPLY|HIST\w+|BASH\w*|SHELLOPTS|POSIXLY_CORRECT|ENV|DIRSTACK|COLUMNS|LINES"
     r"|LD_PRELOAD|LD_AUDIT|PYTHONHOME|CONDA_\w+|_CONDA_\w+|PIXI_\w+|ZSH_\w+"
 )
-"""Variables with a meaning for the shell, the loader or Pixi itself, which no environment may change freely."""
+"""Variables with a meaning for the shell, the loader or Pixi. The build does not change them in the second activation."""
 
 SURROUNDINGS = (
     *("USER", "LOGNAME", "HOSTNAME", "SCRATCH", "WORK", "PROJECT", "TMPDIR", "OMP_NUM_THREADS"),
@@ -42,8 +42,8 @@ class Started:
 
     Attributes:
         name: Its name.
-        text: Its value for the inside of double quotes, for any POSIX shell.
-        extends: The value uses the variable's own old value.
+        text: Its value as text between double quotes, for any POSIX shell.
+        extends: The value uses the earlier value of the same variable.
     """
 
     name: str
@@ -56,9 +56,9 @@ class Evaluation:
     """The result for all values.
 
     Attributes:
-        started: The variables to evaluate at the start, in the manifest's order.
-        outside: Variables in their values that neither Pixi nor PATH sets.
-        kept: Names of variables that cannot be evaluated at the start.
+        started: The variables to evaluate when a container starts, in the manifest's order.
+        outside: Names of the variables that the values of `started` use, except ``PATH``, ``CONDA_*`` and ``PIXI_*``.
+        kept: Names of variables that cannot be evaluated when a container starts.
     """
 
     started: tuple[Started, ...] = ()
@@ -67,9 +67,9 @@ class Evaluation:
 
 
 def evaluate(variables: Mapping[str, str]) -> Evaluation:
-    """Select the values that a container evaluates at its start: those with variables that neither Pixi nor PATH sets.
+    """Select the values to evaluate when a container starts: those that use other variables than Pixi's and ``PATH``.
 
-    A value that uses such a variable counts too.
+    Pixi's variables are ``CONDA_*`` and ``PIXI_*``. Variables in `variables` are other variables, too.
     """
     started: list[Started] = []
     kept: list[str] = []
@@ -90,15 +90,19 @@ def evaluate(variables: Mapping[str, str]) -> Evaluation:
 
 
 def surroundings(scripts: Iterable[str], variables: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the variables that an activation may depend on: those in its scripts and values, and those of jobs."""
+    """Return the names of variables on which an activation may depend, except variables of shells, loaders and Pixi.
+
+    These are the names in its scripts and values, and the names in `SURROUNDINGS`.
+    """
     named = {name for text in (*scripts, *variables.values()) for name in _NAMED.findall(text)}
     return tuple(sorted(name for name in {*SURROUNDINGS, *named} if not _OF_SHELLS.fullmatch(name)))
 
 
 def _read(value: str) -> tuple[str, set[str]] | None:
-    """Return a value for the inside of double quotes, and its variables; None if that is not sufficient.
+    """Return a value as text between double quotes, and its variables; None if only a shell can evaluate the value.
 
-    Not supported are commands, arithmetic, positional parameters, and all operators except ``-``, ``:-``, ``+`` and ``:+``.
+    Commands, arithmetic, positional parameters, and all operators except ``-``, ``:-``, ``+`` and ``:+`` need a shell. The
+    text is empty if the value uses no variable.
     """
     if "$" not in value:
         return "", set()
@@ -132,7 +136,7 @@ def _piece(value: str, place: int, names: set[str]) -> tuple[str, str, int]:
     """Return the next literal character, or the next reference as text to write, and the position after it."""
     character, following = value[place], value[place + 1 : place + 2]
     if character == "`" or (character == "\\" and following in ('"', "")):
-        raise _NeedsShellError  # a command, or Pixi's own line ends its quotes elsewhere
+        raise _NeedsShellError  # a command, or a backslash before the quote with which Pixi's line ends the value
     if character == "\\" and following in ("$", "`", "\\", "\n"):
         return following.strip("\n"), "", place + 2
     if character != "$":

@@ -2,7 +2,7 @@
 
 Sources: prefix-dev/pixi 0.77, ``crates/pixi_core/src``: ``lock_file/platform_rename.rs`` and
 ``lock_file/satisfiability/platform.rs`` (``resolve_lock_platform_for``: the part of a lock file for a platform),
-``workspace/environment.rs`` (``best_declared_platform``: of those that a machine can run, pixi uses the manifest's first).
+``workspace/environment.rs`` (``best_declared_platform``: pixi uses the manifest's first platform that the machine can run).
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,12 +28,12 @@ class Choice:
     """The platform of an image.
 
     Attributes:
-        platform: The platform under the manifest's name; it promises the lock file's virtual packages, or else the
-            manifest's.
-        row: Its part of the lock file.
-        others: The environment's other platforms of the subfolder.
-        named: The manifest's names of platforms by the lock file's.
-        cuda: A CUDA version that replaces the platform's; None to use the platform's.
+        platform: The platform with the manifest's name. It has the virtual packages that the lock file lists, or those of
+            the manifest if the lock file lists none.
+        row: The platform's entry in the lock file.
+        others: The environment's other platforms for linux-64.
+        named: The manifest's name of each platform by its name in the lock file, which may be an alias.
+        cuda: The image's CUDA version; empty for none, None to use the platform's.
     """
 
     platform: Platform
@@ -44,7 +44,7 @@ class Choice:
 
     @property
     def cuda_note(self) -> str:
-        """A note on a CUDA version that differs from the platform's; empty if it is the same."""
+        """A note if the image's CUDA version differs from the platform's; otherwise empty."""
         if not self.cuda or (same_version(self.cuda, self.platform.cuda) if self.platform.cuda else not self.others):
             return ""
         return (
@@ -54,13 +54,13 @@ class Choice:
 
     @property
     def note(self) -> str:
-        """A note on the platform and its alternatives; empty if it is the only one."""
+        """A note on the platform and its alternatives; empty if there is no other platform."""
         if not self.others:
             return ""
         return (
             f"the image is for the platform {_described(self.platform)}; the environment is also locked for "
             f"{', '.join(map(_described, self.others))}: use "
-            f'pixi = {{ platform = "{self.others[0].name}" }} to select that one'
+            f'pixi = {{ platform = "{self.others[0].name}" }} to select {self.others[0].name}'
         )
 
 
@@ -69,8 +69,9 @@ def choose_platform(
 ) -> Choice:
     """Choose the platform of `environment` for an image.
 
-    Of several platforms it is `platform`, or the one that fits `cuda`, or else the first in the manifest, as Pixi chooses on
-    a machine that can run all.
+    If there are several platforms, the result is the one with the name `platform`. If `platform` is not set, it is the one
+    that fits `cuda`. If `cuda` is not set either, it is the first one in the manifest, as Pixi chooses on a machine that
+    can run all platforms.
 
     Args:
         workspace: The workspace.
@@ -80,7 +81,8 @@ def choose_platform(
         platform: The name of the platform; empty if it is not set.
 
     Raises:
-        EnvironmentFileError: No platform fits, `cuda` contradicts `platform`, or the lock file does not match the manifest.
+        EnvironmentFileError: No platform fits, `cuda` contradicts the named platform, or the lock file does not match the
+            manifest.
     """
     candidates = workspace.platforms_for(environment)
     rows = lock.rows(environment.name, LINUX)
@@ -109,10 +111,10 @@ def _promised(platform: Platform, row: Row) -> Platform:
 
 
 def _row_of(platform: Platform, rows: Sequence[Row]) -> Row | None:
-    """Return the part of the lock file for a platform; None if there is none.
+    """Return the entry in the lock file for a platform; None if there is none.
 
-    It has the platform's name, or promises the same. A part with the subfolder's name and without virtual packages was
-    written before Pixi tracked them, and applies to every platform of the subfolder.
+    The entry has the platform's name, or lists the same virtual packages. An entry with the subfolder's name and without
+    virtual packages comes from an older Pixi, which did not record them. It applies to every platform of the subfolder.
     """
     same_name = [row for row in rows if row.key == platform.name]
     for row in same_name:
@@ -129,9 +131,10 @@ def _row_of(platform: Platform, rows: Sequence[Row]) -> Row | None:
 
 
 def _fits(platform: Platform, listed: Mapping[str, str], *, strict: bool) -> bool:
-    """Tell whether the lock file lists the virtual packages of a platform.
+    """Tell whether the virtual packages that the lock file lists are those of a platform.
 
-    Unless `strict`, kernel and C library are ignored if the platform does not set them, because Pixi's defaults changed.
+    Unless `strict`, the versions of kernel and glibc are ignored if the platform does not set them, because Pixi's defaults
+    for these versions changed.
     """
     wanted, found = platform.virtual_packages, customised(listed, platform.subdir)
     declared = {*wanted, *(("__glibc",) if platform.glibc else ())}
@@ -149,7 +152,7 @@ def _named(workspace: Workspace, environment: Environment, platforms: Sequence[P
     subdir = declared[name].subdir
     if subdir != LINUX:
         raise EnvironmentFileError(
-            f"the platform {name!r} is for {subdir}, but an image is built for {LINUX}; use another one"
+            f"the platform {name!r} is for {subdir}, but an image is built for {LINUX}; use a platform for {LINUX}"
         )
     raise EnvironmentFileError(
         f"{workspace.file}: the environment {environment.name!r} does not support the platform {name!r}, only "
@@ -158,7 +161,11 @@ def _named(workspace: Workspace, environment: Environment, platforms: Sequence[P
 
 
 def _fitting(platforms: Sequence[Platform], cuda: str | None, file: str, environment: str) -> Platform:
-    """Choose by the CUDA version: the same one, else the highest that its driver can run."""
+    """Choose a platform by the image's CUDA version.
+
+    Without a version (None) it is the first platform; for no CUDA (empty), the first without CUDA. Otherwise it is the one
+    with the highest CUDA version that is not newer than the image's.
+    """
     if cuda is None or len(platforms) == 1:
         return platforms[0]
     if not cuda:
@@ -177,21 +184,23 @@ def _fitting(platforms: Sequence[Platform], cuda: str | None, file: str, environ
 
 
 def _check_cuda(platform: Platform, cuda: str | None, file: str) -> None:
-    """Reject a CUDA version with which pixi would not install the platform: none, or a lower one than the platform's."""
+    """Reject an image's CUDA version that is empty or older than the platform's: pixi would not install the platform."""
     if cuda is None or not platform.cuda or (cuda and at_most(platform.cuda, cuda)):
         return
     raise EnvironmentFileError(
         f"{file}: the image's 'platform' is {_described(platform)}, but its 'cuda', or CUDA_VERSION, requires "
-        f"{f'CUDA {cuda}' if cuda else 'no CUDA'}; remove one of the two, or use a platform that fits"
+        f"{f'CUDA {cuda}' if cuda else 'no CUDA'}; remove one of these settings, or use a platform that fits"
     )
 
 
 def _mismatch(
     workspace: Workspace, environment: Environment, lock: LockFile, rows: Sequence[Row], missing: Sequence[Platform]
 ) -> EnvironmentFileError:
+    """Return the error for platforms of the manifest that the lock file lacks."""
     return EnvironmentFileError(
         f"{lock.file} does not match {workspace.file}: the environment {environment.name!r} has the platform "
-        f"{', '.join(map(_described, missing))} there, but is locked for {', '.join(row.shown for row in rows)}; "
+        f"{', '.join(map(_described, missing))} in {workspace.file}, but is locked for "
+        f"{', '.join(row.shown for row in rows)}; "
         "run 'pixi lock' and commit pixi.lock"
     )
 

@@ -1,9 +1,11 @@
 """Parse a Pixi workspace's lock file, versions 5, 6 and 7, into plain values.
 
-In version 5 each package has fields; from 6 on name and version of a conda package are in its file name; 7 adds a table of
-platforms with the virtual packages of the solve, whose names may differ from the conda subfolder. Pixi writes aliases there
-(``p1``) instead of the manifest's names (prefix-dev/pixi 0.77, ``crates/pixi_core/src/lock_file/platform_rename.rs``). So a
-`Row` is identified by its virtual packages, and no alias is shown.
+- Version 5 has fields for the name and version of each package.
+- From version 6 on, the name and version of a conda package are in its file name.
+- Version 7 adds a table of platforms with the virtual packages for which the packages were solved.
+
+In that table Pixi writes aliases such as ``p1`` instead of the manifest's names (prefix-dev/pixi 0.77,
+``crates/pixi_core/src/lock_file/platform_rename.rs``). So messages describe a `Row` by its virtual packages.
 """
 
 import re
@@ -30,14 +32,14 @@ class Package:
     """A locked package.
 
     Attributes:
-        kind: Its kind.
+        kind: ``conda``, ``pypi``, or ``source`` for a conda package that is built from source.
         name: Its name.
-        version: Its version.
-        url: Its URL without credentials; for a package of the workspace its path, relative to the manifest.
+        version: Its version; empty if the lock file has none.
+        url: Its URL without credentials; for a local package, its path relative to the manifest.
         size: Its size in bytes; 0 if unknown.
         sha256: Its checksum of 64 hex digits; empty if unknown.
-        editable: It is installed as editable. Only older pixi writes this; since 2026 only the manifest has it
-            (prefix-dev/pixi#5106, #5249).
+        editable: It is installed as editable. Only lock files of older pixi have this value; since 2026 it is only in the
+            manifest (prefix-dev/pixi#5106, #5249).
     """
 
     kind: Kind
@@ -50,7 +52,7 @@ class Package:
 
     @property
     def is_local(self) -> bool:
-        """Tell whether its source is on this machine instead of in a channel, an index or a repository."""
+        """Tell whether the package is on this machine instead of in a channel, an index or a repository."""
         return "://" not in self.url or self.url.startswith("file:")
 
 
@@ -90,7 +92,7 @@ class LockedEnvironment:
         packages: The packages.
         cuda: The CUDA version that the solve assumed (from version 7 on).
         glibc: The glibc version that the solve assumed (from version 7 on).
-        elsewhere: Local packages of other environments and platforms, because pixi checks the whole lock file.
+        elsewhere: Local packages that only other environments or platforms use. Pixi needs them to check the lock file.
     """
 
     name: str
@@ -103,7 +105,13 @@ class LockedEnvironment:
 
 @frozen
 class LockFile:
-    """A parsed lock file: ``file`` is its name, for messages, ``top`` its content."""
+    """A parsed lock file.
+
+    Attributes:
+        file: Its name, for messages.
+        version: The version of its format, one of `VERSIONS`.
+        top: Its content.
+    """
 
     file: str
     version: int
@@ -115,12 +123,12 @@ class LockFile:
         return tuple(_named(self.top.get("environments"), f"{self.file}: environments"))
 
     def rows(self, environment: str, subdir: str = "") -> tuple[Row, ...]:
-        """Return the platforms of `environment`, in one conda subfolder or (empty) in all.
+        """Return the platforms for which `environment` is locked; `subdir` limits them to one conda subfolder.
 
-        For an environment without packages a lock file lists no platform, so it counts as locked for ``linux-64``.
+        For an environment without packages a lock file lists no platform, so the result is ``linux-64``.
 
         Raises:
-            EnvironmentFileError: There is no such environment.
+            EnvironmentFileError: The lock file has no such environment, or is malformed.
         """
         key = f"{self.file}: environments.{environment}.packages"
         listed = _tables(self.top.get("platforms"), f"{self.file}: platforms")
@@ -130,7 +138,11 @@ class LockFile:
         return tuple(row for row in rows if not subdir or row.subdir == subdir)
 
     def read(self, environment: str, row: Row) -> LockedEnvironment:
-        """Return the content of `environment` on the platform `row`."""
+        """Return the content of `environment` on the platform `row`.
+
+        Raises:
+            EnvironmentFileError: The lock file has no such environment, or is malformed.
+        """
         locked, key = self._environment(environment), f"{self.file}: environments.{environment}"
         where, here = f"{self.file}: packages", f"{key}.packages"
         details = {_address(entry, where): entry for entry in _tables(self.top.get("packages"), where)}
@@ -163,7 +175,7 @@ def read_lock(text: str, file: str = "pixi.lock") -> LockFile:
     """Parse a lock file.
 
     Raises:
-        EnvironmentFileError: It is malformed, or its version is not supported.
+        EnvironmentFileError: The lock file is malformed, or its version is not supported.
     """
     return lock_file_of(read_lock_table(text, file), file)
 
@@ -172,7 +184,7 @@ def read_lock_table(text: str, file: str) -> Mapping[str, object]:
     """Return the content of a lock file as a table.
 
     Raises:
-        EnvironmentFileError: It is not valid YAML.
+        EnvironmentFileError: The lock file is not valid YAML, exceeds a limit of `load_yaml`, or is not a table.
     """
     try:
         top = load_yaml(text)
@@ -188,7 +200,7 @@ def lock_file_of(top: Mapping[str, object], file: str) -> LockFile:
     """Make a lock file from the table of `read_lock_table`.
 
     Raises:
-        EnvironmentFileError: Its version is not supported.
+        EnvironmentFileError: The lock file's version is not supported.
     """
     version = top.get("version")
     if not isinstance(version, int) or version not in VERSIONS:
@@ -215,7 +227,7 @@ def not_locked(lock: LockFile, environment: str, subdir: str = LINUX) -> Environ
     found = ", ".join(row.shown for row in lock.rows(environment))
     return EnvironmentFileError(
         f"{lock.file}: environments.{environment} is not locked for {subdir}, which the image needs "
-        f"(it is for {found or 'nothing'}); add {subdir!r} to the workspace's platforms and run 'pixi lock'"
+        f"(locked: {found or 'nothing'}); add {subdir!r} to the workspace's platforms and run 'pixi lock'"
     )
 
 
@@ -239,7 +251,11 @@ def _unknown_version(version: object, file: str) -> str:
 
 
 def _address(entry: Mapping[str, object], key: str) -> tuple[Kind, str]:
-    """Return what identifies a package in the lock file: its kind and its URL or path."""
+    """Return the kind of a package, and its URL or path. Together they identify the package in the lock file.
+
+    Raises:
+        EnvironmentFileError: The entry has an unknown kind.
+    """
     for word, kind in _KINDS.items():
         if word in entry:
             return kind, str(entry[word])
@@ -247,7 +263,7 @@ def _address(entry: Mapping[str, object], key: str) -> tuple[Kind, str]:
         address = entry.get("url", entry.get("path", entry.get("name")))
         return _KINDS.get(str(entry["kind"]), "conda"), str(address)
     raise EnvironmentFileError(
-        f"{key} has an entry that is neither conda nor pypi, but {', '.join(map(str, entry))}; run 'pixi lock'"
+        f"{key} has an entry of an unknown kind, with the keys {', '.join(map(str, entry))}; run 'pixi lock'"
     )
 
 
@@ -272,7 +288,7 @@ def _package(address: tuple[Kind, str], details: Mapping[tuple[Kind, str], Mappi
 
 
 def _from_file_name(url: str) -> tuple[str, str]:
-    """Split ``name-version-build.conda``: version and build have no hyphen (conda's package naming)."""
+    """Return name and version from ``name-version-build.conda``; version and build contain no hyphen in conda."""
     stem = re.sub(r"\.(conda|tar\.bz2)$", "", unquote(urlsplit(url).path).rpartition("/")[2])
     parts = stem.rsplit("-", 2)
     return (parts[0], parts[1]) if len(parts) == 3 else (stem, "")
@@ -291,7 +307,7 @@ def _table(value: object, key: str) -> Mapping[str, object]:
 
 
 def _named(value: object, key: str) -> Mapping[str, object]:
-    """Return a table with keys as text, because YAML reads 312 as a number."""
+    """Return a table with its keys as text, because YAML reads a name such as ``312`` as a number."""
     return {str(name): content for name, content in _table(value, key).items()}
 
 

@@ -1,4 +1,4 @@
-"""Check the types of values in a Pixi manifest's tables."""
+"""Read values of a Pixi manifest with checked types, and find the local paths of packages."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -66,7 +66,7 @@ def shown(value: object) -> str:
 
 
 MANIFESTS = ("pixi.toml", "pyproject.toml")
-"""Files that may have ``[package]`` (``[tool.pixi.package]`` in the latter), in Pixi's search order."""
+"""Files that may have ``[package]``, in Pixi's search order; in ``pyproject.toml`` it is ``[tool.pixi.package]``."""
 
 RECIPES = ("recipe.yaml", "recipe.yml")
 """Files that the backend pixi-build-rattler-build reads."""
@@ -75,10 +75,12 @@ _KINDS = ("run-dependencies", "host-dependencies", "build-dependencies")
 
 
 def package_places(content: str, file: str) -> tuple[tuple[str, str], ...]:
-    """Return the paths in a package's manifest, each with a name; they are relative to the manifest's folder.
+    """Return the local paths that a package's manifest or recipe names, each after a description for messages.
+
+    The paths are relative to the file's folder.
 
     Raises:
-        EnvironmentFileError: It is not valid TOML or YAML.
+        EnvironmentFileError: The file is not valid TOML or YAML, or a value has the wrong type.
     """
     if PurePosixPath(file).name in RECIPES:
         return tuple(("a source", path) for path in _recipe_sources(content, file))
@@ -93,10 +95,9 @@ def package_places(content: str, file: str) -> tuple[tuple[str, str], ...]:
 
 
 def feature_places(feature: Table, key: str, shared: Table) -> Iterator[tuple[str, str]]:
-    """Yield the packages of a feature that have a path: its dependencies, those of ``[dev]``, and their own ones.
+    """Yield the name and path of each package with a path: in a feature's dependencies, ``[dev]``, and inline packages.
 
-    Each has a name and its path relative to the manifest. `shared` is ``[workspace.dependencies]``, which ``{ workspace =
-    true }`` refers to.
+    A path is relative to the manifest. `shared` is ``[workspace.dependencies]``, to which ``{ workspace = true }`` refers.
     """
     yield from _places(feature, ("dependencies", "host-dependencies", "build-dependencies", "dev"), key, shared)
     for name, spec in table(feature.get("dependencies"), f"{key}.dependencies").items():
@@ -117,7 +118,7 @@ def _of_package(package: Table, key: str, shared: Table) -> Iterator[tuple[str, 
 
 
 def _places(tables: Table, kinds: Iterable[str], key: str, shared: Table) -> Iterator[tuple[str, str]]:
-    """Yield the packages with a path in the tables `kinds`; a key such as ``if(...)`` has another such table."""
+    """Yield the packages with a path in the tables `kinds`; a key such as ``if(...)`` contains a table of the same form."""
     for kind in kinds:
         for name, spec in table(tables.get(kind), f"{key}.{kind}").items():
             if name.startswith("if("):
@@ -132,13 +133,16 @@ def _recipe_sources(content: str, file: str) -> Iterator[str]:
     try:
         recipe = load_yaml(content)
     except YamlError as error:
-        raise EnvironmentFileError(f"{file} is not valid YAML: {error}; correct it") from error
+        raise EnvironmentFileError(f"{file} is not valid YAML: {error}; correct the file") from error
     if isinstance(recipe, dict):
         yield from _paths(recipe.get("source"))
 
 
 def _paths(source: object) -> Iterator[str]:
-    """Yield the paths in a recipe's ``source``: one table, several, or conditional ones."""
+    """Yield the paths in a recipe's ``source``, which is a table, a list of tables, or a condition with tables.
+
+    A path with ``${{ }}`` is skipped, because only the backend can evaluate it.
+    """
     if isinstance(source, list):
         for one in source:
             yield from _paths(one)

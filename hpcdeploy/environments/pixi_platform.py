@@ -38,7 +38,7 @@ _NAMED_KEYS = {
     "macos": "__osx",
     "windows": "__win",
 }
-"""The keys in a derived name, in its own order, which differs from that of the manifest."""
+"""The keys in a derived name, in the order of that name."""
 
 
 @frozen
@@ -47,12 +47,12 @@ class Platform:
 
     Attributes:
         name: Its name.
-        subdir: The conda subfolder.
-        cuda: The driver's CUDA version; empty if not declared, like the following ones.
-        cuda_arch: A compute capability (``8.6``).
-        archspec: A microarchitecture.
-        glibc: The glibc version.
-        others: Other virtual packages by conda's names, with their version, or ``VERSION=BUILD``.
+        subdir: The conda subfolder, such as ``linux-64``.
+        cuda: The driver's CUDA version; empty if it is not declared.
+        cuda_arch: A compute capability, such as ``8.6``; empty if it is not declared.
+        archspec: A microarchitecture; empty if it is not declared.
+        glibc: The glibc version; empty if it is not declared.
+        others: Other virtual packages: conda's name, and the version or ``VERSION=BUILD``.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Platform:
 
     @property
     def virtual_packages(self) -> dict[str, str]:
-        """Its virtual packages by conda's names, without those of every machine of its subfolder."""
+        """Its virtual packages by conda's names, without those that every machine of its subfolder has."""
         declared = {
             "__cuda": self.cuda,
             "__cuda_arch": self.cuda_arch,
@@ -77,10 +77,10 @@ class Platform:
 
 
 def read_platform(value: object, key: str) -> Platform:
-    """Parse an entry of ``platforms``; without a name it gets Pixi's derived name, such as ``linux-64-cuda-12-9``.
+    """Parse an entry of ``platforms``. An entry without a name gets Pixi's derived name, such as ``linux-64-cuda-12-9``.
 
     Raises:
-        EnvironmentFileError: It is malformed; the message has the name `key`.
+        EnvironmentFileError: The entry is malformed; the message has the name `key`.
     """
     if isinstance(value, str):
         return Platform(name=value, subdir=value)
@@ -109,7 +109,11 @@ def read_platform(value: object, key: str) -> Platform:
 
 
 def _check(platform: Platform, key: str) -> None:
-    """Reject values that become variables of the build or select a platform, and are no version or microarchitecture."""
+    """Check the versions and the microarchitecture, which become variables of the build or select a platform.
+
+    Raises:
+        EnvironmentFileError: A value is not a version, or is not a microarchitecture of the platform's subfolder.
+    """
     _version(platform.cuda, f"{key}.cuda", "12.9")
     _version(platform.cuda_arch, f"{key}.cuda.arch", "8.6")
     _version(platform.glibc, f"{key}.glibc", "2.28")
@@ -124,7 +128,7 @@ def _version(value: str, key: str, example: str) -> str:
     """Return `value` if it is empty, or a version with an optional build (``12.9=0``).
 
     Raises:
-        EnvironmentFileError: It is neither; the message has the name `key`.
+        EnvironmentFileError: `value` is not a version; the message has the name `key`.
     """
     if value and not re.fullmatch(r"[0-9]+(?:\.[0-9]+)*", value.partition("=")[0]):
         raise EnvironmentFileError(f"{key} is {shown(value)}; expected a version of digits and dots, such as '{example}'")
@@ -132,7 +136,7 @@ def _version(value: str, key: str, example: str) -> str:
 
 
 def derived_name(platform: Platform) -> str:
-    """Return Pixi's name for a platform without one: the subfolder, and the virtual packages beyond its defaults."""
+    """Return Pixi's name for a platform without a name: the subfolder, and the virtual packages that are not defaults."""
     promised = platform.virtual_packages
     named = [(key, promised.pop(package)) for key, package in _NAMED_KEYS.items() if package in promised]
     rest = sorted((name.lstrip("_"), value) for name, value in promised.items())
@@ -141,7 +145,7 @@ def derived_name(platform: Platform) -> str:
 
 
 def customised(packages: Mapping[str, str], subdir: str) -> dict[str, str]:
-    """Remove the virtual packages that every machine of a subfolder has, and build strings of 0."""
+    """Return virtual packages without those that every machine of a subfolder has, and without the build string 0."""
     common = _defaults(subdir)
     plain = {name: value.removesuffix("=0").removesuffix("=") for name, value in packages.items()}
     if "__archspec" in plain:  # its version has no meaning: pixi writes 0 to a lock file, rattler detects 1
@@ -150,7 +154,7 @@ def customised(packages: Mapping[str, str], subdir: str) -> dict[str, str]:
 
 
 def _defaults(subdir: str) -> dict[str, str]:
-    """Return the virtual packages that every machine of a subfolder has, which are in no derived name.
+    """Return the virtual packages that every machine of a subfolder has, which no derived name contains.
 
     Versions: ``crates/pixi_default_versions/src/lib.rs`` of pixi 0.77.
     """
@@ -164,7 +168,7 @@ def _defaults(subdir: str) -> dict[str, str]:
 
 
 def promise(platform: Platform, packages: Mapping[str, str]) -> Platform:
-    """Return `platform` with the virtual packages of a lock file instead of its own."""
+    """Return `platform` with `packages`, the virtual packages of a lock file, instead of its own virtual packages."""
     custom = customised(packages, platform.subdir)
     return replace(
         platform,
@@ -180,9 +184,9 @@ def overrides(platform: Platform) -> tuple[tuple[str, str], ...]:
     """Return the variables besides ``CONDA_OVERRIDE_CUDA`` with which pixi uses this platform on any machine.
 
     Names: ``DEFAULT_ENV_NAME`` of CudaArch, Archspec, LibC and Linux in conda/rattler,
-    ``crates/rattler_virtual_packages/src/lib.rs`` (main, 2026-08-22). Pixi applies that of the archspec since 0.77.0
-    (prefix-dev/pixi#6820), and ignores a compute capability without CUDA (``crates/pixi_core/src/workspace/mod.rs``).
-    rattler only accepts a compute capability as MAJOR.MINOR.
+    ``crates/rattler_virtual_packages/src/lib.rs`` (main, 2026-08-22). Pixi applies the variable of the archspec
+    since 0.77.0 (prefix-dev/pixi#6820), and ignores a compute capability without CUDA
+    (``crates/pixi_core/src/workspace/mod.rs``). rattler only accepts a compute capability as MAJOR.MINOR.
     """
     arch = platform.cuda_arch if "." in platform.cuda_arch or not platform.cuda_arch else f"{platform.cuda_arch}.0"
     promised = platform.virtual_packages
@@ -223,14 +227,14 @@ def cuda_of(value: object, key: str) -> str:
 
 
 def glibc_of(value: object, key: str) -> str:
-    """Parse ``"2.28"`` or ``{ family = "glibc", version = "2.28" }``; empty for another family of C library."""
+    """Parse ``"2.28"`` or ``{ family = "glibc", version = "2.28" }``; return an empty text for another C library."""
     if isinstance(value, dict) and value.get("family", "glibc") != "glibc":
         return ""
     return _version(text(value.get("version") if isinstance(value, dict) else value, key), key, DEFAULT_GLIBC)
 
 
 def platform_names(value: object, key: str) -> tuple[str, ...] | None:
-    """Parse a feature's ``platforms``; None if it has none."""
+    """Parse a feature's ``platforms``; return None if the feature does not set them."""
     return None if value is None else tuple(read_platform(one, key).name for one in items(value, key))
 
 
@@ -240,14 +244,14 @@ def highest(versions: Iterable[str]) -> str:
 
 
 def same_version(one: str, other: str) -> bool:
-    """Tell whether two versions are equal, such as 12 and 12.0; their builds must be the same text."""
+    """Tell whether two versions are equal, such as 12 and 12.0. Builds (``VERSION=BUILD``) must be the same text."""
     (version, _, build), (wanted, _, wanted_build) = one.partition("="), other.partition("=")
     same = version == wanted or (version != "" and wanted != "" and _trimmed(version) == _trimmed(wanted))
     return same and build == wanted_build
 
 
 def at_most(one: str, other: str) -> bool:
-    """Tell whether a version is not higher than another."""
+    """Tell whether the version `one` is not higher than the version `other`."""
     return _numbers(_trimmed(one)) <= _numbers(_trimmed(other))
 
 

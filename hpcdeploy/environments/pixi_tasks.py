@@ -1,8 +1,9 @@
 """Parse a Pixi workspace's tasks (``[tasks]``, also of features and platforms) as far as a job can run them.
 
 A task is a shell line, or a table with ``cmd`` (a line, or a list of words), ``cwd``, ``env`` and ``depends-on`` (Pixi's
-documentation, "Advanced tasks"). Tasks serve as an offer only, so anything else is left out and never an error: a list
-groups other tasks and has no command, and a name that begins with ``_`` is hidden.
+documentation, "Advanced tasks"). hpcdeploy only suggests tasks, so it ignores any other value instead of reporting an error.
+It also ignores a task that is a list, which has no command and groups other tasks, and a task whose name begins with ``_``,
+which is hidden.
 """
 
 import re
@@ -12,7 +13,7 @@ from hpcdeploy.environments.pixi_package import Table
 from hpcdeploy.frozen import frozen
 
 LONGEST = 500
-"""Maximum number of characters of a command that is offered."""
+"""Maximum number of characters of a task's command, or of the value of a variable; longer ones are ignored."""
 
 _NAME = re.compile(r"[A-Za-z0-9.-][A-Za-z0-9._-]{0,63}")
 
@@ -24,9 +25,9 @@ class Task:
     Attributes:
         name: Its name.
         command: Its command: a line for a shell, or a tuple of words.
-        folder: The folder that it runs in, relative to the workspace; empty for the workspace itself.
+        folder: Its working folder, relative to the workspace; empty for the workspace itself.
         variables: Its environment variables.
-        after: The tasks that run before it.
+        after: The names of the tasks that must run before it.
     """
 
     name: str

@@ -31,13 +31,13 @@ class Configuration:
     Attributes:
         packages: The section ``packages``.
         mirrors: The mirrors.
-        references: The files that it names.
+        references: The files, folders and URLs to which the file refers.
         view: The view; None if it is not set.
-        definitions: The definitions.
+        definitions: The named lists of specs.
         flags: Compiler flags that name a processor, each with its key path.
         moving: Versions in ``packages`` that follow a branch.
         developed: The packages in ``develop``.
-        drops_repos: It has ``repos::``.
+        drops_repos: The file has ``repos::``, so that Spack ignores the repositories of lower scopes.
         when: The condition under which Spack includes the file; empty for always.
     """
 
@@ -60,7 +60,14 @@ class Configuration:
 
 @frozen
 class SpackEnvironment:
-    """A ``spack.yaml``: its configuration, and its unexpanded list ``specs``."""
+    """A ``spack.yaml``.
+
+    Attributes:
+        file: Its name, for messages.
+        configuration: Its settings.
+        specs: Its list ``specs``, not expanded.
+        container: Its section ``container``; None if it has none.
+    """
 
     file: str
     configuration: Configuration
@@ -72,7 +79,7 @@ def read_environment(text: str, file: str = "spack.yaml") -> SpackEnvironment:
     """Parse a ``spack.yaml``.
 
     Raises:
-        EnvironmentFileError: It is malformed, or has unsupported settings.
+        EnvironmentFileError: The file is malformed, or has unsupported settings.
     """
     top = load(text, file)
     section = named(top, "spack") if "env" not in top else top["env"]
@@ -91,7 +98,7 @@ def read_configuration(text: str, file: str) -> Configuration:
     """Parse a configuration file that an environment includes: its sections are at the top, or below ``spack``.
 
     Raises:
-        EnvironmentFileError: It is malformed.
+        EnvironmentFileError: The file is malformed.
     """
     top = load(text, file)
     section = named(top, "spack")
@@ -102,7 +109,7 @@ def expanded(environment: SpackEnvironment, configurations: Sequence[Configurati
     """Expand the environment's specs with the definitions of all its files.
 
     Raises:
-        EnvironmentFileError: A list is malformed.
+        EnvironmentFileError: A list is malformed, refers to itself, or is too long.
     """
     definitions = [definition for one in configurations for definition in one.definitions]
     return expand_specs(environment.specs, definitions, f"{environment.file}: spack.specs")
@@ -118,7 +125,8 @@ def group_targets(environment: SpackEnvironment) -> tuple[str, ...]:
 def group_escapes(environment: SpackEnvironment, pinned: Sequence[str]) -> tuple[str, ...]:
     """Return the groups and packages (``GROUP: PACKAGE``) whose ``override`` replaces a required target.
 
-    `pinned` are the packages that get the target: a list in the override is joined with theirs, and with that of ``all``.
+    `pinned` are the packages whose requirements contain the target. Spack joins a list in an override with their
+    requirements, and with those of ``all``, so such a list does not replace the target.
     """
     return tuple(
         f"{group}: {one.name}"

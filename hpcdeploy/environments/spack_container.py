@@ -81,7 +81,7 @@ class Container:
         final_packages: System packages for the final image.
         labels: The labels.
         test: Shell lines of the test.
-        unused: Keys that hpcdeploy's images do not use.
+        unused: Keys of the section that have no effect on hpcdeploy's images.
     """
 
     build: str = ""
@@ -100,7 +100,7 @@ def read_container(value: object, file: str) -> Container:
     """Parse the section.
 
     Raises:
-        EnvironmentFileError: It is malformed or not supported; the message has an alternative.
+        EnvironmentFileError: The section is malformed or not supported; the message has an alternative.
     """
     where = f"{file}: spack.container"
     given = table(value, where)
@@ -108,7 +108,7 @@ def read_container(value: object, file: str) -> Container:
     if given.get("extra_instructions"):
         raise EnvironmentFileError(
             f"{where}.extra_instructions are lines for one recipe format and cannot be translated; write them as shell "
-            "lines in the image's 'setup', and remove them there"
+            "lines in the image's 'setup', and remove this key"
         )
     build, final, manager = _images(given.get("images"), f"{where}.images")
     packages = table(given.get("os_packages"), f"{where}.os_packages")
@@ -145,7 +145,7 @@ def _images(value: object, where: str) -> tuple[str, str, str]:
     if "build" in given or "final" in given:
         pair = [text_of(given.get(key), f"{where}.{key}") for key in ("build", "final")]
         if not all(pair):
-            raise EnvironmentFileError(f"{where} has only one of build and final; Spack requires both")
+            raise EnvironmentFileError(f"{where} has only one of build and final; set both, as Spack requires")
         return pair[0], pair[1], ""
     system = text_of(given.get("os"), f"{where}.os")
     if system not in SYSTEMS:
@@ -156,8 +156,8 @@ def _images(value: object, where: str) -> tuple[str, str, str]:
     spack = given.get("spack")
     if not isinstance(spack, str) or not spack:
         raise EnvironmentFileError(
-            f"{where}.spack is {spack!r}; expected a release such as '1.1.0'. Spack is not downloaded from git during "
-            "a build; set an image with this Spack in build, and a plain one in final"
+            f"{where}.spack is {spack!r}; expected a release such as '1.1.0'. hpcdeploy does not download Spack from git "
+            "during a build; set 'build' to an image with this Spack, and 'final' to an image without Spack"
         )
     return f"{SYSTEMS[system].build}:{spack}", SYSTEMS[system].final, SYSTEMS[system].manager
 

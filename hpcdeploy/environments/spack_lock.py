@@ -1,7 +1,7 @@
 """Parse a Spack environment's ``spack.lock`` into plain values: packages, targets and repositories.
 
-Spack writes it as JSON, with its version in ``_meta`` (``lockfile-version``). Versions 4 to 7 are supported: earlier ones do
-not use full hashes as keys, and Spack 0.18 was the last to write them.
+Spack writes it as JSON, with its version in ``_meta`` (``lockfile-version``). Versions before 4 are not supported, because
+their keys are not full hashes. Spack 0.18 was the last release that wrote them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,6 +14,7 @@ from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.frozen import frozen
 
 OLDEST = 4
+"""The lowest supported version of the format."""
 
 
 @frozen
@@ -21,10 +22,10 @@ class SpackLock:
     """A lock file.
 
     Attributes:
-        roots: The names of its roots.
-        targets: The targets of its packages.
-        namespaces: Each package's repository (namespace).
-        systems: Its operating systems by Spack's names (``ubuntu24.04``).
+        roots: The names of the packages in its list ``roots``.
+        targets: The targets of its packages, except externals.
+        namespaces: The namespace (repository) of each package, by the package's name.
+        systems: The operating systems of its packages, by Spack's names (``ubuntu24.04``).
         flags: Compiler flags that name a processor, each with its package.
         moving: Versions that follow a branch without a locked commit.
     """
@@ -41,7 +42,7 @@ def read_lock(text: str, file: str = "spack.lock") -> SpackLock:
     """Parse a lock file.
 
     Raises:
-        EnvironmentFileError: It is malformed or too old.
+        EnvironmentFileError: The lock file is malformed or too old, or locks no package.
     """
     try:
         top = read_json(text)
@@ -88,7 +89,7 @@ def _roots(top: Mapping[str, object], file: str) -> Iterator[str]:
 
 
 def _target(node: Mapping[str, object]) -> Iterator[str]:
-    """Yield a package's target: a name, or a table with a name for targets that are not generic in archspec."""
+    """Yield the name of a package's target, which is in a table unless the target is generic in archspec."""
     arch = node.get("arch")
     target = arch.get("target") if isinstance(arch, dict) else None
     name = target.get("name") if isinstance(target, dict) else target
@@ -97,9 +98,10 @@ def _target(node: Mapping[str, object]) -> Iterator[str]:
 
 
 def _moving(node: Mapping[str, object]) -> tuple[str, ...]:
-    """Return a package's version if it follows a branch. The source in ``develop`` is copied, so it does not change.
+    """Return a package's version if the version follows a branch whose commit is not locked.
 
-    From version 1.0 on Spack locks the commit as a variant, ``commit``; source: its release notes, "1.0", "git provenance".
+    From version 1.0 on Spack locks the commit in a variant ``commit`` (its release notes, "1.0", "git provenance"). The
+    version of a package in ``develop`` does not follow a branch, because its source is copied into the image.
     """
     parameters = node.get("parameters")
     fixed = isinstance(parameters, dict) and (parameters.get("commit") or parameters.get("dev_path"))

@@ -23,7 +23,10 @@ VIRTUALS = frozenset(
         *("ziglang", "zlib-api"),
     }
 )
-"""Spack's own virtual packages (``all: providers`` in ``etc/spack/defaults``), for requirements that do not show it."""
+"""Spack's own virtual packages (``all: providers`` in ``etc/spack/defaults``).
+
+`is_virtual` needs this list for packages whose requirements do not show that they are virtual.
+"""
 
 COMPILERS = frozenset(
     {
@@ -41,7 +44,7 @@ class Entry:
     Attributes:
         specs: Its specs.
         text: Its text in JSON, as Spack's command line accepts it.
-        plain: It is not a table (``spec``, ``one_of``, ``any_of``, with ``when`` and ``message``).
+        plain: The entry is a single text instead of a table (``spec``, ``one_of``, ``any_of``, ``when``, ``message``).
     """
 
     specs: tuple[str, ...]
@@ -55,8 +58,8 @@ class Requirement:
 
     Attributes:
         entries: Its entries.
-        bare: It is a single text, which Spack does not join with a list.
-        replaces: It is ``require::``.
+        bare: The value is a single text, which Spack does not join with a list.
+        replaces: The key is ``require::``, so that lower scopes are ignored.
     """
 
     entries: tuple[Entry, ...]
@@ -79,11 +82,11 @@ class PackageSettings:
     """The settings of one file for a package, or for ``all``.
 
     Attributes:
-        name: The package.
+        name: The name of the package, or ``all``.
         require: Its requirement; None if there is none.
         targets: The preferred targets (``target``, or a spec of ``prefer``).
-        externals: It has externals.
-        replaces: It is ``NAME::``.
+        externals: It has ``externals``: packages of the system that Spack can use.
+        replaces: The key is ``NAME::``, so that lower scopes are ignored.
     """
 
     name: str
@@ -95,7 +98,12 @@ class PackageSettings:
 
 @frozen
 class Packages:
-    """The section of one file; ``replaces``: it is ``packages::``."""
+    """The section of one file.
+
+    Attributes:
+        settings: The settings of each package.
+        replaces: The key is ``packages::``, so that lower scopes are ignored.
+    """
 
     settings: tuple[PackageSettings, ...] = ()
     replaces: bool = False
@@ -105,7 +113,7 @@ def read_packages(given: Table, where: str) -> Packages:
     """Parse the section of a file's table.
 
     Raises:
-        EnvironmentFileError: It is malformed.
+        EnvironmentFileError: The section is malformed, or a target is not a microarchitecture.
     """
     section = table(named(given, "packages"), f"{where}: packages")
     return Packages(
@@ -120,7 +128,7 @@ def named_packages(files: Sequence[Packages]) -> tuple[str, ...]:
 
 
 def settings_of(files: Sequence[Packages], name: str) -> Iterator[PackageSettings]:
-    """Yield the settings of each file for a package, highest precedence first, up to one that replaces lower ones."""
+    """Yield the settings of each file for a package, highest precedence first, until one replaces those of lower scopes."""
     for file in files:
         for one in file.settings:
             if one.name == name:
@@ -132,7 +140,10 @@ def settings_of(files: Sequence[Packages], name: str) -> Iterator[PackageSetting
 
 
 def requirement_of(files: Sequence[Packages], name: str) -> Requirement | None:
-    """Combine the requirements of the files, highest precedence first, for a package; None if there are none."""
+    """Combine the requirements for a package as Spack does; `files` are in order, highest precedence first.
+
+    Return None if no file requires anything of the package.
+    """
     found: Requirement | None = None
     for one in settings_of(files, name):
         if one.require is None:
@@ -155,7 +166,7 @@ def preferred_targets(files: Sequence[Packages]) -> tuple[str, ...]:
 
 
 def is_virtual(name: str, requirement: Requirement) -> bool:
-    """Tell whether a name with requirements is a virtual package: its requirements name a package that provides it."""
+    """Tell whether a name is a virtual package: it is in `VIRTUALS`, or its requirements name another package."""
     return name in VIRTUALS or any(package_of(spec) not in ("", name) for spec in requirement.specs)
 
 

@@ -22,7 +22,8 @@ _PINNED = re.compile(r"(?:^|\s)commit==?['\"]?[0-9a-f]{40}\b")
 def moving_versions(spec: str, package: str = "") -> tuple[str, ...]:
     """Return the versions in a spec that follow a branch or another git reference, such as ``hdf5@develop``.
 
-    A commit does not change, nor does a version with ``commit=``. `package` is the subject of an anonymous spec.
+    A commit, or a version with ``commit=``, does not follow a branch. `package` is the package's name for an anonymous
+    spec, such as ``@develop``.
     """
     found = []
     for node in re.split(r"(?=[\^%])", spec):
@@ -34,7 +35,7 @@ def moving_versions(spec: str, package: str = "") -> tuple[str, ...]:
 
 
 def moving_repository(given: Mapping[str, object]) -> str:
-    """Return what a git repository's table (``repos``, ``include``) follows; empty for a commit or a tag."""
+    """Describe the branch that a git repository's table (``repos``, ``include``) follows; empty for a commit or a tag."""
     if given.get("commit") or given.get("tag"):
         return ""
     branch = given.get("branch")
@@ -65,9 +66,9 @@ class Reference:
     Attributes:
         kind: ``include``, ``repo``, ``develop``, or ``concrete`` for the folder of another environment with an included lock
             file.
-        path: The path; if it has a variable that only the build knows (``$os``), the folder above it.
+        path: The path. If it has a variable that only the build knows (``$os``), the folder before that variable.
         required: The file must exist.
-        when: The condition under which Spack includes it; a variable in the path counts as one.
+        when: The condition under which Spack includes the file. For a path with a variable, a text about the path.
     """
 
     kind: str
@@ -95,7 +96,13 @@ class References:
 
 @frozen
 class _Remote:
-    """A remote reference; ``moves`` is empty if a checksum, commit or tag fixes it."""
+    """A remote reference.
+
+    Attributes:
+        address: The URL without credentials.
+        moves: The reason why the content may change; empty if a checksum, commit or tag fixes it.
+        configuration: It is a configuration file that Spack downloads, not a repository of packages.
+    """
 
     address: str
     moves: str = ""
@@ -189,7 +196,10 @@ def _reused(given: Table, where: str) -> Iterator[str]:
 
 
 def _reference(kind: str, path: str, *, required: bool, when: str = "") -> Iterator[Reference | str]:
-    """Classify a path: relative to its file, elsewhere in the image, or remote (nothing to copy)."""
+    """Yield a `Reference` for a path relative to its file, and the path itself if it starts elsewhere.
+
+    Yield nothing for a URL, because it has no file to copy.
+    """
     if _is_remote(path):
         return
     local = re.sub(r"^\$(?:env|\{env\})/", "", path.removeprefix("file://"))

@@ -17,10 +17,12 @@ from hpcdeploy.frozen import frozen
 from hpcdeploy.plain_text import nearest
 
 LIMIT = 500
-"""Maximum number of specs of a matrix that are listed; larger ones are only counted."""
+"""Maximum number of specs in a matrix. The specs of a larger matrix are only counted, and not listed."""
 
 MOST_ENTRIES = 100_000
-"""Maximum number of entries; those of a definition count at each ``$name``: nested ones grow exponentially.
+"""Maximum number of entries in an expanded list.
+
+The entries of a definition count at each ``$name``, because nested definitions grow exponentially.
 """
 
 PACKAGE = re.compile(r"\s*(?:[\w-]+\.)*([A-Za-z0-9_][\w-]*)")
@@ -33,7 +35,13 @@ _GROUP_KEYS = ("group", "specs", "matrix", "exclude", "needs", "explicit", "over
 
 @frozen
 class Definition:
-    """One entry of ``definitions``: a named list, and the condition under which Spack uses it (empty: always)."""
+    """One entry of ``definitions``.
+
+    Attributes:
+        name: The name of the list.
+        specs: The list, not expanded.
+        when: The condition under which Spack uses the list; empty for always.
+    """
 
     name: str
     specs: tuple[object, ...]
@@ -42,7 +50,13 @@ class Definition:
 
 @frozen
 class Root:
-    """A spec of the environment; ``certain``: Spack does not decide about it when it runs."""
+    """A spec of the environment.
+
+    Attributes:
+        spec: The spec.
+        certain: The environment always contains the spec. False if this depends on a condition or on an ``exclude`` that
+            only Spack evaluates.
+    """
 
     spec: str
     certain: bool = True
@@ -55,7 +69,13 @@ class Root:
 
 @frozen
 class SpecList:
-    """The expanded list ``specs`` of an environment; ``left`` describes what only Spack can expand, one line each."""
+    """The expanded list ``specs`` of an environment.
+
+    Attributes:
+        roots: The specs.
+        groups: The names of groups of specs.
+        left: Descriptions of the parts that only Spack can expand.
+    """
 
     roots: tuple[Root, ...] = ()
     groups: tuple[str, ...] = ()
@@ -77,12 +97,12 @@ def constraint_of(spec: str) -> str:
 
 
 def targets_in(spec: str) -> tuple[str, ...]:
-    """Return the targets in a spec, from ``target=`` or the end of ``arch=``; ``target=:`` means any, so it is ignored."""
+    """Return the targets in a spec, from ``target=`` or the end of ``arch=``. ``target=:`` allows all and is ignored."""
     return tuple(name for match in _TARGET.finditer(spec) for name in match["name"].split(",") if name != ":")
 
 
 def without_target(spec: str) -> str:
-    """Return a spec without its targets; empty if nothing else is left."""
+    """Return a spec without its targets; empty if the spec has nothing else."""
 
     def rest(match: re.Match[str]) -> str:
         return f"platform={match['platform']} os={match['os']}" if match["os"] else ""
@@ -94,7 +114,7 @@ def read_definitions(value: object, where: str) -> tuple[Definition, ...]:
     """Parse the list ``definitions``.
 
     Raises:
-        EnvironmentFileError: It is malformed.
+        EnvironmentFileError: The list is malformed.
     """
     found = []
     for item in listed(value, where):
@@ -115,7 +135,7 @@ def expand_specs(specs: Sequence[object], definitions: Sequence[Definition], whe
     `definitions` are those of the manifest and of the files that it includes, highest precedence first.
 
     Raises:
-        EnvironmentFileError: An entry is malformed, or there are too many.
+        EnvironmentFileError: An entry is malformed, a definition refers to itself, or there are more than `MOST_ENTRIES`.
     """
     expansion = _Expansion(definitions, where)
     roots = tuple(expansion.entries(specs))
@@ -140,7 +160,7 @@ class _Expansion:
             if self._looked_at > MOST_ENTRIES:
                 raise EnvironmentFileError(
                     f"{self._where} expands to more than {MOST_ENTRIES} entries because of nested definitions; use "
-                    "fewer of them"
+                    "fewer definitions"
                 )
             if item is None or item == "":
                 continue
@@ -163,17 +183,17 @@ class _Expansion:
                 yield from self.entries(listed(given.get("specs"), f"{self._where}: {group}.specs"), above)
 
     def _reference(self, item: str, above: tuple[str, ...]) -> Iterator[Root]:
-        """Expand ``$name``, ``$^name`` or ``$%name``, whose sign is added to each spec of the list."""
+        """Expand ``$name``, ``$^name`` or ``$%name``; the sign ``^`` or ``%`` is put before each spec of the list."""
         name = item[1:]
         sign = name[:1] if name.startswith(("^", "%")) else ""
         name = name.removeprefix(sign)
         if name in above:
-            raise EnvironmentFileError(f"{self._where}: the definition {name!r} refers to itself; correct it")
+            raise EnvironmentFileError(f"{self._where}: the definition {name!r} refers to itself; remove this reference")
         if name not in self._named:
             self.left.append(f"{item}, which no file here defines")
         for definition in self._named.get(name, ()):
             if definition.when:
-                self.left.append(f"{item}, in part only when {definition.when}")
+                self.left.append(f"{item}, of which one list applies only when {definition.when}")
             for root in self.entries(definition.specs, (*above, name)):
                 yield replace(root, spec=sign + root.spec, certain=root.certain and not definition.when)
 
@@ -194,7 +214,7 @@ class _Expansion:
 
 
 def override_tables(specs: Sequence[object]) -> Iterator[tuple[str, Mapping[str, object]]]:
-    """Yield each group's name and ``override``: configuration that takes precedence over all other, even the command line.
+    """Yield each group's name and ``override``: configuration that takes precedence over all others, even the command line.
 
     Source: ``ConfigScopePriority.ENVIRONMENT_SPEC_GROUPS`` in ``lib/spack/spack/enums.py`` of Spack 1.2.
     """
@@ -210,7 +230,7 @@ _NOT_FLAGS = ("container", "mirrors", "repos", "include")
 
 
 def processor_flags(value: object, where: str = "") -> Iterator[tuple[str, str]]:
-    """Yield each flag that names a processor, with its key path, such as ``packages.hdf5.require``."""
+    """Yield each compiler flag that names a processor, and the key path of the flag, such as ``packages.hdf5.require``."""
     if isinstance(value, str):
         yield from ((match[0], where) for match in _FLAG.finditer(value))
     elif isinstance(value, list):

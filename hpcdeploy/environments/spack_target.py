@@ -26,7 +26,7 @@ from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.frozen import frozen
 
 DEFAULT_TARGET = "x86_64_v3"
-"""AVX2: available in the x86 machines of clusters since about 2013 (Intel's Haswell), and AMD's since 2015."""
+"""The default microarchitecture, which requires AVX2: Intel's processors have it since 2013 (Haswell), AMD's since 2015."""
 
 _JOINED = ", "
 _NEEDS_QUOTES = frozenset(":,[]{}'\"#&*!|>%@`?")
@@ -38,12 +38,12 @@ class Target:
     """A target.
 
     Attributes:
-        name: Its name; several are joined if a lock file or ``spack.yaml`` has several.
-        said_by: The source of the name.
-        options: Values of ``spack -c`` that pin it; none if they are not needed.
-        pinned: Packages with their own requirements that get the target too.
-        own: Packages whose requirements have another target, with its name.
-        compilers: Compilers without a target, because the build image's own may be meant.
+        name: Its name. If a lock file or ``spack.yaml`` has several targets, their names, joined by a comma.
+        said_by: The source of the name, for a note to the user.
+        options: Values of ``spack -c`` that require the target; empty if they are not needed.
+        pinned: Packages with requirements of their own, to which `options` add the target.
+        own: Packages whose requirements have another target, each with the name of that target.
+        compilers: Compilers with requirements to which no target is added, because they may mean the build image's compiler.
     """
 
     name: str
@@ -65,19 +65,19 @@ def choose_target(
 ) -> Target:
     """Choose the target: the locked one; else `wanted`; else that of ``spack.yaml``; else `DEFAULT_TARGET`.
 
-    In ``spack.yaml`` a requirement of ``all`` precedes its preference (``target``, ``prefer``), and that precedes the specs.
-    Targets of other families than the image's are ignored.
+    In ``spack.yaml``, requirements of ``all`` precede preferences of ``all`` (``target``, ``prefer``), which precede specs.
+    Targets in ``packages`` of other families than the image's are ignored.
 
     Args:
         wanted: The target of the image's settings; empty if it is not set.
         files: The sections ``packages`` of the manifest and its includes, highest precedence first.
         lock: The lock file; None if there is none.
-        conditional: Those of files that are included under a condition, used if `files` have no target.
-        specs: The environment's own specs.
-        groups: The targets in the overrides of groups.
+        conditional: Like `files`, for files that are included under a condition; used if `files` have no target.
+        specs: The specs of the environment.
+        groups: The targets in the overrides of groups of specs.
 
     Raises:
-        EnvironmentFileError: `wanted` contradicts another target, or the image cannot have a target.
+        EnvironmentFileError: `wanted` contradicts another target, or the image cannot use or require a target.
     """
     if lock is not None:
         for name in lock.targets:
@@ -122,11 +122,11 @@ def _in_files(files: Sequence[Packages], how: str) -> tuple[tuple[str, ...], str
     if required and required.targets:
         return _of_family(required.targets, "spack.yaml: packages.all.require"), f"packages.all.require{how}"
     preferred = _of_family(preferred_targets(files), "spack.yaml: packages.all.target")[:1]
-    return (preferred, f"packages.all prefers it{how}") if preferred else None
+    return (preferred, f"preferred in packages.all{how}") if preferred else None
 
 
 def _of_family(targets: Sequence[str], key: str) -> tuple[str, ...]:
-    """Remove targets of other families, which are for other machines; raise `EnvironmentFileError` if none is left."""
+    """Remove targets of other families; raise `EnvironmentFileError` if these are the only targets."""
     kept = tuple(target for target in targets if not is_foreign(target))
     if targets and not kept:
         check_family(targets[0], key)
@@ -153,9 +153,9 @@ def _named(wanted: str, in_files: tuple[tuple[str, ...], str] | None, in_specs: 
 
 
 def _exact(target: str) -> str:
-    """Return the target of a range that is used for all packages: the upper end, else the lower one.
+    """Return a single target for a range: its upper end, or its lower end if it has no upper one.
 
-    For a range Spack uses the best target of the build machine, which other machines may lack.
+    With a range, Spack would use the best target of the build machine, which other machines may not support.
     """
     if ":" not in target:
         return target
@@ -164,7 +164,7 @@ def _exact(target: str) -> str:
 
 
 def _own(files: Sequence[Packages], targets: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield the packages that have their own requirements without a target, each with the option that adds it."""
+    """Yield the packages whose own requirements have no target, each with the option that adds the target."""
     for name in named_packages(files):
         requirement = requirement_of(files, name)
         if requirement and not requirement.targets and _can_have_target(files, name, requirement):
@@ -172,7 +172,7 @@ def _own(files: Sequence[Packages], targets: Sequence[str]) -> Iterator[tuple[st
 
 
 def _can_have_target(files: Sequence[Packages], name: str, requirement: Requirement) -> bool:
-    """Tell whether Spack accepts a target for a package: not for a virtual one, or one that the system may provide."""
+    """Tell whether Spack accepts a target for a package, which is neither virtual nor possibly one of the system."""
     found = any(one.externals for one in settings_of(files, name)) or name in COMPILERS
     return not is_virtual(name, requirement) and not found
 
@@ -180,9 +180,13 @@ def _can_have_target(files: Sequence[Packages], name: str, requirement: Requirem
 def _pin(package: str, requirement: Requirement | None, targets: Sequence[str]) -> str:
     """Return the option that makes a package, or ``all``, require one of the targets in addition to its requirements.
 
-    A list is joined with the file's own. A text, or another target, must be replaced by the rest of it and the target. From
-    a value that is not a key, such as ``["``, Spack parses the rest as YAML (from 0.22 on: spack/spack#40976), so quoted
-    values may have any characters.
+    Spack joins a list with the list in the file. A single text, or a requirement with another target, cannot be joined. So
+    the option then replaces it (``::``) by the requirement without its targets, and the target. Spack parses an option as
+    YAML from the first part that cannot be a key, such as ``["`` (from 0.22 on: spack/spack#40976), so quoted values may
+    have any characters.
+
+    Raises:
+        EnvironmentFileError: The requirement has a choice of specs with other targets.
     """
     path = f"packages:{package}:require"
     [first, *more] = [f"target={target}" for target in targets]
@@ -196,8 +200,8 @@ def _pin(package: str, requirement: Requirement | None, targets: Sequence[str]) 
         elif any(map(targets_in, entry.specs)):
             raise EnvironmentFileError(
                 f"spack.yaml: packages.{package}.require has the choice {', '.join(map(repr, entry.specs))}, to which "
-                f"the target {targets[0]} cannot be added from outside; write 'target={targets[0]}' there as an entry of a "
-                "list, instead of any other target"
+                f"the target {targets[0]} cannot be added from outside; in that file, use a list with the entry "
+                f"'target={targets[0]}' and without other targets"
             )
         else:
             kept.append((entry.text, entry.text))
@@ -207,5 +211,5 @@ def _pin(package: str, requirement: Requirement | None, targets: Sequence[str]) 
 
 
 def _other_targets(requirement: Requirement, targets: Sequence[str]) -> bool:
-    """Tell whether a requirement has targets that contradict the new ones; a range that they are taken from does not."""
+    """Tell whether a requirement has targets that contradict `targets`; a range does not, if `targets` has its end."""
     return any(named not in targets and (":" not in named or _exact(named) not in targets) for named in requirement.targets)

@@ -2,9 +2,9 @@
 
 Sources: ``Environment._process_view``, ``update_default_view`` and ``_default_view_as_yaml`` in
 ``lib/spack/spack/environment/environment.py``, ``lib/spack/spack/schema/view.py`` and ``ConfigScopePriority`` in
-``lib/spack/spack/enums.py`` of Spack 1.2. ``view`` is a section like others, so that included files may have it and the
-manifest takes precedence. ``spack env view enable PATH`` writes to the manifest, and fails if the view ``default`` is one of
-several and not in the manifest itself.
+``lib/spack/spack/enums.py`` of Spack 1.2. Included files may have the section ``view``, but the manifest takes precedence.
+``spack env view enable PATH`` writes to the manifest. It fails if there are several views and ``default`` is not in the
+manifest itself.
 """
 
 import posixpath
@@ -23,10 +23,10 @@ class View:
     """The view of one file.
 
     Attributes:
-        enabled: True or false; None if it is not a boolean value.
-        path: Its path; empty if it is not a path.
-        named: Named views with their roots.
-        replaces: It is ``view::``.
+        enabled: The value if it is a boolean; otherwise None.
+        path: The value if it is a path; otherwise empty.
+        named: The names and roots of named views.
+        replaces: The key is ``view::``, so that lower scopes are ignored.
     """
 
     enabled: bool | None = None
@@ -40,11 +40,12 @@ class ViewPlan:
     """The views of an image.
 
     Attributes:
-        default: There is a view at `DEFAULT_VIEW`.
-        option: The value of ``spack -c`` that sets that view if the manifest cannot be changed for it.
-        roots: The absolute paths of other views in the image.
-        lost: The roots of views that are not in the image.
-        asked: The default view's path in a file; empty for none.
+        default: The image has a view at `DEFAULT_VIEW`.
+        option: The value of ``spack -c`` that sets the path of the default view; empty if the build can write this path to
+            the manifest instead.
+        roots: The names of other views, with their absolute paths in the image.
+        lost: The names and roots of views that the image does not contain.
+        asked: The path of the default view in the file that sets it; empty if no file does.
     """
 
     default: bool = True
@@ -55,10 +56,10 @@ class ViewPlan:
 
 
 def read_view(given: Table, where: str) -> View | None:
-    """Parse ``view`` in a file's table; None if it is not set.
+    """Parse ``view`` in a file's table; return None if it is not set.
 
     Raises:
-        EnvironmentFileError: It is malformed.
+        EnvironmentFileError: The value is malformed.
     """
     value = named(given, "view")
     if value is None:
@@ -111,7 +112,7 @@ def plan_views(said: Sequence[View | None], environment: str) -> ViewPlan:
 
 
 def _joined(said: Sequence[View | None]) -> dict[str, str]:
-    """Join the named views of all files, as Spack joins tables: the root with the highest precedence wins."""
+    """Join the named views of all files as Spack joins tables, so that the root with the highest precedence is used."""
     views: dict[str, str] = {}
     for view in said:
         if view is None:

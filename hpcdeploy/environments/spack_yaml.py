@@ -1,8 +1,8 @@
 """Parse Spack's YAML into plain values, in which every scalar except ``null`` is its text in the file.
 
-Types would lose text: ``spack: 0.20`` is not a number. A key may end with ``:``, ``+`` or ``-``, which tell Spack how to
-merge it with lower scopes (Spack's documentation, "Configuration Files", "Overriding entire sections"). Here it is found
-under its name, and ``overrides`` checks for the first one.
+Typed values would lose text, because ``spack: 0.20`` would become the number 0.2. A key may end with a merge sign (``:``,
+``+`` or ``-``), which tells Spack how to merge its value with lower scopes (Spack's documentation, "Configuration Files",
+"Overriding entire sections"). `named` finds a key with any sign, and `overrides` tells whether a key has the sign ``:``.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,14 +22,15 @@ def load(text: str, file: str) -> Table:
     """Parse a file.
 
     Raises:
-        EnvironmentFileError: It is not valid YAML, or not a table; the message has the line.
+        EnvironmentFileError: The file is not valid YAML, exceeds a limit of `load_yaml`, or is not a table. The message has
+            the line if it is known.
     """
     try:
         top = load_yaml(text, typed=False)
     except YamlError as error:
         if error.line:
             raise EnvironmentFileError(f"{file}, line {error.line}: not valid YAML: {error}; correct that line") from error
-        raise EnvironmentFileError(f"{file} is not valid YAML: {error}; correct it") from error
+        raise EnvironmentFileError(f"{file} is not valid YAML: {error}; correct the file") from error
     return table(top, file)
 
 
@@ -117,7 +118,14 @@ def truth(value: object, key: str, *, default: bool) -> bool:
 
 @frozen
 class Mirror:
-    """A mirror: its URL for pushing, and the variables of its credentials."""
+    """A mirror.
+
+    Attributes:
+        name: Its name.
+        url: Its URL; the one for pushing if it has several.
+        variables: The names of the variables with its credentials.
+        signed: Its packages are signed.
+    """
 
     name: str
     url: str
@@ -129,7 +137,7 @@ def read_mirrors(given: Table, where: str) -> tuple[Mirror, ...]:
     """Parse the section ``mirrors`` of a file's table.
 
     Raises:
-        EnvironmentFileError: It is malformed, or has a secret that would be copied into images.
+        EnvironmentFileError: The section is malformed, or has a secret that would be copied into images.
     """
     return tuple(
         _mirror(plain_key(name), value, f"{where}: mirrors.{name}")
@@ -155,7 +163,11 @@ def _mirror(name: str, value: object, where: str) -> Mirror:
 
 
 def _variables(side: Table, where: str) -> Iterator[str]:
-    """Yield the variables of one side's credentials; credentials in clear text would be in every image."""
+    """Yield the names of the variables with the credentials for fetching or for pushing.
+
+    Raises:
+        EnvironmentFileError: The credentials are incomplete, or in clear text, which would be in every image.
+    """
     pair = side.get("access_pair")
     if isinstance(pair, list) or side.get("access_token"):
         raise EnvironmentFileError(

@@ -1,8 +1,8 @@
 """Parse the YAML files of a project into plain values, with limits.
 
-A short YAML text can have an endless value: an alias may refer to its own container, and aliases of aliases grow
-exponentially (YAML 1.2.2, 7.1, "Alias Nodes"). So the nodes of a text, and their characters, are counted before a value is
-made: each as often as aliases refer to it.
+A short YAML text can have an endless or very large value, because an alias may refer to its own container, and aliases of
+aliases grow exponentially (YAML 1.2.2, 7.1, "Alias Nodes"). So `load_yaml` counts nodes and characters before it creates a
+value. A node counts once for each alias that refers to it.
 """
 
 import re
@@ -16,10 +16,10 @@ DEEPEST = 100
 """Maximum depth of lists and tables. Spack's and Pixi's own files have about ten levels."""
 
 MOST = 1_000_000
-"""Maximum number of values in one file, those of an alias counted at each use. The largest lock files have some 300,000."""
+"""Maximum number of values in one file. Those of an alias count at each use. The largest lock files have some 300,000."""
 
 MOST_CHARACTERS = 64 * 1024 * 1024
-"""Maximum number of characters of all scalars in one file, those of an alias counted at each use.
+"""Maximum number of characters of all scalars in one file. Those of an alias count at each use.
 
 The largest lock files have 20 MB.
 """
@@ -44,10 +44,10 @@ class YamlError(ValueError):
 
 
 def load_yaml(text: str, *, typed: bool = True) -> object:
-    """Return the value of YAML text; unless `typed`, every scalar except ``null`` is its text.
+    """Return the value of a YAML text. Unless `typed`, every scalar except ``null`` stays text.
 
     Raises:
-        YamlError: It is not YAML, refers to itself, or exceeds a limit.
+        YamlError: The text is not YAML, an alias refers to its own container, or a limit is exceeded.
     """
     import yaml
 
@@ -79,11 +79,14 @@ def _load(text: str, kind: "type[yaml.SafeLoader | yaml.CSafeLoader]") -> object
 
 _NUMBERS = frozenset({"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"})
 
-_TOO_DEEP = f"it is nested deeper than {DEEPEST} levels, or an alias (*NAME) refers to its own container"
+_TOO_DEEP = f"the values are nested deeper than {DEEPEST} levels, or an alias (*NAME) refers to its own container"
 
 
 def _loader(*, typed: bool) -> "type[yaml.SafeLoader | yaml.CSafeLoader]":
-    """Return a safe loader: the one in C if available, which is ten times as fast, or one that detects no types."""
+    """Return a safe loader.
+
+    With `typed` it is the loader in C if that is available, which is ten times as fast. Otherwise it detects no types.
+    """
     import yaml
 
     if typed:
@@ -109,7 +112,7 @@ class _Size(NamedTuple):
 
 
 def _check_nodes(top: "yaml.Node") -> None:
-    """Raise `YamlError` if a limit is exceeded. Each node is visited once, however many aliases refer to it."""
+    """Raise `YamlError` if a limit is exceeded. A node with several aliases is visited only once."""
     sizes: dict[int, _Size | None] = {}
     stack: list[tuple[yaml.Node, bool]] = [(top, False)]
     while stack:
@@ -118,7 +121,7 @@ def _check_nodes(top: "yaml.Node") -> None:
             sizes[id(node)] = _sum(node, sizes)
             continue
         if id(node) in sizes:
-            if sizes[id(node)] is None:  # still open, so it contains itself
+            if sizes[id(node)] is None:  # its inner nodes are not complete, so the node contains itself
                 raise YamlError(_TOO_DEEP)
             continue
         sizes[id(node)] = None
@@ -136,13 +139,13 @@ def _sum(node: "yaml.Node", sizes: "dict[int, _Size | None]") -> _Size:
     if isinstance(node.value, str):
         characters = len(node.value)
         if characters > LONGEST_NUMBER and node.tag in _NUMBERS:
-            raise YamlError(f"it has a number of {characters} characters; the maximum is {LONGEST_NUMBER}", _line(node))
+            raise YamlError(f"a number has {characters} characters; the maximum is {LONGEST_NUMBER}", _line(node))
     else:
         depth += 1
     if nodes > MOST:
-        raise YamlError(f"it has more than {MOST} values because of aliases (*NAME)")
+        raise YamlError(f"the file has more than {MOST} values because of aliases (*NAME)")
     if characters > MOST_CHARACTERS:
-        raise YamlError(f"it has more than {MOST_CHARACTERS} characters because of aliases (*NAME)")
+        raise YamlError(f"the file has more than {MOST_CHARACTERS} characters because of aliases (*NAME)")
     if depth > DEEPEST:
         raise YamlError(_TOO_DEEP)
     return _Size(nodes, characters, depth)

@@ -193,7 +193,7 @@ def test_an_image_that_names_no_command_says_so_and_takes_one(
     assert definition.notes == ("the image has no command: pass one to 'apptainer run', or set 'command'",)
     built = build_on(definition, session(place, transport))
     assert shell(transport, 'apptainer run "$1" 2>&1 || echo "$?"', built.path).splitlines()[-2:] == [
-        "this image names no command; say what to run: apptainer run IMAGE COMMAND",
+        "this image has no command; name one: apptainer run IMAGE COMMAND",
         "64",
     ]
     assert shell(transport, 'apptainer run "$1" echo a', built.path) == "a\n"

@@ -228,7 +228,7 @@ def test_a_token_in_a_channels_address_is_in_no_definition_label_or_listing(tmp_
 
 def test_a_lock_file_without_its_packages_is_told_before_anything_is_made(tmp_path: Path) -> None:
     folder = project(tmp_path, BOTH, lock_of(BARE))
-    with pytest.raises(EnvironmentFileError, match=r"does not match .*linux-64-cuda \(CUDA 12.9\) there.* run 'pixi lock'"):
+    with pytest.raises(EnvironmentFileError, match=r"does not match .*linux-64-cuda \(CUDA 12.9\) in .* run 'pixi lock'"):
         image(folder)
     settings = ImageSettings(name="x", source=PixiSource(environment="cpu"))
     with pytest.raises(EnvironmentFileError, match="has no environment 'cpu'"):

@@ -244,7 +244,7 @@ def test_an_environment_that_wants_no_view_has_none(
 def test_a_base_image_without_spack_is_said(recorder: str, place: Cluster, transport: Transport, tmp_path: Path) -> None:
     settings = ImageSettings(name="none", source=SpackSource(), base=PLAIN, final_base=PLAIN)
     assert recorder != PLAIN
-    with pytest.raises(BuildError, match="there is no spack in the base image"):
+    with pytest.raises(BuildError, match="the base image has no spack"):
         build_on(generate(settings, write(tmp_path, {"spack.yaml": "spack: {}\n"})), session(place, transport))
 
 

@@ -264,7 +264,7 @@ def test_a_cache_that_would_have_to_be_signed_is_not_pushed_to(tmp_path: Path) -
         (
             "packages: {all: {target: [x86_64]}}",
             "",
-            "are compiled for x86_64 (spack.yaml: packages.all prefers it)",
+            "are compiled for x86_64 (spack.yaml: preferred in packages.all)",
         ),
         (
             "specs: ['zlib cflags=-march=native']",

@@ -29,7 +29,7 @@ def test_a_line_that_would_not_reach_the_shell_is_refused(line: str, reason: str
     with pytest.raises(DefinitionError) as caught:
         guard.shell_lines(("true", f"cat <<X\n{line}\nX"), "setup", ("ENVIRONMENT",))
     assert reason in str(caught.value)
-    assert "list it in 'files'" in str(caught.value)
+    assert "list the script in 'files'" in str(caught.value)
 
 
 @pytest.mark.parametrize(

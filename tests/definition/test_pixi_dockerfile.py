@@ -179,7 +179,7 @@ def broken(**changes: object) -> PixiRecipe:
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [
-        (broken(environment=(("A", "b\nc"),)), "A is 'b\\nc', but a value in a Dockerfile cannot contain a line break"),
+        (broken(environment=(("A", "b\nc"),)), "A is 'b\\nc', but a value in a Dockerfile must be one line"),
         (broken(base="oras://x/y"), "'base' is 'oras://x/y', but a Dockerfile can only start from an image"),
         (broken(files=(FileCopy(source="a\\b", destination="/a"),)), "'a\\\\b' contains a backslash"),
         (broken(setup=(Step(run="x", secrets=("NO",)),)), "a step of 'setup' uses the secret 'NO'"),

@@ -19,7 +19,7 @@ SETTINGS = replace(
 RECIPE = replace(GPU, settings=SETTINGS, secrets=("cert",))
 STEP = """
     (
-        # Asks hpcdeploy, which serves these secrets until this shell ends. No trace: it would show them.
+        # Request these secrets from hpcdeploy, which provides them until this subshell ends. A trace would print them.
         { set +x; } 2>/dev/null
         set -- TOKEN cert
         . /run/secrets/.ask
@@ -29,7 +29,7 @@ first
 second
 
     )
-    # Asking for none takes away what was given, whatever the step left running.
+    # Request no secrets, so that hpcdeploy removes the earlier ones even if the step left programs running.
     ( set -- && . /run/secrets/.ask )
 """
 

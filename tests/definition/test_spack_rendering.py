@@ -217,7 +217,7 @@ def test_a_base_image_without_a_package_manager_is_said(tmp_path: Path) -> None:
         ["/bin/bash", "-euc", lines], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "no package manager" in done.stderr
+    assert "none of the supported package managers" in done.stderr
 
 
 def test_what_is_linked_into_the_view_is_stripped_where_it_is_a_program(tmp_path: Path) -> None:
@@ -277,4 +277,4 @@ def test_a_user_of_that_name_and_another_id_is_refused(tmp_path: Path) -> None:
     script = f"id() {{ echo 1; }}\n{user_lines(tmp_path)}"
     done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "has a user pdi of the id 1, not 1001" in done.stderr
+    assert "the user pdi has the id 1; expected 1001" in done.stderr

@@ -75,7 +75,7 @@ specs:
         ("b +x", False),
     ]
     assert found.left == (
-        '$archs, in part only when arch.satisfies("x86_64:")',
+        '$archs, of which one list applies only when arch.satisfies("x86_64:")',
         "$nowhere, which no file here defines",
         "a matrix of 2 specs, from which 'exclude' removes some: b+x",
     )

@@ -176,7 +176,7 @@ def test_what_spack_yaml_requires_is_followed_and_nothing_is_added(said: str, na
 
 def test_a_preference_names_the_target_which_then_is_required() -> None:
     """Spack takes a preference for one thing among others: what a cache holds for another target would be reused."""
-    found = Target(name="x86_64", said_by="spack.yaml: packages.all prefers it", options=(option("x86_64"),))
+    found = Target(name="x86_64", said_by="spack.yaml: preferred in packages.all", options=(option("x86_64"),))
     assert choose("", "{all: {target: [x86_64]}}") == found
     assert choose("", "{all: {target: [x86_64, zen4]}}", "{all: {target: [zen5]}}") == found
     assert choose("", "{all: {prefer: [+cuda, target=x86_64]}}") == found
@@ -251,7 +251,7 @@ def test_what_was_required_is_read_back_as_it_was(spec: str) -> None:
 
 
 def test_a_choice_among_targets_cannot_be_made_another_from_outside() -> None:
-    with pytest.raises(EnvironmentFileError, match="write 'target=zen4' there"):
+    with pytest.raises(EnvironmentFileError, match="use a list with the entry 'target=zen4'"):
         choose("zen4", "{all: {require: [{one_of: [target=zen3, target=zen2]}]}}")
 
 

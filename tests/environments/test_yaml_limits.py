@@ -65,5 +65,5 @@ def test_the_limits_hold_where_they_are_and_can_be_lowered(monkeypatch: pytest.M
 
 def test_a_number_of_honest_length_is_read() -> None:
     assert load_yaml("a: " + "9" * 300) == {"a": 10**300 - 1}
-    with pytest.raises(EnvironmentFileError, match=r"line 2: .*number of 600 characters"):
+    with pytest.raises(EnvironmentFileError, match=r"line 2: .*a number has 600 characters"):
         read_lock("a: 1\nversion: " + "9" * 600)

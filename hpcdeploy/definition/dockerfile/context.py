@@ -1,5 +1,7 @@
-"""List the build context of a Dockerfile, and match its files: Go's ``filepath.Match`` for COPY, moby/patternmatcher for
-``.dockerignore``."""
+"""Match the files of a Dockerfile's build context.
+
+The patterns of COPY follow Go's ``filepath.Match``, those of ``.dockerignore`` follow moby/patternmatcher.
+"""
 
 import posixpath
 import re
@@ -11,11 +13,11 @@ from hpcdeploy.frozen import frozen
 from hpcdeploy.wildcards import FOLDERS, STAR, joined
 
 _WITHIN = "(?:.*/)?"
-"""The meaning of ``**`` next to a character that is not a slash (``a**b``). Matching it may need backtracking."""
+"""The regular expression for ``**`` next to a character that is not a slash (``a**b``). It may need backtracking."""
 
 _PLAIN = {STAR: "[^/]*", FOLDERS: "(?:.*/)?", _WITHIN: _WITHIN}
 _MOST_WITHIN = 4
-"""Maximum number of wildcards in a pattern with `_WITHIN`: each multiplies the time by the length of the path."""
+"""Maximum number of wildcards in a pattern with `_WITHIN`. Each one may multiply the time by the length of the path."""
 
 WILDCARDS = frozenset("*?[\\")
 
@@ -36,17 +38,21 @@ def match_source(pattern: str, path: str) -> bool:
 
 @frozen
 class Ignore:
-    """A ``.dockerignore``: regular expressions in order; True marks an exception (``!``)."""
+    """The patterns of a ``.dockerignore``.
+
+    Attributes:
+        patterns: In order, each pattern as a regular expression, preceded by True for an exception (``!``).
+    """
 
     patterns: tuple[tuple[bool, str], ...] = ()
 
     @property
     def takes_back(self) -> bool:
-        """Tell whether there are exceptions, so that ignored folders must be searched too."""
+        """Tell whether there are exceptions. If so, an ignored folder may contain files that are not ignored."""
         return any(back for back, _ in self.patterns)
 
     def ignores(self, path: str) -> bool:
-        """Tell whether `path`, relative to the context, is excluded. A pattern that matches a folder covers its content."""
+        """Tell whether a path, relative to the context, is excluded. A pattern for a folder also excludes its content."""
         parents = ["/".join(path.split("/")[:depth]) for depth in range(1, path.count("/") + 2)]
         ignored = False
         for back, expression in self.patterns:
@@ -56,7 +62,7 @@ class Ignore:
 
 
 def read_ignore(text: str) -> Ignore:
-    """Read a ``.dockerignore``: one pattern per line, ``#`` in column 0 starts a comment.
+    """Read a ``.dockerignore``, which has one pattern per line; ``#`` in column 0 starts a comment.
 
     Raises:
         DefinitionError: A pattern is malformed.
@@ -70,7 +76,7 @@ def read_ignore(text: str) -> Ignore:
         line = line[1:].strip() if back else line
         if not line:
             if back:
-                raise DefinitionError(".dockerignore contains a '!' without a pattern")
+                raise DefinitionError(".dockerignore contains a '!' without a pattern; remove that line")
             continue
         cleaned = posixpath.normpath(line).lstrip("/") if line != "/" else ""
         if cleaned and cleaned != ".":
@@ -118,7 +124,7 @@ def _regex(pattern: str, *, doublestar: bool) -> str:
 
 
 def _range(pattern: str, position: int) -> tuple[str, int]:
-    """Translate ``[a-z]`` or ``[^a-z]``, from after its bracket."""
+    """Translate ``[a-z]`` or ``[^a-z]`` from `position`, after its first bracket; return also the position after its end."""
     negated = pattern.startswith("^", position)
     position += negated
     parts = ""
@@ -146,7 +152,7 @@ def _one(pattern: str, position: int) -> tuple[str, int]:
 
 
 def under(patterns: Sequence[str], path: str) -> bool:
-    """Tell whether `path` equals one of the folders `patterns`, or is inside one."""
+    """Tell whether `path` is one of the folders `patterns`, or is inside one of them."""
     return any(path == folder or path.startswith(f"{folder}/") for folder in patterns)
 
 
@@ -156,7 +162,13 @@ _LINKS = 40
 
 @frozen
 class Entry:
-    """An entry of the context: ``kind`` is ``file``, ``folder`` or ``link`` (to ``target``); ``mode`` its permissions."""
+    """An entry of the context.
+
+    Attributes:
+        kind: ``file``, ``folder`` or ``link``.
+        mode: The permissions of a file or folder.
+        target: The target of a link.
+    """
 
     kind: str
     mode: int = 0o644
@@ -165,17 +177,22 @@ class Entry:
 
 @frozen
 class Context:
-    """The entries of the context by relative path, without ``.``; ``is_archive`` inspects the content of one file."""
+    """A build context.
+
+    Attributes:
+        entries: The entries by path, relative to the context; the context's own folder has no entry.
+        is_archive: Tells whether the file with this path is an archive that ADD unpacks.
+    """
 
     entries: Mapping[str, Entry]
     is_archive: Callable[[str], bool] = lambda path: False  # noqa: ARG005 - the default must have the same signature
 
     def sources(self, instruction: Instruction, source: str) -> tuple[tuple[str, str], ...]:
-        """Return the names and paths that `source` matches, with links in the paths resolved.
+        """Return the name of each entry that `source` matches, and its path with links resolved.
 
         Raises:
-            DefinitionError: Nothing matches, because the file is missing or excluded by ``.dockerignore``, or a link is
-                broken.
+            DefinitionError: Nothing matches, because the file is missing or excluded by ``.dockerignore``. Or the pattern
+                is malformed, or a link is broken.
         """
         path = posixpath.normpath("/" + source).lstrip("/")
         names = [path]
@@ -185,7 +202,7 @@ class Context:
             names = []
         if not names:
             raise instruction.refused(
-                f"names {source!r}, which is not in the build context; it is missing, or .dockerignore excludes it"
+                f"names {source!r}, which is not in the build context: the file is missing, or .dockerignore excludes it"
             )
         found = []
         for name in names:
@@ -196,14 +213,17 @@ class Context:
         return tuple(found)
 
     def under(self, folder: str) -> dict[str, Entry]:
-        """Return the entries below a folder, by path relative to it."""
+        """Return the entries below a folder, by path relative to that folder."""
         start = f"{folder}/" if folder else ""
         return {
             path[len(start) :]: entry for path, entry in self.entries.items() if path.startswith(start) and path != folder
         }
 
     def resolve(self, path: str) -> str | None:
-        """Resolve links, with the context as the root of all paths; return None if nothing is there."""
+        """Resolve the links in a path, with the context as the root of absolute links.
+
+        Return None if the path does not exist, or if its links form a cycle.
+        """
         done: list[str] = []
         pending = path.split("/") if path else []
         for _ in range(_LINKS * (1 + len(pending))):

@@ -1,4 +1,4 @@
-"""Translate COPY and ADD: which files are staged, and the shell lines that copy them at the position of the instruction.
+"""Translate COPY and ADD into files to stage, and shell lines that copy the staged files when the instruction runs.
 
 The destination rules are BuildKit's (``solver/llbsolver/file/backend.go`` and the copier of tonistiigi/fsutil). A folder is
 replaced by its content; a file goes into an existing folder; missing folders are created.
@@ -14,10 +14,10 @@ from hpcdeploy.definition.dockerfile.words import Lexer, Lookup, word, written
 from hpcdeploy.frozen import frozen
 
 HOST_FOLDERS = ("/proc", "/sys", "/dev", "/.singularity.d", "/.hpcdeploy")
-"""Folders that cannot be written: Apptainer mounts the host's there during %post, or keeps its own files there."""
+"""Folders to which no instruction can copy: folders of the host, of Apptainer, and of hpcdeploy."""
 
 TEMPORARY_FOLDERS = ("/tmp", "/var/tmp")  # noqa: S108 - folders of the image
-"""Folders that a stage replaces by private ones during the build, if it uses them; their files do not enter the image."""
+"""Folders over which a stage that uses them mounts private folders, so their files are not in the image."""
 
 _REMOTE = re.compile(r"(?i)(https?|ftp|ssh|git)://|git@|\.git(#|$)")
 _OCTAL = re.compile(r"[0-7]{1,4}")
@@ -38,12 +38,12 @@ class Taken:
     """A path of another stage or image (``--from``), and its path in the stage's staging folder.
 
     Attributes:
-        origin: The stage or image.
-        path: The path there.
-        place: The path in the staging folder.
-        instruction: The instruction that copies it.
-        gathered: The other stage saves the files at its end, because the path is a pattern, or is in that stage's private
-            ``/tmp``, which is removed later.
+        origin: The stage or image, as ``--from`` names it.
+        path: The path or pattern in that stage or image.
+        place: The path in the staging folder of this stage.
+        instruction: The instruction that copies the path.
+        gathered: The other stage collects the files in a folder at its end. This is necessary if the path is a pattern, or
+            is in the private ``/tmp`` or ``/var/tmp`` of that stage, which the stage removes.
     """
 
     origin: str
@@ -59,10 +59,10 @@ class Copy:
 
     Attributes:
         shell: Shell lines.
-        destination: An absolute path; a folder if it ends in ``/``.
-        files: Files of the context.
-        taken: Paths of other stages.
-        lost: Flags that have no effect.
+        destination: An absolute path; it ends in ``/`` if it must be a folder.
+        files: The files of the context to stage.
+        taken: The paths of other stages and images to stage.
+        lost: The names of flags without effect in Apptainer.
     """
 
     shell: tuple[str, ...]
@@ -86,7 +86,7 @@ class Copier:
 
         Args:
             instruction: A COPY or ADD.
-            key: The name of its staging folder.
+            key: The name of the staging folder for this instruction.
 
         Raises:
             DefinitionError: The instruction cannot be translated.
@@ -127,7 +127,7 @@ class Copier:
         return Copy(shell=tuple(shell), destination=destination, files=tuple(files), taken=tuple(taken), lost=lost)
 
     def lend(self, instruction: Instruction, origin: str, source: str, key: str) -> tuple[Copy, str]:
-        """Stage the source of a bind mount of a RUN; return it with its path as a shell word.
+        """Stage the source of a RUN's bind mount. Return the files to stage, and the staged path as a shell word.
 
         Raises:
             DefinitionError: The mount cannot be translated.
@@ -227,7 +227,10 @@ class Copier:
         return False
 
     def _staged(self, instruction: Instruction, path: str, place: str) -> tuple[list[StagedFile], list[str]]:
-        """Stage a file, or a folder's content; add shell lines for what staging loses (modes, links, empty folders)."""
+        """Return the files to stage for a file or a folder, and shell lines that restore what staging loses.
+
+        Staging loses modes, links and empty folders.
+        """
         files: list[StagedFile] = []
         shell: list[str] = []
         own = self.context.entries.get(path)

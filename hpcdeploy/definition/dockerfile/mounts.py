@@ -1,4 +1,4 @@
-"""Translate a RUN into lines of ``%post``: both forms, here-documents, and scripts with a ``#!`` line."""
+"""Translate a RUN and its mounts into lines of ``%post``: both forms, here-documents, scripts with a ``#!`` line."""
 
 import csv
 import posixpath
@@ -12,6 +12,7 @@ from hpcdeploy.definition.dockerfile.words import word, words, written
 from hpcdeploy.frozen import frozen
 
 _HARMLESS = {"network": "default", "security": "sandbox"}
+"""Flags of RUN whose default value is accepted, because it changes nothing."""
 
 
 def run_lines(one: Instruction, shell: Sequence[str], begin: str) -> tuple[str, ...]:
@@ -20,7 +21,7 @@ def run_lines(one: Instruction, shell: Sequence[str], begin: str) -> tuple[str, 
     Args:
         one: The RUN, without mounts.
         shell: The program and options of SHELL.
-        begin: The name of the function that runs its arguments with the current variables and working folder.
+        begin: Shell text that runs the arguments after it with the mounts, variables and working folder of the RUN.
 
     Raises:
         DefinitionError: Apptainer has no equivalent for a flag, or the arguments are malformed.
@@ -99,11 +100,11 @@ class Mount:
 
 
 def read_mounts(instruction: Instruction, expand: Callable[[str], str], workdir: str) -> tuple[Mount, ...]:
-    """Return the mounts of a RUN, outer ones first.
+    """Return the mounts of a RUN, outer folders first.
 
-    Caches start empty, and files written to any mount, read-only or not, are discarded: a RUN must work with a cache of any
-    content (Dockerfile reference). So ``id``, ``sharing`` and ``size`` have no effect, and neither have ``uid`` and
-    ``gid``, because everything runs as root.
+    A cache is empty at the start, because a RUN must work with a cache of any content (Dockerfile reference). Files that a
+    RUN writes to a mount are removed afterwards, even if the mount is not read-only. So ``id``, ``sharing`` and ``size``
+    have no effect. ``uid`` and ``gid`` have no effect because everything runs as root.
 
     Args:
         instruction: The RUN.
@@ -141,7 +142,7 @@ def _mount(instruction: Instruction, text: str, expand: Callable[[str], str], wo
     target = posixpath.normpath(posixpath.join("/", workdir, fields.get("target", ""))).replace("//", "/")
     if target == "/" or under(HOST_FOLDERS, target):
         raise instruction.refused(
-            f"has --mount={text}, whose target is {target}, which belongs to the host; use another folder"
+            f"has --mount={text}, but {target} cannot be a mount's target during a build; use another folder"
         )
     if kind == "bind":
         return Mount(target=target, source=fields.get("source") or "/", origin=fields.get("from", ""))
@@ -149,7 +150,7 @@ def _mount(instruction: Instruction, text: str, expand: Callable[[str], str], wo
 
 
 def _fields(instruction: Instruction, text: str, expand: Callable[[str], str]) -> dict[str, str]:
-    """Parse ``KEY=VALUE,...``, a line of CSV, into canonical lower-case keys."""
+    """Parse ``KEY=VALUE,...``, which is a line of CSV. The keys of the result are in lower case and without synonyms."""
     try:
         [row] = csv.reader([text], strict=True)
     except (csv.Error, ValueError) as error:

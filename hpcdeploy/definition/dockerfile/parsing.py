@@ -6,7 +6,7 @@ Rules: the Dockerfile reference (https://docs.docker.com/reference/dockerfile/),
 This parser exists because no library fits. dockerfile-parse 2.0.1 does not know here-documents (it reads their lines as
 instructions) and removes comments from continuation lines incorrectly. ``dockerfile`` 3.4.0 is BuildKit's own parser, but
 it needs a Go runtime in this process, and it reports neither the escape character nor which here-documents are quoted.
-The tests compare this parser with the latter.
+The tests compare this parser with ``dockerfile`` 3.4.0.
 """
 
 import json
@@ -33,7 +33,14 @@ _OWN_FRONTEND = re.compile(r"(docker\.io/)?docker/dockerfile(-upstream)?(:[\w.-]
 
 @frozen
 class HereDocument:
-    """A here-document; ``expand`` is false if its delimiter was quoted, ``chomp`` is true for ``<<-``."""
+    """A here-document.
+
+    Attributes:
+        name: The delimiter without quotes.
+        text: The lines before the delimiter.
+        expand: Variables in the text are expanded; false if the delimiter was quoted.
+        chomp: Tabs at the beginning of lines are removed; true for ``<<-``.
+    """
 
     name: str
     text: str
@@ -51,11 +58,11 @@ class Instruction:
     """One instruction.
 
     Attributes:
-        line: The number of its first line.
+        line: The number of its first line in the file, from 1.
         name: The keyword in capitals.
-        rest: The text after the flags, joined to one line.
+        rest: The text after the flags, with continuation lines joined.
         flags: Names and values of the flags, in order.
-        words: The elements of `rest` if it is a JSON array; otherwise None.
+        words: The elements of `rest` if that is a JSON array; otherwise None.
         here: The here-documents.
     """
 
@@ -67,7 +74,7 @@ class Instruction:
     here: tuple[HereDocument, ...] = ()
 
     def refused(self, reason: str) -> DefinitionError:
-        """Return an error that this instruction cannot be translated, with its line, its name and the reason."""
+        """Return the error for this instruction, with its line, its name and the reason."""
         return DefinitionError(f"line {self.line}: {self.name} {reason}")
 
 
@@ -81,7 +88,13 @@ class Dockerfile:
 
 @dataclass
 class _Lines:
-    """The lines of the file, and how many of them were read."""
+    """The lines of the file.
+
+    Attributes:
+        lines: All lines.
+        number: The number of lines that were read.
+        seen: The names of the parser directives that were read.
+    """
 
     lines: list[str]
     number: int = 0
@@ -100,7 +113,7 @@ def parse_dockerfile(text: str) -> Dockerfile:
     """Parse a Dockerfile.
 
     Raises:
-        DefinitionError: Docker would reject the file, or depends on its version; the message has the line.
+        DefinitionError: Docker would reject the file, or versions of Docker read it differently. The message has the line.
     """
     lines = _Lines(text.removeprefix("\ufeff").split("\n"))
     escape = _directives(lines)
@@ -108,7 +121,10 @@ def parse_dockerfile(text: str) -> Dockerfile:
 
 
 def here_word(word: str) -> tuple[str, bool, bool] | None:
-    """Parse ``<<EOF`` into the name, whether to expand the text, and whether to remove tabs; None for any other word.
+    """Parse the word that starts a here-document, such as ``<<EOF``; return None for any other word.
+
+    Returns:
+        The name, whether variables in the text are expanded, and whether tabs at the beginning of lines are removed.
 
     Raises:
         DefinitionError: A quote is not closed.
@@ -179,7 +195,10 @@ def _instruction(text: str, line: int, lines: _Lines) -> Instruction:
 
 
 def _flags(rest: str) -> tuple[tuple[tuple[str, str], ...], str]:
-    """Split off the words that begin with ``--`` and remove quotes in them, as BuildKit's extractBuilderFlags does."""
+    """Split off the flags (``--NAME=VALUE``), and remove quotes from them, as BuildKit's extractBuilderFlags does.
+
+    Return names and values of the flags, and the text after the flags.
+    """
     found: list[tuple[str, str]] = []
     end = 0
     while match := _FLAG.match(rest, end):
@@ -196,13 +215,17 @@ _QUOTED = re.compile(r"""\\(.)|"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'""")
 
 
 def _unquoted(match: re.Match[str]) -> str:
-    """Return a piece of a flag without its outer quotes; quotes inside of it stay."""
+    """Return a quoted piece of a flag without the quotes around it; quotes inside the piece stay."""
     inner = match[2] if match[2] is not None else match[3]
     return match[1] if inner is None else re.sub(r"\\(.)", r"\1", inner)
 
 
 def _array(rest: str, line: int) -> tuple[str, ...] | None:
-    """Parse a JSON array of strings; None if it is not one, which means the shell form, as in Docker."""
+    """Parse a JSON array of strings. Return None for any other text, which is in the shell form, as in Docker.
+
+    Raises:
+        DefinitionError: Text follows the array, an element is not a string, or a string contains a NUL character.
+    """
     if not rest.startswith("["):
         return None
     try:
@@ -215,7 +238,8 @@ def _array(rest: str, line: int) -> tuple[str, ...] | None:
         return None
     if rest[end:].strip():
         raise DefinitionError(
-            f"line {line}: {rest[end:].strip()!r} follows a JSON array, which versions of Docker parse differently"
+            f"line {line}: {rest[end:].strip()!r} follows a JSON array, which versions of Docker parse differently; "
+            "remove that text"
         )
     if not all(isinstance(word, str) for word in value):
         raise DefinitionError(
@@ -240,7 +264,7 @@ def _here_documents(text: str, lines: _Lines) -> Iterator[HereDocument]:
     try:
         words = Lexer(escape="\\", keep_unset=True, raw=True, lenient=True).words(text)
     except DefinitionError:
-        return  # as in BuildKit: a line with an unclosed quote has no here-documents
+        return  # as in BuildKit, where a line with an unclosed quote has no here-documents
     for word in words:
         found = here_word(word)
         if not found:
@@ -278,7 +302,7 @@ def pairs(instruction: Instruction, escape: str) -> tuple[tuple[str, str], ...]:
 
 
 def listed(instruction: Instruction) -> tuple[str, ...]:
-    """Return the arguments of an instruction that takes a JSON array or words separated by spaces."""
+    """Return the arguments of an instruction that are a JSON array or words separated by white space."""
     if instruction.words is not None:
         return instruction.words
     return tuple(word for word in re.split(r"[\t\v\f\r ]+", instruction.rest) if not is_blank(word))

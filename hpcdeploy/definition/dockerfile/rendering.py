@@ -16,10 +16,13 @@ from hpcdeploy.errors import DefinitionError
 from hpcdeploy.image import ImageSettings
 
 PRIVATE = "/.hpcdeploy"
-"""Folder of a stage that holds staged files until their instruction; removed at the end of the stage."""
+"""Folder of each stage for staged files, private temporary folders, and files that other stages copy by a pattern."""
 
 _PIECE_LIMIT = 24 * 1024
-"""Maximum number of bytes in one ``%post``: Apptainer joins several, but rejects one of 64 KiB."""
+"""Number of bytes after which another ``%post`` begins.
+
+Apptainer joins several ``%post``, but rejects one of 64 KiB. So one piece must not be longer than twice this number.
+"""
 
 
 def staged_place(number: int, place: str) -> str:
@@ -76,7 +79,7 @@ def _stage(number: int, stage: PlannedStage) -> dict[str, object]:
         ],
         "staged": f"stages/{number}/put" if stage.files else "",
         "given": [
-            (stage_key(pattern), " ".join(map(_shell_pattern, _with_hidden(pattern))), word(f"nothing is {pattern}"))
+            (stage_key(pattern), " ".join(map(_shell_pattern, _with_hidden(pattern))), word(f"no file matches {pattern}"))
             for pattern in stage.given
         ],
         "temporary": stage.temporary or gives_temporary,
@@ -88,12 +91,16 @@ def _stage(number: int, stage: PlannedStage) -> dict[str, object]:
 
 
 def stage_key(pattern: str) -> str:
-    """Return a plain name for a pattern; the stage that has the files collects them under it."""
+    """Return the name of the folder, of letters and digits, in which a stage collects the files that match a pattern."""
     return pattern.encode().hex()
 
 
 def _sections(pieces: Iterable[tuple[str, ...]]) -> Iterator[list[str]]:
-    """Join pieces into as few ``%post`` as possible: Apptainer reads each into a buffer of 64 KiB."""
+    """Join pieces into sections ``%post``, each of at most `_PIECE_LIMIT` bytes unless one piece is longer.
+
+    Raises:
+        DefinitionError: A piece is too long for a section.
+    """
     section: list[str] = []
     size = 0
     for piece in (part for joined in pieces for part in _parts(joined)):
@@ -101,7 +108,7 @@ def _sections(pieces: Iterable[tuple[str, ...]]) -> Iterator[list[str]]:
         length = sum(len(line.encode()) + 1 for line in lines)
         if length > 2 * _PIECE_LIMIT:
             raise DefinitionError(
-                f"{piece[0].strip()[:80]!r} is longer than Apptainer's limit; put its text into a file and COPY that"
+                f"{piece[0].strip()[:80]!r} is longer than Apptainer's limit; put its text into a file and COPY the file"
             )
         if size + length > _PIECE_LIMIT and section:
             yield section
@@ -112,7 +119,7 @@ def _sections(pieces: Iterable[tuple[str, ...]]) -> Iterator[list[str]]:
 
 
 def _parts(piece: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """Split a piece that is too long into commands; each is one line, or several joined by ``\\`` (a COPY of many files)."""
+    """Split a piece that is longer than `_PIECE_LIMIT` into commands. ``\\`` at the end of a line continues a command."""
     if sum(len(line.encode()) for line in piece) <= _PIECE_LIMIT:
         yield piece
         return
@@ -126,7 +133,7 @@ def _parts(piece: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 
 def _with_hidden(pattern: str) -> Iterator[str]:
-    """Yield a pattern, and variants for names with a leading dot, which Go's wildcards match and a shell's do not."""
+    """Yield a pattern, and patterns for names with a leading dot: Go's wildcards match these, a shell's do not."""
     yield pattern
     head, _, last = pattern.rpartition("/")
     if last.startswith("*"):

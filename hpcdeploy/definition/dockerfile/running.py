@@ -18,20 +18,20 @@ from hpcdeploy.source import OciConfig
 PROXIES = frozenset(
     name for proxy in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY") for name in (proxy, proxy.lower())
 )
-"""Arguments that every RUN gets without a declaration if they are set (Dockerfile reference, "Predefined ARGs")."""
+"""Arguments that every RUN gets without an ARG if the build sets them (Dockerfile reference, "Predefined ARGs")."""
 
 NOT_KEPT = frozenset({"UID", "EUID", "GID", "PPID", "GROUPS", "BASHPID", "SHLVL", "PWD", "OLDPWD", "IFS", "HOME"})
-"""Variables that a container does not get: shells set them and make some read-only; HOME belongs to the user."""
+"""Variables that a definition does not set in containers: HOME belongs to the user, and shells set the others themselves."""
 
 PORTS = "io.github.hpcdeploy.ports"
-"""The label with the ports of EXPOSE. Nothing must be published, because a container uses the host's network."""
+"""The label with the ports of EXPOSE. A container uses the host's network, so no port must be published."""
 
 _LOST = {
     "chown": "--chown has no effect: every file in an image belongs to the user who runs it",
     "link": "--link has no effect, because an Apptainer image has no layers: the same files are copied, but links in the "
     "destination path are followed",
 }
-"""Flags of COPY and ADD without effect, and the note about each."""
+"""Flags of COPY and ADD that have no effect in Apptainer, and the note about each."""
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -42,7 +42,25 @@ _ROOT = re.compile(r"(root|0)?(:(root|0))?")
 
 @dataclass
 class StageState:
-    """The state that Docker keeps between instructions; all stages share `notes` and `known`."""
+    """The state that Docker keeps between instructions, and the result of translating them.
+
+    Attributes:
+        stages: All stages of the file.
+        given: The build arguments of this build.
+        base: The configuration of the base image.
+        notes: Notes for the user, shared by all stages.
+        known: The names of all declared arguments, shared by all stages.
+        taken: Paths to copy from other stages, each with the number of the stage whose instruction copies it.
+        own: Variables that the base image or ENV sets.
+        templates: Arguments that ``apptainer build --build-arg`` can change, with their default values.
+        used: Arguments that the current instruction uses.
+        checked: Arguments whose values the shell lines already check.
+        chain: The number of the newest shell function ``run_N``.
+        copies: The number of staging folders.
+        temporary: The lines of instructions that may use ``/tmp`` or ``/var/tmp``.
+        emptied: A RUN has mounts.
+        user_line: The line of the last USER; 0 without one.
+    """
 
     stages: Stages
     escape: str
@@ -72,7 +90,8 @@ class StageState:
     def __post_init__(self) -> None:
         """Start with the configuration of the base image."""
         self.environment = {"PATH": DEFAULT_PATH, **dict(self.base.env)}
-        # Apptainer reads them as shell text, and the host's values win; so they are set again, verbatim.
+        # Apptainer reads the base image's variables as shell text, and the host's values take precedence. So the definition
+        # sets these variables again, verbatim.
         self.own |= {name: value for name, value in self.base.env if _IDENTIFIER.fullmatch(name)}
         self.workdir = posixpath.normpath(self.base.workdir or "/")
         self.user = self.base.user
@@ -90,7 +109,7 @@ class StageState:
         if stage.parent is not None:
             name = self.stages.stages[stage.parent].name
             self.notes.setdefault(
-                f"the stage {stage.name or stage.number} starts from the stage {name}: its instructions run again there, "
+                f"the stage {stage.name or stage.number} starts from the stage {name}, whose instructions are repeated, "
                 "because Apptainer cannot start from a stage"
             )
         for name in stage.arguments:
@@ -103,7 +122,7 @@ class StageState:
         """Translate one instruction.
 
         Raises:
-            DefinitionError: It cannot be translated; the message has its line.
+            DefinitionError: The instruction cannot be translated; the message has its line.
         """
         try:
             self._do(instruction)
@@ -113,14 +132,20 @@ class StageState:
             raise instruction.refused(f"cannot be translated: {error}") from error
 
     def finished(self, name: str, base: str, taken: list[tuple[str, Taken]]) -> PlannedStage:
-        """Return the planned stage; `taken` pairs the names of other stages with the paths copied from them."""
+        """Return the planned stage.
+
+        Args:
+            name: The name of the stage in the definition.
+            base: The reference of the base image.
+            taken: Names of other stages, each with a path that is copied from there.
+        """
         if self.final and not _ROOT.fullmatch(self.user):
             self.notes.setdefault(f"USER {self.user} has no effect: Apptainer runs a container as the user who starts it")
         if self.final and self.temporary:
             where = f"line{'s'[: len(self.temporary) > 1]} {', '.join(map(str, dict.fromkeys(self.temporary)))}"
             self.notes.setdefault(
-                f"{where}: /tmp and /var/tmp are private folders of the build and are not in the image: later "
-                "instructions see their files; in a container these folders belong to the host"
+                f"{where}: /tmp and /var/tmp are private folders of the build and are not in the image. Later "
+                "instructions see their files. In a container these folders belong to the host"
             )
         if self.final and self.workdir not in TEMPORARY_FOLDERS and under(TEMPORARY_FOLDERS, self.workdir):
             self.notes.setdefault(f"WORKDIR {self.workdir} is not in the image; a container starts in the current folder")
@@ -190,7 +215,7 @@ class StageState:
             self.shell.insert(begin, tuple(checks))
 
     def _metadata(self, one: Instruction) -> None:
-        """Add a note for an instruction without equivalent: EXPOSE, VOLUME, STOPSIGNAL, HEALTHCHECK."""
+        """Turn EXPOSE into a label, and add a note for VOLUME, STOPSIGNAL and HEALTHCHECK, which have no equivalent."""
         if not self.final:
             return
         if one.name == "EXPOSE":
@@ -246,7 +271,10 @@ class StageState:
         return before, begin, after
 
     def _temporary(self, one: Instruction, *texts: str) -> None:
-        """Mount the private /tmp before the first instruction that may use it: an earlier RUN may install mount(8)."""
+        """Mount the private temporary folders before the first instruction that may use them.
+
+        An earlier instruction may install mount(8).
+        """
         if any(map(_TEMPORARY.search, texts)):
             if not self.temporary:
                 self.shell.append(("own_temporary",))
@@ -277,7 +305,7 @@ class StageState:
         self.taken += [(self.number, taken) for taken in copy.taken]
 
     def _check_origin(self, one: Instruction, origin: str) -> None:
-        """Reject ``--from`` with a later stage: BuildKit finds names in the whole file, ignoring case."""
+        """Reject ``--from`` with a stage that is not earlier, which BuildKit rejects too. Case is ignored in names."""
         if self.stages.find(origin, self.number):
             return
         before = f"the stages before it are {self.stages.names(self.number)}"
@@ -318,7 +346,7 @@ class StageState:
                 self._link(f'"{name}=$arg_{name}"')
 
     def _argument(self, name: str, value: str) -> None:
-        """Make ``apptainer build --build-arg`` able to change an argument, unless its language cannot express the value."""
+        """Let ``apptainer build --build-arg`` change an argument, unless a definition cannot express its default value."""
         if name in self.templates:
             return
         try:
@@ -327,8 +355,8 @@ class StageState:
             self.shell.append((f"arg_{name}={word(value)}",))
             return
         self.templates[name] = value
-        # Apptainer inserts a value verbatim, and only a quoted here-document keeps every value unchanged. The line starts
-        # with '=', because a '%' there would start a section; '<<-' removes the tab before it.
+        # Apptainer inserts a value verbatim, and only a quoted here-document keeps every value unchanged. The value follows
+        # a '=', because a value that begins with '%' would start a section. '<<-' removes the tab before the '='.
         read = (f"arg_{name}=$(cat <<-'END_OF_ARGUMENT'", f"\t={{{{ {name} }}}}", "\tEND_OF_ARGUMENT", ")")
         self.shell.append((*read, f"arg_{name}=${{arg_{name}#=}}"))
 
@@ -336,7 +364,7 @@ class StageState:
         self.shell.extend((line,) for line in self._check_lines(name, value))
 
     def _check_lines(self, name: str, value: str | None = None) -> list[str]:
-        """Return a check that stops a build if an argument differs from the value in the definition's text."""
+        """Return the shell line that stops a build if an argument differs from the value in the definition's text."""
         if name not in self.templates or name in self.checked:
             return []
         self.checked.add(name)
@@ -360,7 +388,10 @@ class StageState:
         return one.words if one.words is not None else (*self.shell_words, one.rest)
 
     def _link(self, assignments: str) -> None:
-        """Add a function that runs a program with the current state; later assignments win, as in env(1)."""
+        """Add a shell function that runs a program with the current variables and working folder.
+
+        Each function adds its assignments to those of the previous one. env(1) uses the last assignment of a variable.
+        """
         if not assignments:
             base = "".join(f"{word(f'{name}={value}')} " for name, value in self.own.items())
             self.shell.append((f"workdir={word(self.workdir)}", f'run_0() {{ cd "$workdir" && exec env {base}"$@"; }}'))

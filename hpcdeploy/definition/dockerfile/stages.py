@@ -28,13 +28,13 @@ class PlannedStage:
         arguments: Build arguments and their defaults.
         shell: The pieces of ``%post``; the lines of one piece belong together.
         files: Staged files of the context.
-        taken: Copies from earlier stages, with the names of these stages.
-        given: Patterns that later stages copy from this one.
+        taken: Paths to copy from other stages, each with the name of that stage in the definition.
+        given: Patterns and temporary files of this stage that other stages copy (`Taken.gathered`).
         environment: The variables of the base image, and those that the Dockerfile sets.
         labels: The labels that the Dockerfile sets.
         start: The program that runs when a container starts.
         temporary: `shell` mounts private folders over ``/tmp`` and ``/var/tmp``.
-        emptied: `shell` provides empty folders to a RUN.
+        emptied: `shell` uses the shell functions for mounts of a RUN.
     """
 
     name: str
@@ -53,7 +53,13 @@ class PlannedStage:
 
 @frozen
 class Plan:
-    """All stages in order (the last is the image), the known arguments with their values, and notes for the user."""
+    """The definition that a Dockerfile becomes.
+
+    Attributes:
+        stages: The stages in order; the last one is the image.
+        known: The arguments that the file declares or uses, with their values.
+        notes: Notes for the user.
+    """
 
     stages: tuple[PlannedStage, ...]
     known: tuple[tuple[str, str], ...]
@@ -83,10 +89,11 @@ class Stage:
         name: Its name; empty for none.
         start: Its FROM.
         instructions: The instructions after FROM.
-        base: The reference of its base image; empty if it continues the stage `parent`.
-        parent: The number of the stage that it continues.
-        arguments: The names of the global arguments that the reference uses.
-        refusal: The reason why it cannot be built; empty if it can. Only a needed stage reports it.
+        base: The reference of its base image; empty if the stage continues the stage `parent`.
+        parent: The number of the stage that this stage continues; None if it starts from an image.
+        arguments: The names of the global arguments that FROM uses.
+        refusal: The reason why the stage cannot be built; empty if it can. It is an error only if the target needs the
+            stage.
     """
 
     number: int
@@ -101,7 +108,12 @@ class Stage:
 
 @frozen
 class Stages:
-    """All stages in order, and the global arguments (before the first FROM) with their values (None: no value)."""
+    """The stages of a Dockerfile.
+
+    Attributes:
+        stages: The stages in the order of the file.
+        arguments: The values of the global arguments, which precede the first FROM; None for an argument without a value.
+    """
 
     stages: tuple[Stage, ...]
     arguments: Mapping[str, str | None]
@@ -123,7 +135,7 @@ class Stages:
         """Return the stage to build; an empty name means the last one.
 
         Raises:
-            DefinitionError: There is no stage of that name.
+            DefinitionError: The Dockerfile has no stage of that name or number.
         """
         if not name:
             return self.stages[-1]
@@ -134,7 +146,7 @@ class Stages:
         return found
 
     def line_of(self, stage: Stage) -> tuple[Stage, ...]:
-        """Return `stage` after all stages that it continues, first ancestor first."""
+        """Return `stage` and all stages that it continues, from the oldest ancestor to `stage` itself."""
         line = [stage]
         while line[-1].parent is not None:
             line.append(self.stages[line[-1].parent])
@@ -178,7 +190,7 @@ def read_stages(dockerfile: Dockerfile, given: Mapping[str, str], target: str) -
 
 
 def argument_words(instruction: Instruction, escape: str, lookup: Lookup) -> list[tuple[str, str | None]]:
-    """Parse ``ARG NAME[=VALUE] ...``; values are expanded with the variables before the instruction.
+    """Parse ``ARG NAME[=VALUE] ...``. Variables in names and values are expanded with `lookup`.
 
     Raises:
         DefinitionError: An argument has no name.

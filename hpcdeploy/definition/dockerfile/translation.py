@@ -1,8 +1,8 @@
-"""Translate the stages of a Dockerfile into those of a definition: every instruction becomes shell lines of ``%post``.
+"""Translate the stages of a Dockerfile into stages of a definition, and instructions into shell lines of ``%post``.
 
 Apptainer copies all files before ``%post``, and ``%post`` has no ENV, WORKDIR or ARG. So each stage first copies its files
-into a staging folder. Then one ``%post`` executes the instructions in order, each RUN in its own shell.
-Source of Docker's behaviour: the Dockerfile reference, and BuildKit's ``frontend/dockerfile/dockerfile2llb/convert.go``.
+into a staging folder. Then ``%post`` executes the instructions in order, each RUN in its own shell.
+Sources of Docker's behaviour: the Dockerfile reference, and BuildKit's ``frontend/dockerfile/dockerfile2llb/convert.go``.
 """
 
 import re
@@ -23,7 +23,19 @@ _BARE = re.compile(r"[^/:@.]+")
 
 @dataclass
 class Translator:
-    """State of one translation: stages are planned once each, in the order in which they are needed."""
+    """State of one translation. Each stage is planned once, when another stage first needs it.
+
+    Attributes:
+        stages: The stages of the Dockerfile.
+        escape: The escape character of the Dockerfile.
+        context: The files that COPY and ADD can read.
+        given: The build arguments of this build.
+        image_config: Returns the configuration of an image.
+        planned: The planned stages: stages of the Dockerfile by their number, and images as ``image REFERENCE``.
+        names: The names that are in use in the definition.
+        notes: Notes for the user.
+        known: The names of all declared arguments.
+    """
 
     stages: Stages
     escape: str
@@ -89,10 +101,11 @@ class Translator:
         return config
 
     def _image_config(self, instruction: Instruction, image: str, does: str, number: int) -> OciConfig:
-        """Return the configuration of an image; an error names the line, and other meanings of a bare name.
+        """Return the configuration of an image.
 
-        A named context (``docker build --build-context NAME=...``) looks like an image of Docker Hub but is not one
-        (Docker's documentation, "Build context", section on additional contexts).
+        If the image cannot be read, the error has the line. For a name that may also be a named context, the error lists the
+        possible meanings. A named context (``docker build --build-context NAME=...``) looks like an image of Docker Hub but
+        is not one (Docker's documentation, "Build context", section on additional contexts).
         """
         try:
             return self.image_config(image)
@@ -156,7 +169,7 @@ def translate(
 
 
 def _give(others: tuple[PlannedStage, ...], final: PlannedStage) -> tuple[PlannedStage, ...]:
-    """Put the stages in order, and tell each stage which patterns other stages copy from it."""
+    """Put the stages in order, and set `PlannedStage.given` to the paths that other stages copy from each stage."""
     ordered = [*others, final]
     for position, stage in enumerate(ordered):
         patterns = tuple(

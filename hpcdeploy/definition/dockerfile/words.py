@@ -1,6 +1,7 @@
-"""Quote text for any POSIX shell, in a form that a definition can contain: one line, no ``{{``, no ``%`` at its beginning.
+"""Quote text for any POSIX shell, and split and expand the words of a Dockerfile.
 
-`hpcdeploy.definition.guard.word` needs bash, which the base image of a Dockerfile may lack.
+A definition can contain the quoted text: it has one line and no ``{{``, and does not begin with ``%``. The results of
+`hpcdeploy.definition.guard.word` need bash, which the base image of a Dockerfile may lack.
 """
 
 import re
@@ -11,7 +12,10 @@ from dataclasses import dataclass, field
 from hpcdeploy.errors import DefinitionError
 
 PREAMBLE = ("nl='", "'", "cr=$(printf '\\015')")
-"""Shell lines for the variables of `word`: a line break, and a carriage return, which Apptainer drops at line ends."""
+"""Shell lines that set ``nl`` (a line break) and ``cr`` (a carriage return) for the results of `word`.
+
+A definition cannot contain both literally: Apptainer drops a carriage return at the end of a line.
+"""
 
 _SPECIAL = re.compile(r"([\n\r])")
 _VARIABLE = {"\n": '"$nl"', "\r": '"$cr"'}
@@ -39,7 +43,9 @@ def words(texts: Iterable[str]) -> str:
 
 
 def written(text: str) -> list[str]:
-    """Return the arguments with which ``printf '%s\\n'`` prints `text`: one per line of it, each on its own line.
+    """Return the arguments with which ``printf '%s\\n'`` prints `text`: one argument per line of `text`.
+
+    Each argument is on its own shell line, which ends with a backslash.
 
     Raises:
         DefinitionError: The text contains a NUL character.
@@ -49,7 +55,7 @@ def written(text: str) -> list[str]:
 
 def _quoted(piece: str) -> str:
     quoted = f"'{piece}'" if piece.startswith("%") and "'" not in piece else shlex.quote(piece)
-    # Split braces, inside single quotes, which Apptainer would read as a template.
+    # End and restart the single quotes between two braces, because Apptainer would read ``{{`` as a template.
     return re.sub(r"\{(?=\{)", "{''", quoted)
 
 
@@ -67,7 +73,7 @@ def is_blank(text: str) -> bool:
 
 
 def split_words(text: str, escape: str) -> tuple[str, ...]:
-    """Split a line at white space; quotes and escapes protect it and stay in the words."""
+    """Split a line at white space that is neither quoted nor escaped. Quotes and escapes stay in the words."""
     words: list[str] = []
     word, quote, started = "", "", False
     position = 0
@@ -93,12 +99,12 @@ def split_words(text: str, escape: str) -> tuple[str, ...]:
 
 
 MOST_PUT_IN = 1024 * 1024
-"""Maximum length in characters of the variables' values in an instruction, above Linux's limit (execve(2), ARG_MAX)."""
+"""Maximum number of characters that variables insert into one text: more than Linux allows in one argument (execve(2))."""
 
 
 @dataclass
 class _Words:
-    """Collector of words: white space separates them, unless it was quoted."""
+    """Collector of words, which are separated by white space that was not quoted."""
 
     done: list[str] = field(default_factory=list)
     open: list[str] = field(default_factory=list)
@@ -197,7 +203,7 @@ class Lexer:
                     words.add(value)
             result += value
         if stop:
-            raise DefinitionError(f"{self._text!r} lacks a {stop!r}")
+            raise DefinitionError(f"in {self._text!r} a '${{' is not closed; add {stop!r}")
         return result, words.end()
 
     def _single(self) -> str:
@@ -229,20 +235,21 @@ class Lexer:
         raise self._open('"')
 
     def _counted(self, value: str) -> str:
-        """Count the length of a value, and return the value.
+        """Add the length of a value to that of all inserted values, and return the value.
 
         Raises:
-            DefinitionError: All inserted values together are too long.
+            DefinitionError: The inserted values together are longer than `MOST_PUT_IN`.
         """
         self._inserted += len(value)
         if self._inserted > MOST_PUT_IN:
             raise DefinitionError(
                 f"in {self._text[:40]!r}... the values of variables have more than {MOST_PUT_IN} characters; check for "
-                "variables that contain another one twice, which doubles its length"
+                "variables that contain another variable twice, which doubles the length"
             )
         return value
 
     def _open(self, quote: str) -> DefinitionError:
+        """Return the error for a quote that is not closed."""
         return DefinitionError(f"in {self._text!r} the quote {quote} is not closed")
 
     def _variable(self) -> str:

@@ -100,9 +100,9 @@ def test_what_cannot_be_translated_is_refused_with_line_and_reason(text: str, sa
         ("type=cache,target=/x,required", "but 'required' is only valid for mounts of type secret and ssh"),
         ("type=tmpfs,target=/x,mode=700", "but 'mode' is only valid for mounts of type cache and secret and ssh"),
         ("type=tmpfs,target=/x,sharing=locked", "but 'sharing' is only valid for mounts of type cache"),
-        ("type=tmpfs,target=/dev/shm", "whose target is /dev/shm"),
-        ("type=tmpfs,target=/", "whose target is /"),
-        ("type=cache,target=/base/..", "whose target is /"),
+        ("type=tmpfs,target=/dev/shm", "but /dev/shm cannot be a mount's target"),
+        ("type=tmpfs,target=/", "but / cannot be a mount's target"),
+        ("type=cache,target=/base/..", "but / cannot be a mount's target"),
     ],
 )
 def test_a_mount_that_is_no_empty_folder_is_refused(mount: str, said: str) -> None:

@@ -19,7 +19,7 @@ FROM ghcr.io/prefix-dev/pixi:noble AS final
 ARG ENVIRONMENT
 WORKDIR /app
 COPY --from=build /app/.pixi/envs/$ENVIRONMENT /app/.pixi/envs/$ENVIRONMENT
-# Without these two, 'pixi run' would write them into an image that is read-only for all users.
+# If these two files did not exist, 'pixi run' would try to create them, but the user of a container may not write there.
 COPY --from=build /app/.pixi/.gitignore /app/.pixi/.condapackageignore /app/.pixi/
 COPY --from=build /app/pixi.toml /app/pixi.toml
 COPY --from=build /app/pixi.lock /app/pixi.lock

@@ -9,9 +9,9 @@ ARG ENVIRONMENT
 WORKDIR /app
 COPY pixi.toml /app/pixi.toml
 COPY pixi.lock /app/pixi.lock
-# The build machine needs no GPU.
+# With this variable Pixi assumes that the build machine has a GPU driver.
 ENV CONDA_OVERRIDE_CUDA=$CUDA_VERSION
-# Pixi assumes that the build machine has the properties for which the packages are locked.
+# With these variables Pixi assumes that the build machine has the virtual packages for which the environment is locked.
 ENV CONDA_OVERRIDE_CUDA_ARCH="8.0"
 ENV CONDA_OVERRIDE_ARCHSPEC="x86_64_v3"
 ENV CONDA_OVERRIDE_GLIBC="2.34"
@@ -28,7 +28,7 @@ ARG CUDA_VERSION
 ARG ENVIRONMENT
 WORKDIR /app
 COPY --from=build /app/.pixi/envs/$ENVIRONMENT /app/.pixi/envs/$ENVIRONMENT
-# Without these two, 'pixi run' would write them into an image that is read-only for all users.
+# If these two files did not exist, 'pixi run' would try to create them, but the user of a container may not write there.
 COPY --from=build /app/.pixi/.gitignore /app/.pixi/.condapackageignore /app/.pixi/
 COPY --from=build /app/pixi.toml /app/pixi.toml
 COPY --from=build /app/pixi.lock /app/pixi.lock

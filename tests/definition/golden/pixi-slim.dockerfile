@@ -22,7 +22,7 @@ ARG ENVIRONMENT
 ARG COLOUR
 WORKDIR /app
 COPY --from=build /app/.pixi/envs/$ENVIRONMENT /app/.pixi/envs/$ENVIRONMENT
-# Without these two, 'pixi run' would write them into an image that is read-only for all users.
+# If these two files did not exist, 'pixi run' would try to create them, but the user of a container may not write there.
 COPY --from=build /app/.pixi/.gitignore /app/.pixi/.condapackageignore /app/.pixi/
 COPY --from=build /app/pyproject.toml /app/pyproject.toml
 COPY --from=build /app/pixi.lock /app/pixi.lock

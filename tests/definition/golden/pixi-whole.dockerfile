@@ -14,7 +14,7 @@ COPY pixi.lock /app/pixi.lock
 COPY scripts/activate.sh /app/scripts/activate.sh
 COPY lib/mine /app/lib/mine
 COPY other /app/other
-# The build machine needs no GPU.
+# With this variable Pixi assumes that the build machine has a GPU driver.
 ENV CONDA_OVERRIDE_CUDA=$CUDA_VERSION
 RUN --mount=type=secret,id=TOKEN,target=/run/secrets/TOKEN,required=true TOKEN="$(cat /run/secrets/TOKEN)" pixi install --locked --environment "$ENVIRONMENT"
 RUN for file in .gitignore .condapackageignore; do \
@@ -30,7 +30,7 @@ ARG ENVIRONMENT
 ARG COLOUR
 WORKDIR /app
 COPY --from=build /app/.pixi/envs/$ENVIRONMENT /app/.pixi/envs/$ENVIRONMENT
-# Without these two, 'pixi run' would write them into an image that is read-only for all users.
+# If these two files did not exist, 'pixi run' would try to create them, but the user of a container may not write there.
 COPY --from=build /app/.pixi/.gitignore /app/.pixi/.condapackageignore /app/.pixi/
 COPY --from=build /app/pixi.toml /app/pixi.toml
 COPY --from=build /app/pixi.lock /app/pixi.lock

@@ -492,7 +492,7 @@ def test_a_token_that_is_refused_is_exchanged_at_the_service_that_gave_it() -> N
 def test_an_upload_without_a_place_to_go_is_told_and_no_secret_is_shown(image: Image) -> None:
     with (
         misbehave(lambda asked: uploads(asked, location="")) as odd,
-        pytest.raises(RegistryError, match="sent no upload location"),
+        pytest.raises(RegistryError, match="sent no valid URL in the header Location"),
     ):
         push(odd, image)
     script: Script = lambda asked: Reply(400) if asked.method == "PUT" else uploads(asked)  # noqa: E731

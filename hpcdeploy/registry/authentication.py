@@ -15,7 +15,7 @@ from hpcdeploy.registry.addresses import ODD, is_plain, is_same_origin, origin_o
 from hpcdeploy.registry.credentials import Credentials, login_command
 from hpcdeploy.registry.failures import PassingFailure, only_request_errors
 from hpcdeploy.registry.reference import is_loopback
-from hpcdeploy.registry.retries import PASSING_STATUSES, Patience
+from hpcdeploy.registry.retries import PASSING_STATUSES, RetryPolicy
 
 _SCHEMES = frozenset({"basic", "bearer", "digest", "negotiate"})
 # Matches a word with an optional value, or one other character. No two parts match the same character, so the regular
@@ -150,7 +150,7 @@ class ScopedAuth:
         wanted: A scope that is added to the scope of each challenge. A push sets it to ``pull,push``, so that one token is
             valid for all requests of the push. Empty for none.
         token_service: The token service in the user's settings, ``HOST`` or ``HOST:PORT``; empty for none.
-        patience: The timeouts, and the clock for the expiry of tokens.
+        policy: The timeouts, and the clock for the expiry of tokens.
         credentials: The user's credentials; None for anonymous access.
     """
 
@@ -160,7 +160,7 @@ class ScopedAuth:
         self.host = ""
         self.token_service = ""
         self.wanted = ""
-        self.patience = Patience()
+        self.policy = RetryPolicy()
         self.credentials: Credentials | None = None
         self._challenge: Challenge | None = None
         self._tokens: dict[str, _Token] = {}
@@ -176,7 +176,7 @@ class ScopedAuth:
         if challenge.scheme == "basic":
             return self._basic()
         token = self._tokens.get(merge_scopes(challenge.scope, self.wanted))
-        if token is None or token.expires <= self.patience.clock():
+        if token is None or token.expires <= self.policy.clock():
             return {}
         return {"Authorization": f"Bearer {token.value}"}
 
@@ -232,7 +232,7 @@ class ScopedAuth:
         realm, found = challenge.realm, self.credentials
         if not may_ask_realm(self.registry, realm, self.token_service):
             raise AuthenticationError(self._rejection(realm))
-        requested_at = self.patience.clock()
+        requested_at = self.policy.clock()
         response = self._ask(challenge, scope)
         if response.status_code in PASSING_STATUSES:
             place = origin_of(realm)[1]
@@ -268,7 +268,7 @@ class ScopedAuth:
 
     def _ask_realm(self, challenge: Challenge, scope: str) -> requests.Response:
         found = self.credentials
-        limits = (self.patience.connect, self.patience.read)
+        limits = (self.policy.connect, self.policy.read)
         parameters = {"service": challenge.service, "scope": scope}
         if found is not None and found.identity_token:
             # An identity token is sent as a form by POST (distribution, "Oauth2 token authentication").

@@ -23,7 +23,7 @@ from hpcdeploy.registry.manifest import (
     title_of,
 )
 from hpcdeploy.registry.reference import Reference, check_tag, is_loopback
-from hpcdeploy.registry.retries import Patience
+from hpcdeploy.registry.retries import RetryPolicy
 from hpcdeploy.registry.streams import FileBody, PartialFile
 from hpcdeploy.registry.tag_details import TagDetails, details_of
 from hpcdeploy.source import OciConfig
@@ -39,7 +39,7 @@ class Registry:
         reference: The repository, and the tag or digest for methods that need one.
         lookup: The result of the search for credentials.
         plain_http: Use plain HTTP. As for docker and oras, plain HTTP is always used for a registry on this machine.
-        patience: The retry policy; None for the default.
+        policy: The retry policy; None for the default.
         token_service: A token service that the user allows, ``HOST`` or ``HOST:PORT``, in addition to those that
             `hpcdeploy.registry.authentication.may_ask_realm` allows; empty for none.
 
@@ -55,13 +55,13 @@ class Registry:
         lookup: Lookup,
         *,
         plain_http: bool = False,
-        patience: Patience | None = None,
+        policy: RetryPolicy | None = None,
         token_service: str = "",
     ) -> None:
         self.reference = reference
         self._lookup = lookup
         self._plain_http = plain_http or is_loopback(reference.host)
-        self._patience = patience or Patience()
+        self._patience = policy or RetryPolicy()
         self._token_service = token_service
 
     def push(
@@ -203,7 +203,7 @@ class Registry:
             self.reference,
             self._lookup,
             plain_http=self._plain_http,
-            patience=self._patience,
+            policy=self._patience,
             doing=doing,
             token_service=self._token_service,
         )

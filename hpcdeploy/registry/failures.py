@@ -12,7 +12,7 @@ from hpcdeploy.checked_values import read_json
 from hpcdeploy.errors import AuthenticationError, HpcdeployError, RegistryError
 from hpcdeploy.registry.credentials import Lookup, login_command
 from hpcdeploy.registry.reference import Reference
-from hpcdeploy.registry.retries import PASSING_STATUSES, Patience, next_wait
+from hpcdeploy.registry.retries import PASSING_STATUSES, RetryPolicy, next_wait
 from hpcdeploy.registry.streams import FileBody
 
 _LONGEST_DETAIL = 300
@@ -121,8 +121,8 @@ def is_passing(error: requests.RequestException) -> bool:
     return not isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema)
 
 
-def persist(
-    attempt: Callable[[], requests.Response], patience: Patience, *, doing: str, reference: Reference
+def with_retries(
+    attempt: Callable[[], requests.Response], policy: RetryPolicy, *, doing: str, reference: Reference
 ) -> requests.Response:
     """Call `attempt` again after temporary failures, as often as the retry policy allows; return the last answer.
 
@@ -130,7 +130,7 @@ def persist(
 
     Args:
         attempt: Sends the request once, and returns the answer.
-        patience: The retry policy.
+        policy: The retry policy.
         doing: The operation, for messages (``Pushing``).
         reference: The image's reference, for messages.
 
@@ -153,7 +153,7 @@ def persist(
         failures += 1
         answer = response if trouble is None else trouble.response
         retry_after = answer.headers.get("Retry-After", "") if answer is not None else ""
-        wait = next_wait(patience, failures=failures, waited=waited, retry_after=retry_after)
+        wait = next_wait(policy, failures=failures, waited=waited, retry_after=retry_after)
         if wait is None:
             if trouble is not None:
                 raise explain_exception(trouble, doing=doing, reference=reference, attempts=failures) from trouble
@@ -161,7 +161,7 @@ def persist(
             return response
         if response is not None:
             response.close()
-        patience.sleep(wait)
+        policy.sleep(wait)
         waited += wait
 
 

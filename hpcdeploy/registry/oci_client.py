@@ -45,7 +45,7 @@ class OciClient(OciRequests):
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
         # urllib3 uses the first timeout for connecting and for sending each block. A block may take long, so the first
         # timeout is that of uploads.
-        limits = (self.patience.upload, self.patience.upload)
+        limits = (self.policy.upload, self.policy.upload)
 
         def attempt() -> requests.Response:
             opened = self.exchange("POST", url, headers={"Content-Length": "0"})
@@ -58,12 +58,12 @@ class OciClient(OciRequests):
             refuse_broken(done, blob, digest, self.reference.host)
             return done
 
-        return self.check(self.persist(attempt), 201, 204)
+        return self.check(self.retry(attempt), 201, 204)
 
     def upload_blob(self, blob: bytes | FileBody, digest: str, size: int) -> requests.Response:
         """Upload the `size` bytes of `blob`, unless the registry already has a blob with its `digest`."""
         url = f"{self.prefix}://{self.container(digest).get_blob_url(digest)}"
-        head = self.persist(lambda: self.exchange("HEAD", url))
+        head = self.retry(lambda: self.exchange("HEAD", url))
         return head if head.status_code == requests.codes.ok else self.put_upload(blob, digest, size)
 
     def upload_manifest(self, manifest: bytes, name: str) -> requests.Response:
@@ -82,7 +82,7 @@ class OciClient(OciRequests):
                 raise PassingFailure(f"{self.reference.host} stored a different manifest")
             return answer
 
-        return self.check(self.persist(attempt), 200, 201, 202)
+        return self.check(self.retry(attempt), 200, 201, 202)
 
     def read_manifest(self, name: str) -> tuple[bytes, str]:
         """Return a manifest's bytes, and the digest that the registry claims (empty for none).
@@ -100,7 +100,7 @@ class OciClient(OciRequests):
         pull usage and limits").
         """
         url = f"{self.prefix}://{self.container(tag).manifest_url()}"
-        response = self.persist(lambda: self.exchange("HEAD", url, headers=_MANIFESTS_ACCEPTED))
+        response = self.retry(lambda: self.exchange("HEAD", url, headers=_MANIFESTS_ACCEPTED))
         if response.status_code == requests.codes.not_found:
             response.close()
             return None
@@ -134,7 +134,7 @@ class OciClient(OciRequests):
                 raise PassingFailure(f"{self.reference.host} sent an unexpected document")
             return response
 
-        response = self.check(self.persist(attempt), 200)
+        response = self.check(self.retry(attempt), 200)
         return content, response.headers.get("Docker-Content-Digest", "")
 
     def download_to(self, part: PartialFile, digest: str, size: int) -> None:
@@ -174,7 +174,7 @@ class OciClient(OciRequests):
                         raise
 
         if part.done < size:
-            self.check(self.persist(attempt), 200, 206)
+            self.check(self.retry(attempt), 200, 206)
 
     def blob_from(self, digest: str, start: int, size: int) -> Iterator[bytes]:
         """Yield the bytes of a blob of `size` bytes from byte `start` on; resume after a lost connection.
@@ -187,7 +187,7 @@ class OciClient(OciRequests):
         while start < size:
             headers = {"Range": f"bytes={start}-"} if start else {}
             before = start
-            response = self.persist(lambda headers=headers: self.exchange("GET", url, headers=headers, stream=True))  # type: ignore[misc]  # binds the loop's value
+            response = self.retry(lambda headers=headers: self.exchange("GET", url, headers=headers, stream=True))  # type: ignore[misc]  # binds the loop's value
             with self.check(response, 200, 206):
                 allow(response, size + RECEIVED_BLOCK)
                 here = start if response.status_code == requests.codes.partial_content else 0
@@ -203,7 +203,7 @@ class OciClient(OciRequests):
                 except requests.RequestException as error:
                     trouble = error
             idle = 0 if start > before else idle + 1
-            if start < size and idle >= self.patience.attempts:
+            if start < size and idle >= self.policy.attempts:
                 raise explain_exception(trouble, doing=self.doing, reference=self.reference, attempts=idle) from trouble
 
     def list_tags(self) -> list[str]:
@@ -248,7 +248,7 @@ class OciClient(OciRequests):
                     ) from error
             return response
 
-        response = self.check(self.persist(attempt), 200)
+        response = self.check(self.retry(attempt), 200)
         return page, response
 
 

@@ -26,9 +26,9 @@ from hpcdeploy.registry.addresses import NOWHERE, ODD, is_plain, is_same_origin,
 from hpcdeploy.registry.authentication import ScopedAuth
 from hpcdeploy.registry.bounded import BoundedAdapter
 from hpcdeploy.registry.credentials import Lookup
-from hpcdeploy.registry.failures import PassingFailure, explain_response, only_request_errors, persist
+from hpcdeploy.registry.failures import PassingFailure, explain_response, only_request_errors, with_retries
 from hpcdeploy.registry.reference import Reference, is_loopback
-from hpcdeploy.registry.retries import Patience
+from hpcdeploy.registry.retries import RetryPolicy
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
@@ -52,7 +52,7 @@ class OciRequests:
         lookup: Lookup,
         *,
         plain_http: bool,
-        patience: Patience,
+        policy: RetryPolicy,
         doing: str,
         token_service: str = "",
     ) -> None:
@@ -61,7 +61,7 @@ class OciRequests:
         self.session: requests.Session = registry.session  # oras-py disables its cookies
         self.prefix: str = registry.prefix
         self.reference = reference
-        self.patience = patience
+        self.policy = policy
         self.doing = doing
         self.root = f"{self.prefix}://{reference.endpoint}"
         self._lookup = lookup
@@ -79,7 +79,7 @@ class OciRequests:
         self.auth.host = reference.host
         self.auth.token_service = token_service
         self.auth.credentials = lookup.credentials
-        self.auth.patience = patience
+        self.auth.policy = policy
 
     def container(self, name: str) -> oras.container.Container:
         """Return oras-py's object for this client's repository at a tag or digest, without oras-py's parser."""
@@ -90,9 +90,9 @@ class OciRequests:
         container.tag, container.digest = name, None
         return container
 
-    def persist(self, attempt: Callable[[], requests.Response]) -> requests.Response:
-        """Call `hpcdeploy.registry.failures.persist` with the policy, operation and reference of this client."""
-        return persist(attempt, self.patience, doing=self.doing, reference=self.reference)
+    def retry(self, attempt: Callable[[], requests.Response]) -> requests.Response:
+        """Call `hpcdeploy.registry.failures.with_retries` with the policy, operation and reference of this client."""
+        return with_retries(attempt, self.policy, doing=self.doing, reference=self.reference)
 
     def exchange(
         self,
@@ -115,7 +115,7 @@ class OciRequests:
             RegistryError: The URL of a redirect must not be followed (`follow`).
             requests.RequestException: There is no answer.
         """
-        limits = timeout or (self.patience.connect, self.patience.read)
+        limits = timeout or (self.policy.connect, self.policy.read)
 
         def send(target: str, extra: dict[str, str]) -> requests.Response:
             with only_request_errors():

@@ -13,7 +13,7 @@ PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 
 
 @frozen
-class Patience:
+class RetryPolicy:
     """The timeouts of requests, and the number of attempts and pauses after temporary failures. All times are in seconds.
 
     Attributes:
@@ -37,23 +37,23 @@ class Patience:
     clock: Callable[[], float] = time.monotonic
 
 
-def next_wait(patience: Patience, *, failures: int, waited: float, retry_after: str = "") -> float | None:
+def next_wait(policy: RetryPolicy, *, failures: int, waited: float, retry_after: str = "") -> float | None:
     """Return the pause in seconds before the next attempt; None if there must be no further attempt.
 
     The result is None after the last attempt of the policy, or if the pause would exceed the sum that the policy allows.
 
     Args:
-        patience: The retry policy.
+        policy: The retry policy.
         failures: The number of failed attempts so far.
         waited: The sum of all pauses so far in seconds.
         retry_after: The server's ``Retry-After``, in seconds or a date (RFC 9110, section 10.2.3). It replaces the pause of
             the policy, because the server rejects an earlier attempt. Empty if there is none.
     """
-    if failures >= patience.attempts:
+    if failures >= policy.attempts:
         return None
     requested = parse_retry_after(retry_after)
-    wait = patience.first_wait * 2 ** (failures - 1) if requested is None else requested
-    return wait if waited + wait <= patience.total else None
+    wait = policy.first_wait * 2 ** (failures - 1) if requested is None else requested
+    return wait if waited + wait <= policy.total else None
 
 
 def parse_retry_after(value: str) -> float | None:

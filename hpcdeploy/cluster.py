@@ -41,7 +41,7 @@ class Cluster:
         binds: Folders to mount in every container.
         image_route: How an image in a registry gets to the cluster. ``login``: Apptainer pulls it on the login node;
             ``stream``: hpcdeploy downloads it and uploads it at the same time; ``job``: the job pulls it; ``auto``: like
-            ``login`` if the login node can reach the registry, else like ``stream``.
+            ``login``, and like ``stream`` if the login node cannot pull the image.
         image_cache: The folder for images on the cluster; empty for ``images`` in the root.
         image_cache_owners: Names or ids of users. Images and image folders that belong to them are accepted, in addition to
             those that belong to the user or to root.

@@ -56,7 +56,7 @@ class ImageSettings:
     """The settings of one image of the project (``[image]`` or ``[images.NAME]``).
 
     Attributes:
-        name: The NAME in the settings; for ``[image]`` the name of the project.
+        name: The NAME of ``[images.NAME]``; a fixed name for ``[image]``.
         source: What the image is built from, such as a Pixi environment or a Dockerfile.
         repositories: The repositories to which the image is pushed, as ``HOST/PATH``.
         tags: Additional tags, which are set whenever the tag ``latest`` is set.

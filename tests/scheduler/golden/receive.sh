@@ -2,7 +2,7 @@
 # Receive a file, whose bytes follow this script on standard input. Written by hpcdeploy 0.1.0.
 #
 # Exit status: 0 the file is here. 10 login node not usable. 11 the file arrived damaged and was removed.
-#              15 incomplete: call again.
+# 15 incomplete: call again.
 
 # --- login/state.sh: start bash from one known state, whatever a profile has set (options, IFS, aliases, functions).
 
@@ -39,5 +39,5 @@ set_paths() {
 
 # --- login/receive.sh: receive a file. The answer is the number of bytes that are here already; the rest must follow. A cut connection
 }
-# bash reads the script to its end before it runs anything: a script that was cut off does nothing.
+# bash reads main completely before it runs main. So a script that was cut off runs no part of main.
 main; exec </dev/null

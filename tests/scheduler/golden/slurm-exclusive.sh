@@ -8,8 +8,8 @@
 # With the argument "bring" it does not ask you to copy missing files, because hpcdeploy uploads them.
 #
 # Exit status: 0 submitted, now or earlier. 10 login node not usable (missing command, unusable root). 11 no image.
-#              12 rejected by the scheduler. 13 unknown whether the scheduler accepted the job: run this again.
-#              14 files must be uploaded first (they are listed). 15 the run was cancelled.
+# 12 rejected by the scheduler. 13 unknown whether the scheduler accepted the job: run this again.
+# 14 files must be uploaded first (they are listed). 15 the run was cancelled.
 
 # --- login/state.sh: start bash from one known state, whatever a profile has set (options, IFS, aliases, functions).
 
@@ -200,5 +200,5 @@ HPCDEPLOY_END_0123456789
 
 # --- login/submit.sh: submit the run, exactly once however often this runs. docs/architecture.md explains each step.
 }
-# bash reads the script to its end before it runs anything: a script that was cut off does nothing.
+# bash reads main completely before it runs main. So a script that was cut off runs no part of main.
 main "$@" </dev/null

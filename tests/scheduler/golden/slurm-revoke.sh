@@ -5,7 +5,7 @@
 # It needs bash, coreutils, flock (util-linux) and the scheduler's own commands, and changes nothing but the run's own folder.
 #
 # Exit status: 0 it printed the job's number, or that there is none and will be none. 10 login node not usable.
-#              13 unknown whether there is a job: run this again.
+# 13 unknown whether there is a job: run this again.
 
 # --- login/state.sh: start bash from one known state, whatever a profile has set (options, IFS, aliases, functions).
 
@@ -57,5 +57,5 @@ set_paths() {
 
 # --- login/find_jobs.sh: print the numbers of the run's jobs.
 }
-# bash reads the script to its end before it runs anything: a script that was cut off does nothing.
+# bash reads main completely before it runs main. So a script that was cut off runs no part of main.
 main "$@" </dev/null

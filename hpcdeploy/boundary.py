@@ -1,4 +1,4 @@
-"""Limit which files a project may use: those in its folder, and above it those in the same git work tree."""
+"""Limit which files a project may use: the files in its own folder, and the other files in the same git work tree."""
 
 import os
 import unicodedata
@@ -14,39 +14,43 @@ _GIT_S_OWN = "which is {}: git's own folder is not copied into images; use anoth
 
 
 class Boundary:
-    """The area of a project's files: its own folder, and above it the git work tree.
+    """The files that a project may use: those in its own folder, and those in the git work tree that contains it.
 
-    The project may have been written by another user. A file that it names, or reaches by a link, may be printed, quoted in
-    a message, or copied into an image. Therefore a file outside this area, such as a private key, is not read. A user who
-    can write a file decides what the image contains. Therefore a file of another user is only accepted in the project's own
-    folder, which the caller chose. git is queried when the first file lies above the project.
+    A project may have been written by another user. Its settings and links may name any file on this machine, and hpcdeploy
+    may print such a file, quote it in a message, or copy it into an image. Therefore hpcdeploy reads no other files, such as
+    a private key.
+
+    The owner of a file decides what the image contains. The caller chose the project's own folder, so all files in it are
+    accepted. A file above this folder is only accepted if no other user can write it.
+
+    git is queried when the first file above the project's folder is checked.
     """
 
     def __init__(self, project: Path, *, named: Path | None = None) -> None:
-        """Set the area.
+        """Store the folders that limit the project.
 
         Args:
             project: The project's folder, which need not be in a work tree.
-            named: A file that the user named in the command; it may be anywhere.
+            named: A file that the user named in the command. It is accepted in any folder.
         """
         self.project = project.resolve()
         self._named = named and named.resolve()
 
     @property
     def top(self) -> Path:
-        """The root of the project's work tree; the project's own folder if there is no suitable work tree.
+        """The root of the git work tree that contains the project; the project's own folder if there is no suitable one.
 
-        A work tree that contains the home folder does not count: some users keep their settings in git, and then it
-        contains all their files.
+        A work tree that contains the home folder is not suitable. Some users store their settings in git, and then all
+        their files are in the work tree.
         """
         return self._tree if self._tree and not self._holds_home else self.project
 
     @cached_property
     def _tree(self) -> Path | None:
-        """The root of the work tree that contains the project, or None.
+        """The root of the git work tree that contains the project; None if there is none.
 
-        git reports none if it belongs to another user (git-config(1), safe.directory). A repository can set its work tree
-        to any folder (git-config(1), core.worktree), so it only counts if it contains ``.git``.
+        git reports no work tree that belongs to another user (git-config(1), safe.directory). A repository can set any
+        folder as its work tree (git-config(1), core.worktree), so a folder without ``.git`` is not accepted.
         """
         from hpcdeploy.git import ask_git
 
@@ -65,14 +69,14 @@ class Boundary:
         """Check that the project may use a file or folder.
 
         Args:
-            path: The file or folder. Above the project, a missing one is accepted.
-            key: The subject of the message; empty for the path.
+            path: The file or folder. A path in the permitted folders is accepted even if it does not exist.
+            key: The subject of the message, such as a settings key; empty for the path.
             error: The class of the error.
-            of_git: Accept files in git's own folder. By default they are rejected, because its configuration may contain a
-                token in a URL.
+            of_git: Accept files in git's own folder (``.git``). By default they are rejected, because git's configuration
+                may contain a URL with a token.
 
         Raises:
-            HpcdeployError: It may not; the class is `error`.
+            HpcdeployError: The project may not use `path`; the class is `error`.
         """
         if reason := self._objection(path, of_git=of_git):
             raise error(f"{key or path}, {reason}")
@@ -82,7 +86,7 @@ class Boundary:
         return not self._objection(path, of_git=False)
 
     def _objection(self, path: Path, *, of_git: bool) -> str:
-        """Return why the project may not use the file `path`, as the end of a sentence; empty if it may."""
+        """Return why the project may not use `path`, as the end of a sentence; empty if the project may use it."""
         real = followed(path)
         if real == self._named:
             return ""
@@ -104,28 +108,34 @@ class Boundary:
             if reason := objection(part, users):
                 written = f"run 'chmod go-w {part}', or " if "written" in reason else ""
                 return (
-                    f"but {part} {reason}: files that others own or may change cannot be used from above the project's "
-                    f"folder; {written}copy it into the project"
+                    f"but {part} {reason}: above the project's folder, files that others own or may change cannot be used; "
+                    f"{written}copy the file into the project"
                 )
         return ""
 
     def _up_to_top(self, real: Path) -> Iterator[Path]:
-        """Yield the file and each folder above it up to the work tree: a user who can write one of them can replace the
-        file."""
+        """Yield the file and each folder above it up to the root of the work tree.
+
+        A user who can write one of these can replace the file.
+        """
         yield real
         yield from (folder for folder in real.parents if folder.is_relative_to(self.top))
 
     def _links_to(self, path: Path) -> Iterator[Path]:
-        """Yield the links above the project that `path` follows within the work tree, and the folders of these links."""
+        """Yield the links that are followed from `path`, and the folders that contain them.
+
+        Only links and folders in the work tree but outside the project's folder are included.
+        """
         steps = on_the_way(path.absolute(), self.project)
         yield from (step for step in steps if step.is_relative_to(self.top) and not step.is_relative_to(self.project))
 
 
 def in_git(real: Path, folder: Path) -> bool:
-    """Tell whether `real`, which lies below `folder` and is no link, is git's own or lies in git's own folder there.
+    """Tell whether the path from `folder` to `real` contains a component ``.git``; `real` has no links and is in `folder`.
 
-    A file system may find ``.git`` by other names too: those of another case, and on HFS+ those with invisible characters.
-    git never tracks a file with such a name (read-cache.c, verify_dotfile; utf8.c, is_hfs_dotgit), so all of them count.
+    Some file systems ignore case, and HFS+ also ignores invisible characters, so other spellings may name the same folder.
+    git tracks no file with one of these names (read-cache.c, verify_dotfile; utf8.c, is_hfs_dotgit). So all spellings are
+    treated like ``.git``.
     """
     return any(_is_git_s_own(part) for part in real.relative_to(folder).parts)
 
@@ -136,8 +146,8 @@ def _is_git_s_own(name: str) -> bool:
 
 
 def followed(path: Path) -> Path:
-    """Return the absolute target of `path` without links; for links in a loop, the first of them.
+    """Return the absolute target of `path` without links. If links form a loop, return the first link of the loop.
 
-    Path.resolve raises RuntimeError for a loop before Python 3.13.
+    `Path.resolve` is not used, because it raises RuntimeError for a loop before Python 3.13.
     """
     return Path(os.path.realpath(path))

@@ -1,4 +1,4 @@
-"""A cluster as its settings describe it: host, schedulers, and the site's conventions."""
+"""Define the settings of a cluster: its host, its schedulers, and the conventions of its site."""
 
 from typing import Literal
 
@@ -19,36 +19,38 @@ LOCAL = "local"
 
 @frozen
 class Cluster:
-    """One cluster.
+    """The settings of one cluster.
 
     Attributes:
-        name: The cluster's name.
+        name: The NAME in ``[clusters.NAME]``.
         host: A ``Host`` of the user's SSH configuration, or ``"local"``.
-        schedulers: The schedulers, the default first.
-        root: hpcdeploy's folder on the cluster, visible on login and compute nodes; ``$VAR`` is expanded on the login node.
-        ssh_config: Another SSH configuration file, as for ``ssh -F``.
-        transport: The SSH implementation: paramiko, or OpenSSH's own ssh, whose open connections are reused. ``auto``:
-            OpenSSH if there is such a connection, or if only OpenSSH can log in.
-        gpu_form: The site's way of requesting GPUs (Slurm rejects two at once).
-        memory_form: The site's way of requesting memory (Slurm rejects two at once).
-        gpu_vendor: The vendor of the GPUs that a job's container gets; ``auto``: the one whose driver is on the job's node.
-        htcondor_container: The starter of the container: HTCondor's container universe, a worker that reads
-            ``+SingularityImage``, or the job itself.
-        apptainer: The program.
+        schedulers: The names of the cluster's schedulers; the first one is the default.
+        root: hpcdeploy's folder on the cluster, visible on login and compute nodes. ``$VAR`` is expanded on the login node.
+        ssh_config: The SSH configuration file, as for ``ssh -F``; None for the default files.
+        transport: The SSH implementation. ``paramiko`` is a Python library. ``openssh`` runs ssh, and reuses its open
+            connections. ``auto`` uses OpenSSH if there is an open connection or if only OpenSSH can log in, else paramiko.
+        gpu_form: The option of sbatch that requests GPUs. Slurm rejects a job with two of these options.
+        memory_form: The option of sbatch that requests memory. Slurm rejects a job with two of these options.
+        gpu_vendor: The vendor of the GPUs that a job's container gets. ``auto`` means the vendor whose driver is found on
+            the job's node.
+        htcondor_container: What starts the container under HTCondor. ``universe``: HTCondor's container universe;
+            ``singularity-image``: a worker that reads ``+SingularityImage``; ``apptainer``: the job's own script.
+        apptainer: The name or path of the Apptainer program on the cluster.
         setup: Shell lines that make Apptainer available (``module load apptainer``), for the login node and for jobs.
         poll_interval: Minimum time between two queries of job states, in seconds.
         binds: Folders to mount in every container.
-        image_route: How an image in a registry gets to the cluster: pulled on the login node, streamed through hpcdeploy,
-            or pulled in the job. ``auto``: pulled on the login node if possible, else streamed.
-        image_cache: The folder of all images; empty for one in the root.
-        image_cache_owners: Users, by name or id, whose image folder and images are accepted besides the user's own and
-            root's.
+        image_route: How an image in a registry gets to the cluster. ``login``: Apptainer pulls it on the login node;
+            ``stream``: hpcdeploy downloads it and uploads it at the same time; ``job``: the job pulls it; ``auto``: like
+            ``login``, and like ``stream`` if the login node cannot pull the image.
+        image_cache: The folder for images on the cluster; empty for ``images`` in the root.
+        image_cache_owners: Names or ids of users. Images and image folders that belong to them are accepted, in addition to
+            those that belong to the user or to root.
         image_cache_size: Maximum size of the image cache in MiB; None for no limit.
-        tmp: The folder for unfinished files; empty for one in the root.
-        mirrors: Pairs of a registry and its replacement (``("ghcr.io", "localhost:5000")``).
-        project: The folder of the project that uses the cluster, whose own templates replace the built-in ones; empty for
-            none.
-        of_project: The cluster is described by the settings of this project, not by the user's.
+        tmp: The folder for unfinished files on the cluster; empty for ``tmp`` in the root.
+        mirrors: Pairs of a registry and the registry that replaces it (``("ghcr.io", "localhost:5000")``).
+        project: The folder of the project that uses the cluster, whose templates replace the built-in ones; empty if there
+            is no project.
+        of_project: True if the project's settings define the cluster, false if the user's own settings do.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Cache compiled templates between commands, because compiling took more time than the rest of rendering."""
+"""Cache compiled templates on disk, because compiling a template takes longer than rendering it."""
 
 import contextlib
 import os
@@ -12,11 +12,13 @@ from hpcdeploy.whole_file import whole_file
 
 
 class CompiledTemplates(BytecodeCache):
-    """Cache compiled templates in `folder`, one file per template, named by the template's file.
+    """Cache compiled templates in `folder`, with one file per template.
 
-    The cache is code that Python runs, so a file is only used if no other user can have written it (`private.read_private`).
-    It belongs to a template's exact text, to the compiler's options (`manner`, a text that changes with them), and to this
-    version of Python and jinja2. If the cache cannot be written or read, the template is compiled again, without an error.
+    Python runs the code in the cache. So a file of the cache is only used if no other user can have written it
+    (`private.read_private`). The file is only valid for the exact text of the template, for one version of Python and
+    jinja2, and for the options of the compiler. `manner` is a text that must differ if these options differ.
+
+    If a file cannot be read or written, or is damaged, the template is compiled again without an error.
     """
 
     def __init__(self, folder: Path, *, manner: str) -> None:
@@ -24,18 +26,18 @@ class CompiledTemplates(BytecodeCache):
         self._manner = manner
 
     def get_source_checksum(self, source: str) -> str:
-        """Return the key that identifies a template."""
+        """Return a checksum of a template's text and of the compiler's options."""
         return super().get_source_checksum(f"{self._manner}\n{source}")
 
     def load_bytecode(self, bucket: Bucket) -> None:
-        """Fill `bucket` from the cache."""
+        """Read the compiled template of `bucket` from the cache; leave `bucket` empty if that is not possible."""
         try:
             bucket.bytecode_from_string(read_private(self._folder, bucket.key))
         except Exception:  # noqa: BLE001 - reading a damaged pickle "may raise any exception" (docs of pickle, UnpicklingError)
             bucket.reset()
 
     def dump_bytecode(self, bucket: Bucket) -> None:
-        """Write `bucket` to the cache."""
+        """Write the compiled template of `bucket` to the cache; do nothing if that is not possible."""
         with contextlib.suppress(OSError), whole_file(own_folder(self._folder) / bucket.key) as file:
             os.fchmod(file.fileno(), 0o600)
             file.write(bucket.bytecode_to_string())

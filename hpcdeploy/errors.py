@@ -21,8 +21,8 @@
     ├── AuthenticationError          77   a key, host key, password or token was rejected
     └── InstanceError                78   a container on this machine did not start or stop, or does not exist
 
-sysexits.h leaves the numbers from 64 to programs; ``hpcdeploy wait`` returns a job's own exit code. A message has what
-happened, what was expected and what to do.
+The exit codes begin at 64, as in sysexits.h, because ``hpcdeploy wait`` also returns the exit code of a job. A message tells
+what happened, what was expected, and what to do.
 """
 
 
@@ -69,11 +69,11 @@ class TransportError(HpcdeployError):
 
 
 class ConnectionLostError(TransportError):
-    """The connection was lost after a command was sent; the command may have run, in part or completely."""
+    """The connection was lost after a command was sent. The command may have run partly or completely."""
 
 
 class OverLimitError(ConnectionLostError):
-    """A command on a login node exceeded an output or time limit, and was ended; it may have done its work."""
+    """A command on a login node exceeded a limit of output or time, so hpcdeploy ended it. It may have run completely."""
 
 
 class SchedulerError(HpcdeployError):
@@ -89,7 +89,7 @@ class UncertainSubmissionError(HpcdeployError):
 
 
 class UnknownRunError(HpcdeployError):
-    """The record has no run with that id."""
+    """The record of runs has no run with the given id or name."""
 
     exit_code = 72
 

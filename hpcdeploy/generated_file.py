@@ -1,7 +1,7 @@
-"""Write text that hpcdeploy made to a file of the user, without overwriting the user's own files.
+"""Write generated text to files of the user, without overwriting files that hpcdeploy did not generate.
 
-A file that hpcdeploy wrote has a mark in one of its first lines, from its template. A record of written files would not know
-those that another machine wrote, such as a workflow in a clone.
+A generated file has a mark in one of its first lines, which its template contains. A record of generated files would not be
+enough, because hpcdeploy may have generated a file on another machine, such as a workflow in a clone.
 """
 
 import re
@@ -15,24 +15,25 @@ from hpcdeploy.whole_file import write_whole
 _MARK = re.compile(r"\b(?:made|translated) by hpcdeploy\b|\bwritten by 'hpcdeploy\b", re.IGNORECASE)
 _FIRST_LINES = 5
 _FIRST_BYTES = 4096
+"""The mark is searched only in the first 5 lines and 4096 bytes, so that a quoted mark further below does not match."""
 
 
 def is_generated(content: bytes) -> bool:
-    """Tell whether hpcdeploy wrote a text with this content."""
+    """Tell whether the first lines of `content` have the mark of a generated file."""
     lines = content[:_FIRST_BYTES].decode("utf-8", "replace").split("\n", _FIRST_LINES)[:_FIRST_LINES]
     return any(_MARK.search(line) for line in lines)
 
 
 def write_generated(texts: Mapping[Path, str], *, force: bool = False, edited: bool = False) -> None:
-    """Write each of `texts` to its path, atomically; if one cannot be overwritten, none is written.
+    """Write each of `texts` to its path, atomically. If one of the paths must not be overwritten, no file is written.
 
     Args:
         texts: The texts by path.
         force: Overwrite every regular file.
-        edited: The files are meant to be edited, so an existing one is the user's own, also with a mark.
+        edited: The user is expected to edit the files. So an existing file is not overwritten, even if it has a mark.
 
     Raises:
-        ConfigError: A path has a file that hpcdeploy did not write, and `force` is not set, or it has no regular file.
+        ConfigError: A path exists and is not a regular file, or `force` is not set and the file must not be overwritten.
         OSError: A file cannot be written.
     """
     for path, text in texts.items():
@@ -51,7 +52,7 @@ def _check(path: Path, text: str, *, force: bool, edited: bool) -> None:
     except UnsuitableFileError as error:
         if force and path.is_file():
             return
-        raise ConfigError(f"{path}: {error}; it is not overwritten: use another name") from error
+        raise ConfigError(f"{path} is not overwritten: {error}; use another name") from error
     if force:
         return
     if edited:

@@ -1,14 +1,18 @@
 """Query git about the repository that contains a folder.
 
-git rejects a repository of another user, because its configuration names programs that git runs: filters, hooks, transports
-(git-config(1), safe.directory). `ask_git` keeps that check. Only `list_files` disables it, for one command that needs no
-program of the repository, and with every setting overridden that could start one.
+The configuration of a repository can name programs that git runs: filters, hooks and transports. Therefore git rejects a
+repository of another user (git-config(1), safe.directory). `ask_git` keeps this check. `list_files` disables it, because its
+only command, ``git ls-files``, runs no program of a repository with the settings that are overridden here.
 
-A project that was unpacked from an archive has a configuration too, and belongs to the caller. Therefore no query starts a
-program that a repository names. Settings that could start one are overridden in every query (`_NEVER`, `_NO_TRANSPORT`).
-Editors, pagers, signatures, diff and merge drivers, and credentials belong to commands and options that are not used here
-(git-config(1): core.editor, core.pager, gpg.program, diff.external, diff.<driver>.textconv, credential.helper). An alias
-cannot replace a built-in command of git (git-config(1), alias). `hpcdeploy.git_changes` handles filters.
+The check is not enough: a project that was unpacked from an archive belongs to the caller, but its configuration may come
+from another person. Therefore no query runs a program that a repository names:
+
+- Settings that could run a program are overridden in every query (`_NEVER`, `_NO_TRANSPORT`).
+- `hpcdeploy.git_changes` handles filters.
+- Other programs belong to commands and options that are not used here: editors, pagers, signatures, diff and merge drivers,
+  and credential helpers (git-config(1): core.editor, core.pager, gpg.program, diff.external, diff.<driver>.textconv,
+  credential.helper).
+- An alias cannot replace a built-in command of git (git-config(1), alias).
 """
 
 import os
@@ -26,74 +30,83 @@ _OF_ANOTHER_REPOSITORY = frozenset(
         *("OBJECT_DIRECTORY", "ALTERNATE_OBJECT_DIRECTORIES"),
     )
 )
-"""Variables that git sets for its hooks (githooks(5)); they take precedence over the working directory (git(1), GIT_DIR).
+"""Variables that select a repository, such as those that git sets for its hooks (githooks(5)).
+
+They would take precedence over the working directory (git(1), GIT_DIR), so they are removed from the environment of a query.
 """
 
 _MISLEADING = frozenset({"GIT_CONFIG", "GIT_LITERAL_PATHSPECS"})
-"""Variables that let ``git config`` read another file than other commands (git-config(1), ENVIRONMENT), or change the
-meaning of paths (git(1), GIT_LITERAL_PATHSPECS)."""
+"""Variables that would change the result of a query, so they are also removed.
+
+With GIT_CONFIG, ``git config`` reads another file than the other commands (git-config(1), ENVIRONMENT).
+GIT_LITERAL_PATHSPECS changes the meaning of path arguments (git(1)).
+"""
 
 _NEVER = (
     *("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}"),
     *("-c", "safe.bareRepository=explicit"),
 )
-"""Options against programs that the repository chooses.
+"""Options that prevent git from running programs that a repository names.
 
-They disable file monitors and hooks. They also disable bare repositories among the files of another repository, because
-their configuration came with these files (git-config(1): core.fsmonitor, core.hooksPath, safe.bareRepository). git passes
-``-c`` on to its processes in submodules (submodule.c of git 2.12, prepare_submodule_repo_env, keeps GIT_CONFIG_PARAMETERS).
+They disable file monitors and hooks (git-config(1): core.fsmonitor, core.hooksPath). They also disable a bare repository
+that is one of the files of another repository, because its configuration comes from the author of these files
+(safe.bareRepository). git passes ``-c`` on to its processes in submodules (submodule.c of git 2.12,
+prepare_submodule_repo_env, keeps GIT_CONFIG_PARAMETERS).
 """
 
 _ANY_OWNER = ("-c", "safe.directory=*")
 _NO_TRANSPORT = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
-"""Variables that prevent downloads.
+"""Variables that prevent downloads by git.
 
-In a partial clone git downloads missing objects with a program that the repository may name (git(1), GIT_ALLOW_PROTOCOL,
-and GIT_NO_LAZY_FETCH since 2.44; gitremote-helpers(7), ext; git-config(1), core.sshCommand and remote.<name>.uploadpack).
+In a partial clone, git downloads missing objects, and the repository may name the program for the download
+(gitremote-helpers(7), ext; git-config(1), core.sshCommand and remote.<name>.uploadpack). Source of the variables: git(1),
+GIT_ALLOW_PROTOCOL, and GIT_NO_LAZY_FETCH since git 2.44.
 """
 
 MOST = 16 * 1024 * 1024
-"""Maximum size of an answer in bytes: the names of some 200,000 files."""
+"""Maximum size of git's output in bytes, which is enough for the names of some 200,000 files."""
 
 PATIENCE = 600.0
-"""Timeout of a query in seconds: checking every file of a large work tree on a slow network file system takes minutes."""
+"""Time limit of a query in seconds. Checking every file of a large work tree on a slow network file system takes minutes."""
 
 
 def ask_git(
     folder: Path, *arguments: str, settings: Mapping[str, str] | None = None, most: int | None = None
 ) -> "subprocess.CompletedProcess[bytes] | None":
-    """Run ``git -C FOLDER ARGUMENTS``; the caller checks the exit code. Return None if git is not installed.
+    """Run ``git -C FOLDER ARGUMENTS``; return its exit code and output, or None if git is not installed.
 
-    git answers in English, takes no optional locks and downloads nothing. It rejects a repository of another user with exit
-    code 128, unless the caller's own configuration accepts it (`is_refused`). It is also 128 where there is no
-    repository, for which git is not started.
+    git prints messages in English, takes no optional locks and downloads nothing. The caller must check the exit code. It is
+    128 in these cases, among others:
+
+    - There is no repository. Then git is not started.
+    - The repository belongs to another user, and the caller's own git configuration does not accept it (`is_refused`).
 
     Args:
         folder: The working directory.
-        arguments: The command and its arguments. ``status`` converts files with the repository's filters, so it is only
-            used in `hpcdeploy.git_changes`. Commands that make patches may also start programs, and are not used.
-        settings: Configuration that takes precedence over every file (``git -c``); no key may contain ``=``.
-        most: Maximum size of the answer in bytes; None for `MOST`.
+        arguments: The command of git and its arguments. Only `hpcdeploy.git_changes` may use ``status``, because it runs
+            the repository's filters. Commands that create patches must not be used, because they may run programs too.
+        settings: Settings that take precedence over every configuration file (``git -c``). No key may contain ``=``.
+        most: Maximum size of git's output in bytes; None for `MOST`.
 
     Raises:
-        ConfigError: The answer is too large, or took more than `PATIENCE` seconds.
+        ConfigError: The output is too large, or git ran for more than `PATIENCE` seconds.
     """
     options = [word for key, value in (settings or {}).items() for word in ("-c", f"{key}={value}")]
     return _run(folder, arguments, options=options, most=most)
 
 
 def list_files(folder: Path, *arguments: str) -> list[str] | None:
-    """Return the output of ``git ls-files -z ARGUMENTS`` in `folder`: relative names, sorted and unique, as from
-    `os.fsdecode`.
+    """Return the file names that ``git ls-files -z ARGUMENTS`` prints in `folder`.
 
-    A work tree of another user, which is common in the container of a CI job, is listed too. A name that leads out of the
-    folder is left out: git writes none, but an index from another program may contain one.
+    The work tree may belong to another user, because that is common in the container of a CI job. A name that leads out of
+    the folder is left out: git adds no such name to its index, but another program may have written the index.
 
     Returns:
-        The names; None if git is not installed or the folder is not in a work tree.
+        The names relative to `folder`, sorted and without duplicates. None if git is not installed or failed, for example
+        because the folder is not in a work tree.
 
     Raises:
-        ConfigError: The answer is too large, or took too long.
+        ConfigError: The output is too large, or git ran for too long.
     """
     done = _run(folder, ("ls-files", "-z", *arguments), options=_ANY_OWNER)
     if done is None or done.returncode:
@@ -111,8 +124,8 @@ def is_refused(answer: "subprocess.CompletedProcess[bytes] | None") -> bool:
 def _run(
     folder: Path, arguments: Sequence[str], *, options: Sequence[str] = (), most: int | None = None
 ) -> "subprocess.CompletedProcess[bytes] | None":
-    # As git looks for it (gitrepository-layout(5)). On macOS without Apple's developer tools, git is a program that opens a
-    # dialog to install them each time that it is started.
+    # Search .git like git (gitrepository-layout(5)), so that git is not started without a repository. On macOS without
+    # Apple's developer tools, each start of git opens a dialog to install these tools.
     place = Path(os.path.realpath(folder))
     if not any(os.path.lexists(above / ".git") for above in (place, *place.parents)):
         return subprocess.CompletedProcess(arguments, 128, b"", b"fatal: not a git repository\n")
@@ -125,7 +138,7 @@ def _run(
         return run_program(argv, most=most or MOST, seconds=PATIENCE, environment=environment)
     except TooMuchError as error:
         raise ConfigError(
-            f"'git {' '.join(arguments[:2])}' in {folder} wrote {error}, above hpcdeploy's limit; use a smaller folder"
+            f"'git {' '.join(arguments[:2])}' in {folder} exceeded hpcdeploy's limit ({error}); use a smaller folder"
         ) from error
     except OSError:
         return None

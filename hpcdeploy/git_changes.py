@@ -1,10 +1,13 @@
-"""Tell whether a work tree differs from its commit, without starting programs that the repository names.
+"""Tell whether a work tree differs from its commit, without running programs that the repository names.
 
-``git status`` converts files with filters, which the configuration defines and the attributes select (gitattributes(5),
-filter). The user's own definitions are used, such as git-lfs in ``~/.gitconfig``. A definition in the repository's
-configuration may come from other people. It is replaced by the user's own filter of that name, or else disabled. If a file
-only differs without its filter, the result is unknown. git checks submodules in processes of its own, so their
-configuration counts as the repository's.
+``git status`` converts files with filters. The configuration defines a filter, and attributes select it for files
+(gitattributes(5), filter). A filter in the user's own configuration, such as git-lfs in ``~/.gitconfig``, is used. A filter
+in the repository's configuration may come from another person, so it is never used. If the user's configuration has a filter
+of the same name, that filter replaces it; otherwise the filter is disabled.
+
+If a filter is disabled, git may report a file as changed only because the file was not converted. Then the result is
+unknown. git checks each submodule in another process, which reads the configuration of the submodule. So the configurations
+of submodules are treated like that of the repository.
 """
 
 import os
@@ -16,21 +19,26 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.git import MOST, ask_git
 
 MOST_REPOSITORIES = 1000
-"""Maximum number of submodules, including nested ones."""
+"""Maximum number of repositories to check: the project's and its submodules, including nested ones."""
 
 MOST_FILTERS = 100
-"""Maximum number of filters in a repository's own configuration: disabling one takes four arguments of some 100 bytes."""
+"""Maximum number of filters to replace or disable. Each needs up to four arguments of git of some 100 bytes."""
 
 _NO_RENAMES = {"diff.renames": "false", "status.renames": "false"}
-"""Disable the detection of renamed files: they are changes anyway, and it reads files that a partial clone lacks
-(git-config(1))."""
+"""Settings that disable the detection of renamed files (git-config(1)).
+
+A renamed file is a change in any case, and the detection would read files that a partial clone lacks.
+"""
 
 _MOST_PATHS = 100
-"""Maximum number of changed files whose filters are queried."""
+"""Maximum number of changed files whose filters are queried, because the paths are arguments of git."""
 
 _KEYS = r"^(filter\..*\.(clean|smudge|process|required)|lfs\.extension\..*\.(clean|smudge))$"
-"""Keys with programs of filters: git's own (git-config(1), filter.<driver>.clean and the next ones), and those that
-git-lfs starts (git-lfs-config(5), lfs.extension.<name>.clean)."""
+"""Keys of the configuration that name the programs of a filter.
+
+git runs some of them (git-config(1), filter.<driver>.clean, smudge and process), and git-lfs runs the others
+(git-lfs-config(5), lfs.extension.<name>.clean and smudge).
+"""
 
 _PROGRAMS = ("clean", "smudge", "process")
 _OF_REPOSITORY = frozenset({"local", "worktree"})
@@ -41,18 +49,20 @@ _LFS = {
     "smudge": frozenset({"git-lfs smudge -- %f", "git-lfs smudge --skip -- %f"}),
     "process": frozenset({"git-lfs filter-process", "git-lfs filter-process --skip"}),
 }
-"""The values that ``git lfs install --local`` writes (git-lfs-install(1)), as does GitHub's actions/checkout. They are
-safe: git searches the program in PATH, as for the user's own filter."""
+"""The values that ``git lfs install --local`` and GitHub's actions/checkout write to a repository (git-lfs-install(1)).
+
+They are not treated as the repository's own programs, because git then runs git-lfs from PATH, as for the user's own filter.
+"""
 
 
 @dataclass
 class _Filters:
-    """The filters of a repository and its submodules.
+    """The filters in the configurations of the user, of a repository and of its submodules.
 
     Attributes:
-        own: The user's definitions, by filter and key.
-        named: For each filter, the keys that a repository defines.
-        misled: Filters of the user that would start a program of a repository.
+        own: The values in the user's configuration, by filter and key.
+        named: The keys that a repository's configuration defines, by filter.
+        misled: The user's filters that would run a program that a repository names (git-lfs with an extension).
         submodules: The paths of the submodules of the outermost repository.
     """
 
@@ -63,29 +73,31 @@ class _Filters:
 
     @property
     def replaced(self) -> set[str]:
-        """The filters whose definitions git must not use."""
+        """The filters whose definitions git must not use, because a repository names a program for them."""
         return self.named.keys() | self.misled
 
     @property
     def off(self) -> frozenset[str]:
-        """The filters that are disabled."""
+        """The replaced filters that are disabled, because the user's configuration has no suitable filter of this name."""
         return frozenset(name for name in self.replaced if not self._persons(name))
 
     @property
     def settings(self) -> dict[str, str]:
-        """The settings that override the repository's definitions; an empty program disables a filter (convert.c,
-        apply_filter)."""
+        """The settings that override the repository's definitions.
+
+        An empty program disables a filter (git, convert.c, apply_filter).
+        """
         chosen: dict[str, str] = {}
         for name in sorted(self.replaced):
             given = self._persons(name)
-            # ``process`` has precedence over the other programs, even if it is empty.
+            # git prefers ``process`` to the other programs, even if it is empty. So it is only set if it has to be.
             keys = _PROGRAMS if "process" in given or not given else ("clean", "smudge")
             chosen |= {f"filter.{name}.{key}": given.get(key, "") for key in keys}
             chosen[f"filter.{name}.required"] = given.get("required", "false")
         return chosen
 
     def _persons(self, name: str) -> dict[str, str]:
-        """Return the user's definition of a filter; empty if it cannot replace the repository's."""
+        """Return the user's definition of a filter; empty if it cannot replace the definition of the repository."""
         given = {} if name in self.misled else self.own.get(name, {})
         clean = given.get("clean") and "process" not in self.named.get(name, ())
         return given if given.get("process") or clean else {}
@@ -94,11 +106,14 @@ class _Filters:
 def has_changes(folder: Path, *arguments: str) -> bool | None:
     """Tell whether ``git status ARGUMENTS`` in `folder` reports a change.
 
-    None if that is unknown: git is not installed, it rejects or cannot read the repository, or the result depends on a
-    filter that is disabled.
+    The result is None if the answer is unknown. The reason may be one of these:
+
+    - git is not installed, or it rejects or cannot read the repository.
+    - There are too many submodules or filters.
+    - The answer depends on a filter that is disabled.
 
     Raises:
-        ConfigError: git's answer is too large, or takes too long.
+        ConfigError: git's output is too large, or git runs for too long.
     """
     filters = _Filters()
     top = _top(folder)
@@ -108,8 +123,7 @@ def has_changes(folder: Path, *arguments: str) -> bool | None:
     if done is None or done.returncode:
         return None
     changed = [line for line in done.stdout.split(b"\0") if line]
-    # " M": the file's content differs from the index (git-status(1), Short Format). All other changes are found without
-    # filters.
+    # " M": only the content of the file differs (git-status(1), Short Format). git finds all other changes without filters.
     contents = {line[3:] for line in changed if line.startswith(b" M ")}
     if len(contents) < len(changed) or not (changed and filters.off):
         return bool(changed)
@@ -122,8 +136,10 @@ def _top(folder: Path) -> Path | None:
 
 
 def _collect(folder: Path, top: Path, filters: _Filters) -> bool:
-    """Collect the filters of the work tree `top`, which contains `folder`, and of its submodules; return False if they are
-    unknown."""
+    """Add the filters of the work tree `top`, which contains `folder`, and of its submodules to `filters`.
+
+    Return False if they cannot be read, or if there are too many of them.
+    """
     seen: set[Path] = set()
     waiting = [folder]
     while waiting:
@@ -141,25 +157,25 @@ def _collect(folder: Path, top: Path, filters: _Filters) -> bool:
             filters.submodules.update(found)
         submodules = (root / os.fsdecode(name) for name in found)
         waiting += (path for path in submodules if os.path.lexists(path / ".git"))
-    # "git -c" takes everything after the first "=" as the value.
+    # A filter whose name contains "=" cannot be overridden, because "git -c" splits its argument at the first "=".
     return len(filters.replaced) <= MOST_FILTERS and not any("=" in name for name in filters.replaced)
 
 
 def _submodules(place: Path) -> list[bytes] | None:
-    """Return the paths of the submodules in the index, relative to the work tree; None if they are unknown."""
+    """Return the paths of the submodules in the index, relative to the work tree; None if they cannot be read."""
     try:
-        # Besides the path, a record has some 50 bytes, such as the object's name.
+        # Each record has some 50 bytes more than the path, such as the object's name. So twice the usual limit is used.
         done = ask_git(place, "ls-files", "--stage", "--full-name", "-z", "--", ":/", most=2 * MOST)
     except ConfigError:
         return None
     if done is None or done.returncode:
         return None
-    # A record is mode, object, stage, a tab, the path; a submodule's mode is 160000 (git-ls-files(1)).
+    # A record consists of mode, object, stage, a tab and the path. The mode of a submodule is 160000 (git-ls-files(1)).
     return [record.partition(b"\t")[2] for record in done.stdout.split(b"\0") if record.startswith(b"160000 ")]
 
 
 def _read_configuration(place: Path, filters: _Filters) -> bool:
-    """Add the filters in the configuration of `place`; return False if it cannot be read."""
+    """Add the filters in git's configuration for the folder `place` to `filters`; return False if it cannot be read."""
     done = ask_git(place, "config", "--show-scope", "-z", "--get-regexp", _KEYS)
     if done is not None and done.returncode == 129:  # unknown option: git before 2.26 does not report a value's scope
         done = ask_git(place, "config", "-z", "--get-regexp", _KEYS)
@@ -187,7 +203,10 @@ def _lines(answer: bytes) -> list[str]:
 
 
 def _without_filter(top: Path, paths: Collection[bytes], off: Collection[str]) -> bool:
-    """Tell whether any of the files, relative to `top`, uses none of the filters `off` (git-check-attr(1))."""
+    """Tell whether one of the files in `paths` (relative to `top`) uses no filter of `off` (git-check-attr(1)).
+
+    Only the first `_MOST_PATHS` files are checked.
+    """
     asked = [os.fsdecode(path) for path in sorted(paths)[:_MOST_PATHS]]
     done = ask_git(top, "check-attr", "-z", "filter", "--", *asked) if asked else None
     if done is None or done.returncode:

@@ -1,4 +1,4 @@
-"""Choose the GPU vendor and Apptainer flag for a container; used both for cluster jobs and for this machine."""
+"""Choose Apptainer's flag for the GPUs of a container, for jobs on a cluster and for containers on this machine."""
 
 from collections.abc import Container
 from typing import Literal
@@ -11,7 +11,13 @@ GpuVendorChoice = Literal["auto", "nvidia", "amd"]
 
 @frozen
 class Driver:
-    """A vendor's driver: the ``device`` that it creates in ``/dev``, and its ``flag`` of ``apptainer exec``."""
+    """The GPU driver of one vendor.
+
+    Attributes:
+        vendor: The vendor.
+        device: The name of the file that the driver creates in ``/dev``.
+        flag: The flag of ``apptainer exec`` that makes the GPUs available in the container.
+    """
 
     vendor: GpuVendor
     device: str
@@ -22,7 +28,9 @@ DRIVERS = (
     Driver(vendor="nvidia", device="nvidiactl", flag="--nv"),
     Driver(vendor="amd", device="kfd", flag="--rocm"),
 )
-"""The drivers, in the order of detection: a CPU with AMD graphics has ``/dev/kfd`` too, beside NVIDIA cards.
+"""The drivers, in the order of detection.
+
+NVIDIA is first, because a machine with NVIDIA cards also has ``/dev/kfd`` if its CPU contains AMD graphics.
 
 Sources: ``NV_CTRL_DEVICE_FILE_PATH`` in nvidia-modprobe-utils.h of NVIDIA/nvidia-modprobe; ``/dev/kfd``, the interface that
 all AMD GPUs share, in ROCm's "Running ROCm Docker containers"
@@ -30,7 +38,7 @@ all AMD GPUs share, in ROCm's "Running ROCm Docker containers"
 """
 
 FALLBACK = DRIVERS[0]
-"""The driver to assume if GPUs are requested but no driver is found: Apptainer then prints a warning and continues."""
+"""The driver whose flag is used if GPUs are requested but no driver is found. Apptainer prints a warning and continues."""
 
 _BY_VENDOR = {driver.vendor: driver for driver in DRIVERS}
 
@@ -40,8 +48,8 @@ class Handing:
     """How a job passes GPUs to its container.
 
     Attributes:
-        flag: The flag to use if none of `drivers` is on the node; empty for no GPUs in that case.
-        drivers: Drivers to look for on the node; the first one found decides the flag.
+        flag: The flag to use if none of `drivers` is found on the node; empty if the container then gets no GPUs.
+        drivers: The drivers to look for on the node. The flag of the first one found is used.
     """
 
     flag: str = ""
@@ -53,8 +61,9 @@ def handing(vendor: GpuVendorChoice, *, asked: bool, whole_nodes: bool = False) 
 
     Args:
         vendor: The vendor of the cluster's GPUs, or ``auto``.
-        asked: The job requests GPUs.
-        whole_nodes: The job has its nodes for itself, possibly with GPUs; the devices on the node decide.
+        asked: Whether the job requests GPUs.
+        whole_nodes: Whether the job has its nodes for itself. The nodes may have GPUs that the job does not request, so the
+            job looks for drivers on the node.
     """
     if not (asked or whole_nodes):
         return None

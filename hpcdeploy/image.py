@@ -1,4 +1,4 @@
-"""The settings of an image before it is rendered, and an image after it was built or pushed."""
+"""Define an image in each of its states: its settings, its definition, the built file, and the published file."""
 
 from pathlib import Path
 
@@ -8,7 +8,12 @@ from hpcdeploy.source import OciConfig, Source
 
 @frozen
 class FileCopy:
-    """A file or folder of the project (``source``, relative to the project's folder) and its absolute path in the image."""
+    """A file or folder to copy into the image.
+
+    Attributes:
+        source: The path relative to the project's folder.
+        destination: The absolute path in the image.
+    """
 
     source: str
     destination: str
@@ -16,10 +21,16 @@ class FileCopy:
 
 @frozen
 class Secret:
-    """A secret that a build may read and must not keep: the variable ``env``, or the file ``file``, exactly one of both.
+    """A secret that steps of a build may read. The image must not contain it.
 
-    A step that uses it can read it at ``/run/secrets/NAME``; one from a variable is also that step's variable ``NAME``.
-    ``file`` is relative to the project's folder, or begins with ``/`` or ``~/``.
+    Exactly one of ``env`` and ``file`` is set. A step that uses the secret can read its value from the file
+    ``/run/secrets/NAME``. If ``env`` is set, the step also gets the value as the environment variable ``NAME``.
+
+    Attributes:
+        name: The NAME of the secret.
+        env: The environment variable of this machine that contains the value; empty for none.
+        file: The file on this machine that contains the value, relative to the project's folder or beginning with ``/`` or
+            ``~/``; empty for none.
     """
 
     name: str
@@ -29,7 +40,12 @@ class Secret:
 
 @frozen
 class Step:
-    """Shell lines that run while the image is built, and the names of the secrets that only these lines may read."""
+    """A step of a build.
+
+    Attributes:
+        run: The shell lines of the step.
+        secrets: The names of the secrets that these lines may read. Other lines cannot read them.
+    """
 
     run: str
     secrets: tuple[str, ...] = ()
@@ -40,22 +56,22 @@ class ImageSettings:
     """The settings of one image of the project (``[image]`` or ``[images.NAME]``).
 
     Attributes:
-        name: The image's name.
-        source: The source of its content.
-        repositories: The repositories that it is pushed to.
-        tags: Additional tags, set wherever ``latest`` is.
-        base: The base image of the build stage; empty leaves the choice to the source.
-        final_base: The base image of the final stage; empty leaves the choice to the source.
-        files: Files of the project to copy.
-        setup: Steps that run in the final stage with the environment active.
+        name: The NAME of ``[images.NAME]``; a fixed name for ``[image]``.
+        source: What the image is built from, such as a Pixi environment or a Dockerfile.
+        repositories: The repositories to which the image is pushed, as ``HOST/PATH``.
+        tags: Additional tags, which are set whenever the tag ``latest`` is set.
+        base: The base image of the build stage; if empty, the source determines it.
+        final_base: The base image of the final stage; if empty, the source determines it.
+        files: Files and folders of the project that are copied into the image.
+        setup: Steps that run in the final stage, in the activated environment.
         test: Shell lines of ``%test``.
-        command: The default command.
-        start: The command of an instance; empty for the default command.
-        environment: Variables that the container sets in addition to the activation.
-        labels: Labels.
-        build_args: Build arguments.
-        ports: The ports that the command listens on.
-        bind_points: Folders to create so that a site can bind its own there.
+        command: The program and arguments that ``apptainer run`` runs; empty for the default of the source.
+        start: The program and arguments of an instance; empty for `command`.
+        environment: Names and values of variables that are set in the container after the activation of the environment.
+        labels: Names and values of the image's labels.
+        build_args: Names and values of build arguments.
+        ports: The network ports on which the command listens.
+        bind_points: Absolute paths of empty folders to create in the image, at which a site can mount its own folders.
         secrets: The secrets that steps may read.
     """
 
@@ -83,10 +99,10 @@ class ContextFile:
     """A file that a build needs.
 
     Attributes:
-        source: Its path on this machine.
-        staged: Its relative path in the build's folder.
-        mode: 0o755 or 0o644.
-        sha256: The checksum of its content.
+        source: The path of the file on this machine.
+        staged: The path of its copy, relative to the build's folder.
+        mode: The permissions of its copy: 0o755 for an executable file, else 0o644.
+        sha256: The checksum of its content (64 hex digits).
     """
 
     source: Path
@@ -97,19 +113,20 @@ class ContextFile:
 
 @frozen
 class Definition:
-    """The text of a definition file with everything that its build needs.
+    """A definition file, and all other values that its build needs.
 
     Attributes:
-        name: The image's name.
-        text: The definition.
-        files: Files to stage.
-        build_args: The build arguments of this build, which override the definition's own ``%arguments``.
-        inputs: The sha256 of text, files and build arguments together: equal inputs mean an equal image.
-        secrets: The names of the secrets that its steps use.
-        base: The base image of its last stage.
-        notes: Notes for the user.
-        given: The build arguments on the command line; `build_args` may contain some of them.
-        asked: Images whose configuration was read from a registry, with that configuration.
+        name: The name of the image.
+        text: The text of the definition file.
+        files: The files that are copied to the build's folder.
+        build_args: Names and values of the build arguments. They override ``%arguments`` in the definition.
+        inputs: The sha256 of the text, the files and the build arguments together (64 hex digits). An image with the same
+            inputs is not built again.
+        secrets: The names of the secrets that the steps use.
+        base: The base image of the last stage.
+        notes: Messages for the user that are no errors.
+        given: Names and values of the build arguments on the command line. Some of them may also be in `build_args`.
+        asked: The references of the images whose configuration was read from a registry, each with the configuration.
     """
 
     name: str
@@ -129,16 +146,18 @@ class BuiltImage:
     """A ``.sif`` that was built.
 
     Attributes:
-        name: The image's name.
-        sha256: Its checksum (64 hex digits, no prefix), which is its name in every cache.
-        size: Its size in bytes.
-        inputs: The sha256 of everything that the build used.
-        apptainer: The version of Apptainer.
+        name: The name of the image in the settings.
+        sha256: The checksum of the file (64 hex digits, no prefix). The file has this name in every image cache.
+        size: The size of the file in bytes.
+        inputs: The sha256 of the build's inputs (`Definition.inputs`).
+        apptainer: The program that built the image, and its version, such as ``apptainer 1.4.5``.
         created: The time of the build (RFC 3339).
-        path: Its path on this machine, or on the cluster `built_on` if it is only in that cluster's cache.
-        built_on: The cluster that built it.
-        base: Its base image.
-        cached_on: The cluster that it was downloaded from and whose cache still has it.
+        path: The path of the file on this machine; if the file is only in the image cache of the cluster `built_on`, its
+            path on that cluster.
+        built_on: The name of the cluster that built the image; empty if this machine built it.
+        base: The base image of the last stage.
+        cached_on: The name of the cluster from which the file was downloaded, and whose image cache still has it; empty if
+            there is none.
     """
 
     name: str
@@ -158,10 +177,10 @@ class PublishedImage:
     """A ``.sif`` in a registry.
 
     Attributes:
-        repository: ``host[:port]/path`` without scheme or tag.
-        manifest: The digest of its manifest, which identifies it there (64 hex digits without ``sha256:``).
-        sha256: The checksum of the file (the digest of the only layer; 64 hex digits without ``sha256:``).
-        size: Its size in bytes.
+        repository: The repository as ``HOST[:PORT]/PATH``, without scheme or tag.
+        manifest: The sha256 of the manifest, which identifies the image in the registry (64 hex digits).
+        sha256: The sha256 of the ``.sif``, which is the only layer of the manifest (64 hex digits).
+        size: The size of the ``.sif`` in bytes.
     """
 
     repository: str

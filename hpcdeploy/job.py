@@ -1,4 +1,4 @@
-"""A job: plain frozen values, independent of any scheduler."""
+"""Define a job and its settings as frozen values that do not depend on the scheduler."""
 
 from collections.abc import Mapping
 from dataclasses import field
@@ -10,13 +10,19 @@ from hpcdeploy.job_field import Option, Setting, declare, settings_of
 from hpcdeploy.parameters import Parameters
 
 SignalName = Literal["USR1", "USR2", "TERM", "HUP"]
-"""INT and QUIT are excluded: background processes of a script ignore them from the start (POSIX sh, 2.11)."""
+"""The signals that a job can get before its time limit.
+
+INT and QUIT are excluded, because a shell starts background processes so that they ignore both signals (POSIX sh, 2.11).
+"""
 
 Launcher = Literal["srun", "torchrun"]
-"""The program that starts the processes of a job that has several."""
+"""The program that starts the processes of a job with several processes."""
 
 AfterKind = Literal["afterok", "afterany", "afternotok"]
-"""How another run must end before one starts: successfully, in any way, or with a failure (``sbatch --dependency``)."""
+"""The condition for the end of another run, with the names of ``sbatch --dependency``.
+
+``afterok``: it must succeed; ``afterany``: it must end in any way; ``afternotok``: it must fail.
+"""
 
 
 @frozen
@@ -24,9 +30,9 @@ class Bind:
     """A folder of the cluster that is mounted in the container.
 
     Attributes:
-        source: A path on the compute node; ``$VAR`` is expanded there.
-        destination: Its path in the container; if empty, the same.
-        read_only: Mount it read-only.
+        source: The path of the folder on the compute node. ``$VAR`` is expanded there.
+        destination: The path at which it is mounted in the container; empty for the path in `source`.
+        read_only: Whether the program cannot write to the folder.
     """
 
     source: str
@@ -36,13 +42,13 @@ class Bind:
 
 @frozen
 class Code:
-    """A folder of this machine that is uploaded for a job as its code.
+    """A folder of this machine that is uploaded as the code of a job.
 
     Attributes:
-        source: A path relative to the project's folder, or one that begins with ``/`` or ``~/``.
-        destination: Its path for the program: absolute in the container, or relative to the working folder. If empty,
-            ``/code``, or ``code`` if nothing can be mounted.
-        limit: Maximum size in MiB; more is assumed to be a mistake.
+        source: The path of the folder: relative to the project's folder, or beginning with ``/`` or ``~/``.
+        destination: The path at which the program finds the folder: absolute in the container, or relative to the job's
+            working folder. Empty for ``/code``, or for ``code`` if the job cannot mount folders of the cluster.
+        limit: Maximum size of the folder in MiB. A larger folder is rejected, because it probably contains data.
     """
 
     source: str = "."
@@ -52,7 +58,7 @@ class Code:
 
 @frozen
 class Input:
-    """A file or folder of this machine that is uploaded for a job; ``source`` and ``destination`` are as in `Code`."""
+    """A file or folder of this machine that is uploaded for a job. The format of both paths is described in `Code`."""
 
     source: str
     destination: str
@@ -60,14 +66,14 @@ class Input:
 
 @frozen
 class Array:
-    """The tasks ``0 .. size - 1`` of a job.
+    """The tasks of a job. The scheduler numbers them from 0 to ``size - 1``.
 
     Attributes:
         size: The number of tasks.
         throttle: Maximum number of tasks that run at once; 0 for no limit.
-        parameters: One row per task of a sweep.
-        numbers: The task numbers that the program sees, in a run that repeats some tasks of another one; empty if they are
-            ``0 .. size - 1``.
+        parameters: The parameters of a sweep, one row per task; None if the job has no sweep.
+        numbers: The task number that the program of each task sees. It differs from the scheduler's number if the run
+            repeats some tasks of another run. Empty if all numbers are equal.
     """
 
     size: int
@@ -78,7 +84,7 @@ class Array:
 
 @frozen
 class After:
-    """Another run that must end first: ``what`` is a job of the project (its newest run), or the id of a run."""
+    """Another run that must end before the job starts. ``what`` is the id of the run, or a job whose newest run is meant."""
 
     what: str
     kind: AfterKind = "afterok"
@@ -86,7 +92,7 @@ class After:
 
 @frozen
 class Predecessor:
-    """A run, by its id, that must end before another one starts; ``tasks`` is its number of tasks."""
+    """A run that must end before another run starts. ``tasks`` is the number of tasks of the run that must end first."""
 
     run_id: str
     kind: AfterKind
@@ -95,7 +101,7 @@ class Predecessor:
 
 @frozen
 class Signal:
-    """A signal that the program gets ``before`` seconds before its time limit, so that it can save its work."""
+    """A signal that the program gets ``before`` seconds before its time limit, so that the program can save its work."""
 
     name: SignalName = "USR1"
     before: int = 60
@@ -103,19 +109,22 @@ class Signal:
 
 @frozen
 class Retries:
-    """The maximum number of restarts of a task, and the exit codes that cause one (empty: all except 0)."""
+    """A failed task is restarted at most ``max`` times, and only after ``exit_codes`` (empty: all exit codes except 0)."""
 
     max: int
     exit_codes: tuple[int, ...] = ()
 
 
 Directives = tuple[tuple[str, str | bool], ...]
-"""The user's own options for the scheduler: ``("constraint", "a100")``, ``("exclusive", True)``; True: without a value."""
+"""Names and values of options of the scheduler that the user sets, such as ``("constraint", "a100")``.
+
+The value True means an option without a value, such as ``("exclusive", True)``.
+"""
 
 
 @frozen
 class SweepFile:
-    """A sweep with parameters in a file that is read at submission; ``throttle`` as in `Array`."""
+    """A sweep whose parameters are in a file, which is read at the submission. At most ``throttle`` tasks run at once."""
 
     path: str
     throttle: int = 0
@@ -123,7 +132,7 @@ class SweepFile:
 
 @frozen
 class ProgramFields:
-    """Declare what runs, and with which files. None means not set."""
+    """Declare the settings for the image, the command and the files of a job. None means that a setting is not set."""
 
     image: str | None = declare(
         "line",
@@ -178,7 +187,10 @@ _request = partial(declare, in_defaults=True)
 
 @frozen
 class ResourceFields:
-    """Declare what a job requests per node: amounts in MiB, times in seconds. None means not set."""
+    """Declare the settings for the resources of a job, per node. None means that a setting is not set.
+
+    Sizes of memory and disk are in MiB, and times in seconds.
+    """
 
     nodes: int | None = _request(
         "count",
@@ -240,7 +252,7 @@ class ResourceFields:
 
 @frozen
 class SchedulingFields:
-    """Declare how the scheduler starts a job's tasks and processes. None means not set."""
+    """Declare the settings for the tasks and processes of a job. None means that a setting is not set."""
 
     array: Array | SweepFile | None = declare(
         "array",
@@ -329,15 +341,15 @@ class SchedulingFields:
 
 
 SETTINGS = tuple(setting for fields in (ProgramFields, ResourceFields, SchedulingFields) for setting in settings_of(fields))
-"""All keys of ``[jobs.NAME]``, and those that only options set."""
+"""All keys of ``[jobs.NAME]``, and the settings that only command-line options can set."""
 
 
 @frozen
 class Resources(ResourceFields):
-    """The resources that a job requests per node; None means the cluster's own default.
+    """The resources that a job requests per node. None means that the cluster's default applies.
 
-    ``gpus=0`` hides the GPUs of nodes that the job has for itself; None leaves them visible. ``gpu_capability`` is the
-    minimum and the maximum (``("8.0", "")``: no maximum).
+    Two values need an explanation. A job that has its nodes for itself sees all their GPUs if ``gpus`` is None, and none of
+    them if ``gpus`` is 0. ``gpu_capability`` is a pair of minimum and maximum; ``("8.0", "")`` has no maximum.
     """
 
     nodes: int = 1
@@ -345,14 +357,15 @@ class Resources(ResourceFields):
 
 @frozen
 class Job(ProgramFields, SchedulingFields):
-    """A command in an image, with its resources and files.
+    """A command that runs in an image, with its resources and files.
 
-    ``image`` is the name of an image in the project, a path to a ``.sif``, or a reference. Without a ``command`` the image's
-    run script runs. Without a ``workdir`` it is the run's own folder (``$VAR`` is expanded on the cluster).
+    ``image`` is the name of an image in the project, a path to a ``.sif``, or a reference. If ``command`` is empty, the run
+    script of the image runs. ``workdir`` is a path on the cluster, in which ``$VAR`` is expanded; if it is empty, the job
+    runs in the folder of the run.
     """
 
     name: str
-    image: str = field()  # without a default, unlike the declaration
+    image: str = field()  # required here, but optional in `ProgramFields`
     command: tuple[str, ...] = ()
     resources: Resources = field(default_factory=Resources)
     array: Array | None = None
@@ -364,13 +377,13 @@ class Job(ProgramFields, SchedulingFields):
 
 @frozen
 class Request:
-    """The settings and options of a submission, so that some of its tasks can be submitted again.
+    """The user's request of a submission. It is recorded, so that some tasks of the run can be submitted again.
 
     Attributes:
-        project: The project's folder.
-        job: The job's name in the project; None for its only one.
-        options: The command's options as given, by the keys of ``[jobs.NAME]``.
-        array: The resulting tasks.
+        project: The path of the project's folder.
+        job: The NAME of ``[jobs.NAME]``; None if the user gave no name because the project has only one job.
+        options: The values of the command-line options, by the keys of ``[jobs.NAME]``.
+        array: The tasks of the run; None if it has a single task.
     """
 
     project: str

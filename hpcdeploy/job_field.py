@@ -1,8 +1,11 @@
 """Describe the settings of a job as data.
 
-A field of a job is declared once, in `hpcdeploy.job`. All else derives from it: the keys of the settings files and their
-parsers (`hpcdeploy.config.job_schema`), the command's options (`hpcdeploy.cli.job_options`), how settings of several sources
-are merged (`hpcdeploy.config.resolution`), and the tables of ``docs/configuration.md``.
+`hpcdeploy.job` declares each setting of a job once. The following are derived from these declarations:
+
+- the keys of the settings files and their parsers (`hpcdeploy.config.job_schema`)
+- the options of the commands (`hpcdeploy.cli.job_options`)
+- how the settings of several sources are merged (`hpcdeploy.config.resolution`)
+- the tables in ``docs/configuration.md``
 """
 
 from dataclasses import field, fields
@@ -16,37 +19,46 @@ ValueName = Literal[
     "gpu count", "inputs", "label", "launcher", "limit", "line", "mpi plugin", "node memory", "path", "patterns",
     "retries", "sbatch options", "signal", "srun options", "submit commands", "sweep", "time limit", "version",
 ]  # fmt: skip
-"""How a value is written and checked; `hpcdeploy.config.job_schema.VALUES` has the parser of each.
+"""The format of a setting's value. `hpcdeploy.config.job_schema.VALUES` has a parser for each format.
 
-Amounts become MiB, and times seconds.
+The parser converts an amount of memory or disk to MiB, and a time to seconds.
 """
 
 Form = Literal[
     "text", "number", "flag", "list", "pairs", "options", "sweep", "sweep file", "off", "image", "folder", "sources"
 ]
-"""The kind of an option's value.
+"""The format of the value of a command-line option.
 
-``list`` may be repeated; so may ``pairs`` (NAME=VALUE), ``options`` (KEY[=VALUE]) and ``sweep`` (NAME=A,B,C), which become a
-table. ``sweep file``, ``folder``, an ``image`` that is a ``.sif``, and the sources (SRC[:DEST]) of ``sources``, which may be
-repeated, are paths of this machine, relative to the current folder. ``off`` has no value, and sets its key to false.
+- ``text``, ``number``: one value.
+- ``flag``: no value; the option sets its key to true, or its negation (``--no-...``) sets the key to false.
+- ``off``: no value; the option sets its key to false.
+- ``list``: a text. The option may be repeated.
+- ``pairs`` (NAME=VALUE), ``options`` (KEY[=VALUE]), ``sweep`` (NAME=A,B,C): an entry of a table. The option may be repeated.
+- ``sweep file``, ``folder``: a path on this machine, relative to the current folder.
+- ``image``: the name or reference of an image, or the path of a ``.sif`` on this machine, relative to the current folder.
+- ``sources``: SRC[:DEST], where SRC is a path on this machine, relative to the current folder. The option may be repeated.
 """
 
 Merge = Literal["last", "last or none", "name", "caseless name", "destination"]
-"""How the values of a cluster's defaults, ``[jobs.NAME]`` and the options are merged.
+"""How the values of three sources are merged: a cluster's defaults, then ``[jobs.NAME]``, then the command-line options.
 
-``last``: the latest. ``last or none``: the same, and false removes earlier ones. ``name``: entry by entry, and false removes
-an earlier entry; ``caseless name``: the same without regard to case. ``destination``: by the path in the container.
+- ``last``: the value of the last source that sets it.
+- ``last or none``: like ``last``, but false removes the values of earlier sources.
+- ``name``: the entries of all sources. An entry replaces an earlier one of the same name, and false removes it.
+- ``caseless name``: like ``name``, but names that differ only in case are the same.
+- ``destination``: the entries of all sources. An entry replaces an earlier one with the same path in the container.
 """
 
 
 class Option(NamedTuple):
-    """A command-line option of a job.
+    """A command-line option that sets a value of a job.
 
     Attributes:
-        names: Its names, separated by spaces. The last one also names the parameter: ``--gpu-mem --gpu-memory``.
-        help: Its help text, without the schedulers that support it.
-        form: The kind of its value.
-        completions: Words that a shell completes.
+        names: The names of the option, separated by spaces, such as ``--gpu-mem --gpu-memory``. `parameter` is derived from
+            the last name.
+        help: The help text, without the names of the schedulers that support the option.
+        form: The format of the option's value.
+        completions: The values that a shell completes.
     """
 
     names: str
@@ -56,22 +68,22 @@ class Option(NamedTuple):
 
     @property
     def parameter(self) -> str:
-        """The name of its value: ``gpu_memory``."""
+        """The name of the Python parameter that gets the option's value, such as ``gpu_memory``."""
         return self.names.split()[-1].partition("/")[0].removeprefix("--").replace("-", "_")
 
 
 class Setting(NamedTuple):
-    """A key of ``[jobs.NAME]``.
+    """A setting of a job: a key of ``[jobs.NAME]``, or a value that only command-line options can set.
 
     Attributes:
-        value: How its value is written.
-        meaning: Its text in ``docs/configuration.md``; if empty, it can only be set by an option.
-        key: Its name; if empty, that of its field with dashes.
-        field: The field that it sets; if empty, the one that it is declared with.
-        options: Its options.
-        only: The scheduler that supports it; None if all do.
-        merge: How its values are merged.
-        in_defaults: Whether a cluster's defaults may set it.
+        value: The format of the value.
+        meaning: The description in ``docs/configuration.md``; empty if only command-line options can set the value.
+        key: The name of the key; empty for the name of the field, with dashes instead of underscores.
+        field: The name of the field that the setting sets; empty for the field with which the setting is declared.
+        options: The command-line options that set the value.
+        only: The scheduler that supports the setting; None if all schedulers do.
+        merge: How the values of several sources are merged.
+        in_defaults: Whether ``[clusters.NAME.defaults]`` may contain the key.
     """
 
     value: ValueName
@@ -93,10 +105,10 @@ def declare(
     in_defaults: bool = False,
     also: tuple[Setting, ...] = (),
 ) -> Any:  # noqa: ANN401 - as for dataclasses.field: of any field's type
-    """Declare a field of a dataclass with its key in ``[jobs.NAME]`` (see `Setting`).
+    """Declare a field of a dataclass, with its key in ``[jobs.NAME]`` and its options.
 
-    `also` are further keys that set this field, or the one that they name. A field whose entries are merged is empty by
-    default; any other is None.
+    The arguments are the attributes of `Setting`. `also` contains further settings; each sets this field, or the field that
+    it names. The default of a field is ``()`` if the entries of several sources are merged, and None otherwise.
     """
     default = None if merge in ("last", "last or none") else ()
     setting = Setting(value=value, meaning=meaning, options=options, only=only, merge=merge, in_defaults=in_defaults)

@@ -1,8 +1,9 @@
-"""Cache the content of files by their metadata, so that unchanged files are not read again.
+"""Cache the checksums and texts of files, so that unchanged files are not read again.
 
-A file is identified by its `Signature`. Git's index uses the same values and has the same limit ("racy git", Git's
-``Documentation/technical/racy-git.txt``). A file that changes twice within one tick of the file system's clock, to the same
-size, keeps its signature. So a signature is only used if the file was unchanged for `GRAIN_NS` when it was read.
+The key of a cached file is its `Signature`, which consists of metadata. A file can change without changing its signature: if
+it changes twice within one tick of the file system's clock, and its size stays the same. So a file is only cached if its
+last change was at least `GRAIN_NS` before it was read. Git's index uses the same metadata and has the same problem ("racy
+git", Git's ``Documentation/technical/racy-git.txt``).
 """
 
 import hashlib
@@ -22,35 +23,39 @@ from hpcdeploy.regular_file import LARGEST_LOCK, check_regular, read_regular
 from hpcdeploy.whole_file import sha256_of
 
 Signature = tuple[int, int, int, int, int]
-"""Device, inode, size in bytes, and change times of content and inode (``mtime``, ``ctime``) in ns."""
+"""Device, inode, size in bytes, time of the last change of the content (``mtime``) and of the inode (``ctime``) in ns."""
 
 GRAIN_NS = 2_000_000_000
-"""In ns. The coarsest clock is that of FAT, 2 s; ext4, xfs and NFS use the kernel's tick, 1 to 10 ms."""
+"""Minimum age in ns of the last change of a cached file.
+
+It is the tick of the coarsest clock: FAT has 2 s, while ext4, xfs and NFS use the kernel's tick of 1 to 10 ms.
+"""
 
 LARGEST_TEXT = 20_000_000
-"""In bytes. A longer text is read each time; only its sha256 is cached."""
+"""Maximum length in characters of a cached text. Of a longer text only the sha256 is cached."""
 
 Document = Mapping[str, object]
 
 
 @dataclass(frozen=True)
 class Known:
-    """A file's sha256 in hex digits, and its text if it was read as text."""
+    """The cached content of a file.
+
+    Attributes:
+        sha256: The checksum of the content (64 hex digits).
+        text: The content as text; None if only the checksum is cached.
+    """
 
     sha256: str
     text: str | None = None
 
 
 class KnownFiles:
-    """The cached files of earlier commands, by signature, and the files that this command reads.
+    """A cache of files, filled by earlier commands and by this one.
 
     Args:
-        text: The output of `written` of an earlier command; a malformed text counts as empty.
-        now: Returns the time in ns since 1970.
-
-    Attributes:
-        read: The sha256 of each requested file.
-        learned: Something was read that the given text lacks.
+        text: The result of `written` in an earlier command. A malformed text is treated as empty.
+        now: Function that returns the time in ns since 1970.
     """
 
     def __init__(self, text: str = "", *, now: Callable[[], int] = time.time_ns) -> None:
@@ -59,36 +64,36 @@ class KnownFiles:
         self._used: dict[Signature, Known] = {}
         self._used_documents: dict[str, Document] = {}
         self.read: dict[Path, str] = {}
-        """The sha256 of each requested file."""
+        """The sha256 of each file that was requested, by its path."""
         self.learned = False
-        """Something was read that the given text lacks."""
+        """Whether the cache has entries that the text of the earlier command lacks, so that it must be written again."""
 
     def sha256(self, path: Path) -> str:
-        """Return a file's sha256 in hex digits; the file is only read if it is not cached.
+        """Return a file's sha256 in hex digits. The file is only read if it is not cached.
 
         Raises:
-            OSError: It cannot be read, or is not a regular file.
+            OSError: The file cannot be read, or is not a regular file.
         """
         return self._look(path, None, keep=lambda _text: True).sha256
 
     def text(self, path: Path, keep: Callable[[str], bool] = lambda _text: True, *, limit: int = LARGEST_LOCK) -> str:
-        """Return a file's text (UTF-8, unchanged line ends); the file is only read if it is not cached.
+        """Return a file's text (UTF-8, with unchanged line breaks). The file is only read if its text is not cached.
 
         Args:
-            path: The file.
-            keep: Tells whether a text may be cached.
-            limit: Maximum size in bytes.
+            path: The path of the file.
+            keep: Function that tells whether a text may be cached.
+            limit: Maximum size of the file in bytes.
 
         Raises:
-            OSError: It cannot be read, is not a regular file, or is too large.
-            UnicodeDecodeError: It is not UTF-8.
+            OSError: The file cannot be read, is not a regular file, or is too large.
+            UnicodeDecodeError: The file is not UTF-8.
         """
         return self._look(path, limit, keep=keep).text or ""
 
     def document(self, text: str, parse: Callable[[], Document]) -> Document:
-        """Return the result of `parse` for `text`, from the cache if the same text was parsed before.
+        """Return the result of `parse`, which parses `text`. If the same text was parsed before, return the cached result.
 
-        It is only cached if JSON preserves the value. Exceptions of `parse` are raised.
+        A result is only cached if it is equal after a conversion to JSON and back. Exceptions of `parse` are not caught.
         """
         key = hashlib.sha256(text.encode()).hexdigest()
         known = self._documents.get(key)
@@ -101,12 +106,12 @@ class KnownFiles:
         return known
 
     def written(self) -> str:
-        """Return the used and new entries of the cache as JSON."""
+        """Return the entries of the cache that this command used or added, as JSON."""
         files = [[*signature, known.sha256, known.text] for signature, known in self._used.items()]
         return json.dumps({"files": files, "documents": self._used_documents})
 
     def _look(self, path: Path, limit: int | None, *, keep: Callable[[str], bool]) -> Known:
-        """Return a file's content: with its text if there is a `limit` for it."""
+        """Return the checksum of a file, and also its text if `limit` is given (the maximum size of the text in bytes)."""
         now = self._now()
         status = path.stat()
         check_regular(path, status, limit)
@@ -129,14 +134,15 @@ class KnownFiles:
 
 
 def signature(status: os.stat_result) -> Signature:
-    """Return what identifies a file; every change of its content changes it, if `is_settled`."""
+    """Return the signature of a file from its status. If `is_settled`, each later change of the file changes it."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def is_settled(known: Signature, now_ns: int) -> bool:
-    """Tell whether the last change was `GRAIN_NS` before `now_ns` (since 1970), so that a later change is detected.
+    """Tell whether the last change of a file was at least `GRAIN_NS` before `now_ns` (ns since 1970).
 
-    A time in the future is never settled, because it comes from another clock.
+    Then each later change gets another time, so it is detected. The result is false for a time in the future, because that
+    time comes from the clock of another machine.
     """
     return max(known[3:]) <= now_ns - GRAIN_NS
 
@@ -146,7 +152,7 @@ _CURRENT: ContextVar[KnownFiles | None] = ContextVar("known_files", default=None
 
 @contextmanager
 def remembering(known: KnownFiles) -> Iterator[KnownFiles]:
-    """Use `known` in `digest_of`, `text_of` and `document_of`, and add to it."""
+    """Make `known` the cache of `digest_of`, `text_of` and `document_of` during the block."""
     token = _CURRENT.set(known)
     try:
         yield known
@@ -155,21 +161,21 @@ def remembering(known: KnownFiles) -> Iterator[KnownFiles]:
 
 
 def digest_of(path: Path) -> str:
-    """Return a file's sha256 in hex digits, from the current `KnownFiles` if there is one.
+    """Return a file's sha256 in hex digits (`KnownFiles.sha256`). Use the cache of `remembering` if there is one.
 
     Raises:
-        OSError: It cannot be read, or is not a regular file.
+        OSError: The file cannot be read, or is not a regular file.
     """
     return (_CURRENT.get() or KnownFiles()).sha256(path)
 
 
 def text_of(path: Path, keep: Callable[[str], bool] = lambda _text: True, *, limit: int = LARGEST_LOCK) -> str:
-    """Return a file's text (see `KnownFiles.text`), from the current cache if there is one."""
+    """Return a file's text (`KnownFiles.text`). Use the cache of `remembering` if there is one."""
     return (_CURRENT.get() or KnownFiles()).text(path, keep, limit=limit)
 
 
 def document_of(text: str, parse: Callable[[], Document]) -> Document:
-    """Return the result of `parse` for `text` (see `KnownFiles.document`), from the current cache if there is one."""
+    """Return the result of `parse` for `text` (`KnownFiles.document`). Use the cache of `remembering` if there is one."""
     known = _CURRENT.get()
     return known.document(text, parse) if known else parse()
 

@@ -1,9 +1,10 @@
-"""Define limits for all input from outside, with reasons, and functions that read up to a limit.
+"""Define limits for all input from other machines and programs, and functions that read up to a limit.
 
-A login node, a registry or a program may write endless output, by mistake or on purpose. So everything in memory has a limit
-in bytes, and every wait a limit in seconds. The limits are far above normal use; together they keep each command below 150
-MB of resident memory (tests/test_memory.py). Modules read a limit when they need it (``limits.SCRIPT``), so that a test can
-set a lower one.
+A login node, a registry or a program may write endless output, by mistake or on purpose. So all data in memory has a limit
+in bytes, and each wait has a limit in seconds. The limits are far above normal use. With them, each command needs less than
+150 MB of resident memory (tests/test_memory.py).
+
+Other modules read a limit as an attribute of this module (``limits.SCRIPT``), so that a test can set a lower limit.
 """
 
 import io
@@ -24,42 +25,41 @@ KIB, MIB = 1024, 1024 * 1024
 HOUR, DAY = 3600.0, 86400.0
 
 LONGEST_LINE = 16 * KIB
-"""Maximum length in bytes of a line that is shown or searched; compilers print command lines of some kilobytes."""
+"""Maximum length in bytes of a line that is shown or searched. Compilers print command lines of some kilobytes."""
 
 KEPT_OF_ERRORS = 64 * KIB
-"""Bytes of standard error that are kept at its beginning, and as many at its end: messages quote its last lines."""
+"""Number of bytes that are kept from the beginning of standard error, and also from its end, which messages quote."""
 
 LARGEST_DOCUMENT = 4 * MIB
-"""Maximum size in bytes of a registry's document.
+"""Maximum size in bytes of a document from a registry.
 
-Registries must accept manifests of 4 MiB (OCI distribution specification 1.1, "Pushing Manifests"), and image configurations
-are much smaller.
+A registry must accept manifests of 4 MiB (OCI distribution specification 1.1, "Pushing Manifests"). Image configurations are
+much smaller.
 """
 
 LARGEST_REFUSAL = 64 * KIB
-"""Maximum number of bytes to read from an unsuccessful answer; messages quote 300 of them."""
+"""Maximum number of bytes to read from a registry's answer with an unsuccessful status. Messages quote 300 characters."""
 
 MOST_TAGS = 100_000
-"""Maximum number of tags in a list of one repository. Docker Hub's largest have some ten thousand."""
+"""Maximum number of tags of one repository that are listed. Docker Hub's largest repositories have some ten thousand."""
 
 MOST_TAGS_DESCRIBED = 200
-"""Maximum number of tags of a repository whose manifests ``hpcdeploy tags`` reads: each takes up to four requests."""
+"""Maximum number of tags for which ``hpcdeploy tags`` reads the manifest, because each takes up to four requests."""
 
 LARGEST_HEADER = 16 * KIB
-"""Maximum number of characters to parse in one HTTP header. Servers limit a header to 8 KiB (Apache, LimitRequestFieldSize).
-"""
+"""Maximum number of characters to parse in one HTTP header. Servers accept 8 KiB (Apache, LimitRequestFieldSize)."""
 
 MOST_FILES = 100_000
-"""Maximum number of files in one download of a run; each needs some 300 bytes of memory."""
+"""Maximum number of files in one download of a run. Each file needs some 300 bytes of memory."""
 
 LARGEST_LISTING = 12 * MIB
-"""Maximum size in bytes of the list of a run's files: 126 for each of `MOST_FILES`."""
+"""Maximum size in bytes of the list of a run's files, which is 126 bytes for each of `MOST_FILES` files."""
 
 LOGS_AT_ONCE = 8 * MIB
-"""Maximum number of bytes of all logs in one query; the next query continues after them."""
+"""Maximum number of bytes of all logs together in one query. The next query reads the following bytes."""
 
 LARGEST_LOG_AS_JSON = 8 * MIB
-"""Maximum size in bytes of a log in ``logs --json``, which is one value."""
+"""Maximum size in bytes of a log in ``logs --json``, whose complete text is one JSON string in memory."""
 
 BANNER = MIB
 """Maximum number of bytes that a login shell may print before a script's own output."""
@@ -74,11 +74,11 @@ class OutputLimit:
     Attributes:
         stdout: Maximum size of standard output in bytes.
         stderr: Maximum size of standard error in bytes.
-        stderr_lines: Maximum number of lines of standard error, because each is searched or shown, which takes some
+        stderr_lines: Maximum number of lines of standard error. Each line is searched or shown, which takes some
             microseconds.
         seconds: Maximum run time in seconds.
-        keep_stdout: Keep standard output; false if a callback receives it. Of standard error the beginning and end are kept
-            (`KEPT_OF_ERRORS`).
+        keep_stdout: Whether standard output is kept in memory. It is not kept if a callback receives it. (Of standard error
+            only the beginning and the end are kept: `KEPT_OF_ERRORS`.)
     """
 
     stdout: int
@@ -89,58 +89,63 @@ class OutputLimit:
 
 
 SCRIPT = OutputLimit(stdout=2 * MIB)
-"""A script that answers in one line; further output comes from login shells."""
+"""Limits of a script that prints one line. A login shell may print more."""
 
 SUBMISSION = OutputLimit(stdout=2 * MIB, seconds=DAY)
-"""A submission may download an image, and wait for the scheduler."""
+"""Limits of a submission, which may download an image and wait for the scheduler."""
 
 BUILD = OutputLimit(stdout=2 * MIB, stderr=1024 * MIB, stderr_lines=5_000_000, seconds=7 * DAY)
-"""Compiling an environment takes hours and prints up to some million lines, which are shown and not kept."""
+"""Limits of a build. Compiling an environment takes hours, and prints up to some million lines, which are not kept."""
 
 TRANSFER = OutputLimit(stdout=2 * MIB, seconds=7 * DAY)
-"""An upload of some hundred gigabytes over a slow connection, whose receiver answers in one line."""
+"""Limits of an upload, which may have some hundred gigabytes over a slow connection. The receiver prints one line."""
 
 LISTING = OutputLimit(stdout=LARGEST_LISTING + BANNER)
+"""Limits of the list of a run's files."""
 
 MOST_CLEANED = 100_000
-"""Maximum number of runs or staged files in one cleaning."""
+"""Maximum number of runs, and of staged files, that one cleaning removes."""
 
 CLEANING = OutputLimit(stdout=2 * MOST_CLEANED * 128 + BANNER, seconds=DAY)
-"""Removing millions of small files from a parallel file system takes hours; a line has up to 100 bytes."""
+"""Limits of a cleaning. Removing millions of small files takes hours. The script prints up to 100 bytes per line."""
 
 LOGS = OutputLimit(stdout=LOGS_AT_ONCE + 2 * MIB, seconds=HOUR)
+"""Limits of one query of logs."""
 
 
 def following(tasks: int) -> OutputLimit:
-    """Return the limit for the states of `tasks` tasks.
+    """Return the limits of a query of the states of `tasks` tasks.
 
-    A task needs a line of squeue, one of sacct and two of its own records, together some 500 bytes, or a ClassAd of some
-    kilobytes. Under Slurm before 25.11 it also needs an object of ``sacct --json`` of some 8 KB, for at most 1000 tasks
-    (``login/slurm/follow.sh``).
+    Under Slurm, the output for a task is a line of squeue, a line of sacct and two lines of hpcdeploy's records, together
+    some 500 bytes. Before Slurm 25.11 there is also an object of ``sacct --json`` with some 8 KB, for at most 1000 tasks
+    (``login/slurm/follow.sh``). Under HTCondor the output is a ClassAd of some kilobytes.
     """
     return OutputLimit(stdout=2 * MIB + min(tasks, 1000) * 16 * KIB + tasks * 2 * KIB)
 
 
 ALL_JOBS = 256 * MIB
-"""Maximum bytes that a scheduler may print about all jobs of a user; the login node filters them without storing them: some
-300 for each of 900,000 jobs. Slurm keeps 10,000 jobs unless a site raises MaxJobCount (slurm.conf(5))."""
+"""Maximum number of bytes that a scheduler may print about all jobs of a user.
+
+They are some 300 bytes for each of 900,000 jobs. Slurm keeps 10,000 jobs, unless a site sets a higher MaxJobCount
+(slurm.conf(5)). The login node filters this output without storing it.
+"""
 
 
 def lines_following(tasks: int) -> int:
-    """Return the maximum number of lines about `tasks` tasks; each becomes a value of some 500 bytes.
+    """Return the maximum number of lines in the output about `tasks` tasks. Each line needs some 500 bytes of memory.
 
-    HTCondor's log has the most: one or two lines for each hold, release or eviction since the task's last start.
+    HTCondor's log has the most lines: one or two for each hold, release or eviction since the task's last start.
     """
     return 20_000 + 50 * tasks
 
 
 def receiving(size: int) -> OutputLimit:
-    """Return the limit for a command that sends `size` bytes to a callback."""
+    """Return the limits of a command that prints `size` bytes, which a callback receives; at least 8 KiB per second."""
     return OutputLimit(stdout=size + BANNER + 64 * KIB, seconds=HOUR + size / (8 * KIB), keep_stdout=False)
 
 
 class TooMuchError(Exception):
-    """The output or run time exceeded a limit, which `limit` describes: ``more than 2.1 MB``, ``for longer than 10 s``."""
+    """A program exceeded a limit. ``limit`` describes it, such as ``more than 2.1 MB`` or ``for longer than 10 s``."""
 
     def __init__(self, limit: str) -> None:
         super().__init__(limit)
@@ -148,7 +153,7 @@ class TooMuchError(Exception):
 
 
 def bytes_in_words(count: int) -> str:
-    """Format a number of bytes for a message, in decimal units."""
+    """Return a number of bytes as text for a message, in decimal units, such as ``2.1 MB``."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= size:
             return f"{count / size:.3g} {unit}"
@@ -156,17 +161,12 @@ def bytes_in_words(count: int) -> str:
 
 
 def seconds_in_words(seconds: float) -> str:
-    """Format a time for a message."""
+    """Return a time as text for a message, such as ``10 s`` or ``1.5 h``."""
     return f"{seconds / HOUR:.3g} h" if seconds >= HOUR else f"{seconds:.3g} s"
 
 
 class Collected:
-    """Collect bytes, up to a maximum.
-
-    Args:
-        most: The maximum number of bytes.
-        keep: Keep them; otherwise they are only counted.
-    """
+    """Collect at most `most` bytes. Without `keep` the bytes are only counted."""
 
     def __init__(self, most: int, *, keep: bool = True) -> None:
         self._most = most
@@ -175,10 +175,10 @@ class Collected:
         self._count = 0
 
     def take(self, piece: bytes) -> None:
-        """Add a piece.
+        """Add the bytes of `piece`.
 
         Raises:
-            TooMuchError: There are more than the maximum.
+            TooMuchError: There are more bytes than the maximum. The collected bytes are discarded.
         """
         self._count += len(piece)
         if self._count > self._most:
@@ -193,7 +193,13 @@ class Collected:
 
 
 class Ends:
-    """Collect the beginning and the end of output, `kept` bytes of each."""
+    """Collect the beginning and the end of an output.
+
+    Args:
+        most: Maximum number of bytes of the whole output.
+        lines: Maximum number of lines of the whole output.
+        kept: Number of bytes that are kept from the beginning, and also from the end.
+    """
 
     def __init__(self, most: int, *, lines: int = sys.maxsize, kept: int = KEPT_OF_ERRORS) -> None:
         self._most = most
@@ -204,7 +210,7 @@ class Ends:
         self._count = 0
 
     def take(self, piece: bytes) -> None:
-        """Add a piece.
+        """Add the bytes of `piece`.
 
         Raises:
             TooMuchError: There are more than `most` bytes or `lines` lines.
@@ -222,7 +228,7 @@ class Ends:
             del self._tail[: -self._kept]
 
     def content(self) -> bytes:
-        """Return all bytes, or the ends with a line for the part that was left out."""
+        """Return the whole output; if it is too long, its beginning and end with a note about the missing bytes between."""
         if self._count <= self._kept + len(self._tail):
             return self._head + self._tail
         tail = bytes(self._tail[-self._kept :])
@@ -231,9 +237,10 @@ class Ends:
 
 
 class Lines:
-    """Split output that arrives in pieces into lines; each line is shortened to `longest` bytes.
+    """Split output that arrives in pieces into lines.
 
-    With `whole`, a longer line is replaced by a message with its length, because half a secret in it could not be masked.
+    A line of more than `longest` bytes is cut. With `whole`, a note with its length replaces the line instead, because a cut
+    line may end inside a secret, which then could not be masked.
     """
 
     def __init__(self, longest: int = LONGEST_LINE, *, whole: bool = False) -> None:
@@ -252,7 +259,7 @@ class Lines:
         self._add(piece[start:])
 
     def rest(self) -> bytes:
-        """Return the unfinished line, and forget it."""
+        """Return the unfinished line, and start a new line."""
         rest, count = bytes(self._open), self._count
         self._open.clear()
         self._count = 0
@@ -268,7 +275,7 @@ class Lines:
 
 
 def text_lines(text: str) -> Iterator[str]:
-    """Yield the lines of `text` that are not empty, one by one: a list of ten million empty ones would need 80 MB."""
+    """Yield the lines of `text` that are not empty. (The list of `str.splitlines` would need 80 MB for 10 million lines.)"""
     start = 0
     while start < len(text):
         end = text.find("\n", start)
@@ -292,10 +299,11 @@ def read_at_most(blocks: Iterable[bytes], most: int) -> bytes:
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Delay SIGINT, SIGTERM and SIGHUP while the block starts a process; deliver the first of them at its end.
+    """Delay SIGINT, SIGTERM and SIGHUP during the block, which starts a process; raise the first of them after the block.
 
-    An exception inside `subprocess.Popen` would leave a process running that the caller does not know. Python runs signal
-    handlers only in the main thread (documentation of `signal`), so this does nothing in other threads.
+    A signal handler may raise an exception inside `subprocess.Popen`. Then a process could be running that the caller does
+    not know and cannot end. Python runs signal handlers only in the main thread (documentation of `signal`), so this
+    function does nothing in other threads.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -323,18 +331,18 @@ def run_program(
     stdin: bytes = b"",
     environment: Mapping[str, str] | None = None,
 ) -> "subprocess.CompletedProcess[bytes]":
-    """Run a program of this machine to its end; the caller checks its exit code.
+    """Run a program on this machine to its end; return its exit code and output. The caller must check the exit code.
 
     Args:
-        argv: The command.
-        most: Maximum size of standard output in bytes; of standard error the ends are kept.
+        argv: The program and its arguments.
+        most: Maximum size of standard output in bytes. Of standard error only the beginning and the end are returned.
         seconds: Maximum run time in seconds.
-        stdin: Its standard input, which must fit into a pipe (64 KiB).
-        environment: Its environment; None for this process's own.
+        stdin: The standard input of the program. It must fit into a pipe (64 KiB).
+        environment: The environment variables of the program; None for those of this process.
 
     Raises:
-        TooMuchError: It exceeded a limit, and was killed.
-        OSError: It cannot be started.
+        TooMuchError: The program exceeded a limit, and was killed.
+        OSError: The program cannot be started.
     """
     process: subprocess.Popen[bytes] | None = None
     out, err = Collected(most), Ends(1024 * MIB)
@@ -367,7 +375,11 @@ def run_program(
 
 
 def _read_both(takers: Mapping[IO[bytes], Callable[[bytes], None]], until: float, seconds: float) -> None:
-    """Pass on output of each stream until all have ended."""
+    """Pass the output of each stream to its function until all streams have ended.
+
+    Raises:
+        TooMuchError: The streams have not ended at the time `until`, or a function raised this error.
+    """
     with selectors.DefaultSelector() as selector:
         for stream, take in takers.items():
             selector.register(stream, selectors.EVENT_READ, take)

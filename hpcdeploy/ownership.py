@@ -1,8 +1,8 @@
-"""Check the owner and permissions of settings and templates: files that another user can have written are rejected.
+"""Check the owner and the permissions of settings and templates. A file that another user can have written is rejected.
 
-The rule is that of git's ``safe.directory`` (git-config(1)), extended to permissions. A file or folder is accepted if it
-belongs to the caller or to root, and no other user may write it. The caller can accept a folder with another owner by name:
-in the variable `VARIABLE`, or as ``safe-directories`` in their own settings.
+A file or folder is accepted if it belongs to the caller or to root, and no other user may write it. The caller can accept a
+folder with another owner by its path: in the environment variable `VARIABLE`, or in ``safe-directories`` of the caller's own
+settings. git has the same rule for owners (git-config(1), safe.directory), but not for permissions.
 """
 
 import grp
@@ -17,24 +17,28 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.folders import config_folder, home_folder
 
 VARIABLE = "HPCDEPLOY_SAFE_DIRECTORY"
-"""Folders that are accepted with any owner, separated by ``:``. Each is a path, a path with ``/*`` for all folders below
-it, or ``*``."""
+"""The environment variable with folders that are accepted with any owner and permissions, separated by ``:``.
+
+An item is the path of a folder, a path with ``/*`` for the folder and all folders below it, or ``*`` for all folders.
+"""
 
 KEY = "safe-directories"
-"""The key for the same folders in the caller's own settings."""
+"""The key in the caller's own settings with a list of items as in `VARIABLE`."""
 
 _MOST_LINKS = 40
 """Maximum number of links that Linux follows in one path (path_resolution(7))."""
 
 _ACL = "system.posix_acl_access"
-"""The attribute with the access control list on Linux. If there is one, the group bits of the mode are its mask (acl(5)).
+"""The extended attribute that contains a file's access control list on Linux.
+
+If a file has one, the group bits of its mode are not the group's permissions, but the mask of the list (acl(5)).
 """
 
 
 def trusted_users(environ: Mapping[str, str]) -> frozenset[int]:
-    """Return the user ids whose files are accepted: the caller's, root's, and under sudo that of sudo's caller.
+    """Return the ids of the users whose files are accepted: the caller, root, and under sudo the user who called sudo.
 
-    git uses the same variable for the same reason (git-config(1), safe.directory, SUDO_UID).
+    The last id is that in ``SUDO_UID``, which git also accepts (git-config(1), safe.directory).
     """
     caller = os.geteuid()
     behind = environ.get("SUDO_UID", "")
@@ -42,14 +46,13 @@ def trusted_users(environ: Mapping[str, str]) -> frozenset[int]:
 
 
 def objection(path: Path, users: frozenset[int]) -> str:
-    """Return why another user could have written `path`, or the target of its link, as the end of a sentence; empty if
-    none could.
+    """Return why another user than `users` could have written `path`, as the end of a sentence; empty if no one could.
 
-    A folder with the sticky bit, such as ``/tmp``, is accepted if its owner is: other users can only replace their own
-    files there.
+    If `path` is a link, its target is checked too. A folder with the sticky bit, such as ``/tmp``, is accepted if its owner
+    is one of `users`, because other users cannot replace files in this folder that are not their own.
 
     Raises:
-        OSError: Its status cannot be read.
+        OSError: The status of `path` cannot be read.
     """
     for status in (path.lstat(), path.stat()):
         if status.st_uid not in users:
@@ -68,15 +71,15 @@ def objection(path: Path, users: frozenset[int]) -> str:
 def check_owned(paths: Iterable[Path], folder: Path, environ: Mapping[str, str]) -> None:
     """Check that no other user can have written or replaced any of `paths`.
 
-    The links and folders that decide where a path leads are checked too (`on_the_way`), except those above `folder`.
+    The links and folders that are followed from `folder` to a path are checked too (`on_the_way`).
 
     Args:
         paths: The files or folders.
-        folder: The project's folder. If the caller accepted it by name, all paths are accepted.
+        folder: The project's folder. If the caller accepted this folder (`VARIABLE`, `KEY`), all paths are accepted.
         environ: The environment variables.
 
     Raises:
-        ConfigError: One of them may be another user's; the message has the owner or mode, and what to do.
+        ConfigError: Another user can have written or replaced a path. The message has the owner or the mode, and advice.
         OSError: The status of a path cannot be read.
     """
     users = trusted_users(environ)
@@ -88,10 +91,10 @@ def check_owned(paths: Iterable[Path], folder: Path, environ: Mapping[str, str])
 
 
 def safe_folders(environ: Mapping[str, str], users: frozenset[int]) -> tuple[str, ...]:
-    """Return the folders that the caller accepts by name, as written, from the variable and from the caller's own
-    settings.
+    """Return the items of the environment variable `VARIABLE` and of `KEY` in the caller's own settings, unchanged.
 
-    Malformed settings are reported where they are read; here they accept nothing.
+    Settings that are malformed, cannot be read, or could have been written by another user are ignored here. They are
+    reported by the function that reads all settings.
     """
     named = [part for part in environ.get(VARIABLE, "").split(os.pathsep) if part]
     own = config_folder(environ) / "config.toml"
@@ -108,13 +111,16 @@ def safe_folders(environ: Mapping[str, str], users: frozenset[int]) -> tuple[str
 
 
 def on_the_way(path: Path, folder: Path) -> Iterator[Path]:
-    """Yield the links and folders, besides `path` itself, that decide where `path` leads, each without links in its own
-    path.
+    """Yield the links and folders that determine the target of `path`, but not `path` itself.
 
-    These are: each link, also within the path or within a link's target, and the folder that contains the link; each folder
-    passed below `folder`; and, after a link, the folder of the final target. `folder` itself was chosen by the caller, so
-    the folders above it are not included. Of the links in the path to `folder`, only those are included that another link
-    leads through.
+    A user who can write one of them can replace the target. They are:
+
+    - each link that is followed, and the folder that contains the link
+    - each folder below `folder` through which the path leads
+    - the folder that contains the final target, if a link was followed
+
+    The caller chose `folder`, so the folders above `folder` are not included. Links in the path of `folder` are only
+    included if another link leads through them. The yielded paths contain no links, except for their last component.
     """
     top = Path(os.path.realpath(folder))
     if path == folder:
@@ -162,25 +168,27 @@ def _refusal(path: Path, reason: str, folder: Path, environ: Mapping[str, str]) 
     written = "written" in reason
     who = "o" if "everybody" in reason else "g"
     fix = f"run 'chmod {who}-w {path}'; or, " if written else ""
-    # Settings that another user could have written accept nothing.
+    # If the caller's own settings are the problem, they cannot accept their own folder (`safe_folders`).
     also = f', or add {KEY} = ["{folder}"] to {own}' if folder != own.parent else ""
     return (
         f"{path} {reason}; expected settings and templates that only you or root can change, because they decide what runs."
-        f" To use it, {fix}if you trust {'all who may write it' if written else 'its owner'}, set {VARIABLE}={folder}{also}"
+        f" To use {path}, {fix}if you trust {'all users who may write it' if written else 'its owner'}, set "
+        f"{VARIABLE}={folder}{also}"
     )
 
 
 def _is_private(path: Path, group: int, users: frozenset[int]) -> bool:
-    """Tell whether `group` is the private group of one of `users`: it has the user's name and no other member.
+    """Tell whether `group` is the private group of one of `users`: a group with the user's name and no other member.
 
-    Many systems create such a group for each user, and let a file's group write it by default (umask 002). With an access
-    control list the group bits may belong to any user in that list.
+    Many systems create a private group for each user, and make new files writable for their group (umask 002). So a file
+    that its private group may write is accepted. The result is false if `path` has an access control list, because another
+    user in this list may be able to write the file.
     """
     if _has_acl(path):
         return False
     try:
         entry = grp.getgrgid(group)
-    except KeyError:  # a container's user: neither the user nor the group has a name
+    except KeyError:  # in a container, users and groups often have no name; then a group with the user's id is accepted
         return group in users
     return any(entry.gr_name == name and not set(entry.gr_mem) - {name} for name in map(_name, users) if name)
 

@@ -1,8 +1,8 @@
-r"""Parameters of a sweep: a table with one row of values per task, and placeholders in a job's texts.
+r"""Define the parameters of a sweep: a table with one row of values per task, and placeholders in the texts of a job.
 
-A task's row is sent to its compute node as one line of plain characters, ``TASK NAME=VALUE NAME=VALUE ...``. Every other
-byte of a value is written as ``\0`` and three octal digits, which ``printf %b`` reads in any POSIX shell (XCU, printf, "b"
-conversion). So a scheduler's quoting never affects a value.
+The row of a task is sent to its compute node as one line, ``TASK NAME=VALUE NAME=VALUE ...``. The characters in `_PLAIN` are
+sent unchanged. Each other byte of a value is sent as ``\0`` and three octal digits, which ``printf %b`` of any POSIX shell
+converts (XCU, printf, "b" conversion). So the quoting rules of a scheduler cannot change a value.
 """
 
 import re
@@ -13,7 +13,7 @@ from hpcdeploy.frozen import frozen
 from hpcdeploy.plain_text import meant
 
 VARIABLE = "HPCDEPLOY_PARAM_"
-"""Prefix of the variable that holds a parameter, before its name."""
+"""Prefix of the environment variable with the value of a parameter. The name of the parameter follows."""
 
 _LONGEST = 128 * 1024 - 1  # execve(2), MAX_ARG_STRLEN
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/:@+-")
@@ -22,7 +22,12 @@ _BRACES = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]")
 
 @frozen
 class Parameters:
-    """Values of the parameters ``names``: one row per task, in the order of the names. Values contain anything but NUL."""
+    """The values of a sweep's parameters.
+
+    Attributes:
+        names: The names of the parameters.
+        rows: One row per task, with the values in the order of `names`. A value may contain any character except NUL.
+    """
 
     names: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -34,13 +39,15 @@ class Parameters:
 
 @frozen
 class Placeholder:
-    """A place in a text that a parameter's value replaces."""
+    """The position of ``{name}`` in a text, which the value of a parameter replaces."""
 
     name: str
 
 
 def pieces(text: str, names: Iterable[str]) -> Iterator[str | Placeholder]:
-    """Split `text` at its placeholders ``{name}``; ``{{`` and ``}}`` are literal braces, as in Python's ``str.format``.
+    """Yield the parts of `text`: placeholders ``{name}``, and the text between them.
+
+    ``{{`` and ``}}`` in `text` are literal braces, as in Python's ``str.format``.
 
     Raises:
         ConfigError: A name is not in `names`, or a brace is unmatched.
@@ -80,10 +87,10 @@ def filled(text: str, values: dict[str, str]) -> str:
 
 
 def task_line(number: int, values: dict[str, str]) -> str:
-    """Return the line with a task's number and parameters.
+    """Return the line with the number of a task and its parameters, as described in this module's docstring.
 
     Raises:
-        ConfigError: A value is too large for an argument.
+        ConfigError: A parameter is longer than Linux allows for an argument or environment variable.
     """
     assignments = [f"{name}={_plain(value)}" for name, value in values.items()]
     for name, word in zip(values, assignments, strict=True):

@@ -1,7 +1,7 @@
-"""Draw the sizes of an image's packages as a page with a squarified treemap: rectangles that are as square as possible.
+"""Draw the sizes of an image's packages as a squarified treemap, with rectangles that are as square as possible.
 
-The algorithm is from Bruls, Huizing and van Wijk, "Squarified Treemaps" (2000): rows are filled along the shorter side as
-long as that improves the worst aspect ratio in the row.
+The algorithm is that of Bruls, Huizing and van Wijk, "Squarified Treemaps" (2000). It places rectangles in rows along the
+shorter side of the free area. It adds a rectangle to a row as long as the worst aspect ratio of the row improves.
 """
 
 import re
@@ -16,7 +16,7 @@ from hpcdeploy.plain_text import written
 
 @frozen
 class Box:
-    """A rectangle; ``x`` and ``y`` are the coordinates of its upper left corner."""
+    """A rectangle in SVG units. ``x`` and ``y`` are the coordinates of its upper left corner."""
 
     x: float
     y: float
@@ -24,15 +24,18 @@ class Box:
     height: float
 
     def shrunk(self, by: float, top: float = 0.0) -> "Box":
-        """Return the box reduced by `by` on each side and by `top` more at the top; sizes are never negative."""
+        """Return the box without a margin of `by` on each side, and without further `top` units at the top.
+
+        The width and height of the result are never negative.
+        """
         width, height = max(0.0, self.width - 2 * by), max(0.0, self.height - 2 * by - top)
         return Box(x=self.x + min(by, self.width / 2), y=self.y + min(by + top, self.height), width=width, height=height)
 
 
 def squarify(sizes: Sequence[float], frame: Box) -> tuple[Box, ...]:
-    """Return one box per size, in the same order, with areas in proportion to `sizes` (none negative).
+    """Divide `frame` into one box per size, in the order of `sizes`. The areas are proportional to the sizes.
 
-    The result is best if the sizes are sorted, largest first. A size of 0 gets a box without area.
+    No size may be negative. A size of 0 gets a box without area. The boxes are most square if the largest size is first.
     """
     total = sum(sizes)
     if total <= 0 or frame.width <= 0 or frame.height <= 0:
@@ -47,7 +50,7 @@ def squarify(sizes: Sequence[float], frame: Box) -> tuple[Box, ...]:
 
 
 def _row(areas: Sequence[float], side: float) -> Sequence[float]:
-    """Return the first of `areas`, as many as make the best row along `side`."""
+    """Return the first elements of `areas` that form one row along `side`. The number has the best worst aspect ratio."""
     count = 1
     while count < len(areas) and _worst(areas[: count + 1], side) <= _worst(areas[:count], side):
         count += 1
@@ -55,7 +58,7 @@ def _row(areas: Sequence[float], side: float) -> Sequence[float]:
 
 
 def _worst(row: Sequence[float], side: float) -> float:
-    """Return the worst aspect ratio of a row (1 for a square)."""
+    """Return the worst aspect ratio of the rectangles in a row along `side`; 1 means that all are squares."""
     total = sum(row)
     smallest, largest = min(row), max(row)
     if smallest <= 0 or side <= 0:
@@ -64,7 +67,7 @@ def _worst(row: Sequence[float], side: float) -> float:
 
 
 def _place(row: Sequence[float], frame: Box) -> tuple[list[Box], Box]:
-    """Lay a row along the shorter side of `frame`; return its boxes and the rest of the frame."""
+    """Place a row along the shorter side of `frame`; return the boxes of the row, and the free rest of the frame."""
     total = sum(row)
     upright = frame.width >= frame.height
     side = frame.height if upright else frame.width
@@ -89,11 +92,11 @@ WIDTH, HEIGHT = 1200.0, 720.0
 _HEAD = 22.0
 """Height of the strip above the tiles of a family, with its name and share, in SVG units."""
 _SMALLEST = 0.0015
-"""Minimum share of the total: smaller items are drawn together as one tile."""
+"""Minimum share of the total size for a tile. The smaller items of a family are drawn together as one tile."""
 _LETTER = 0.6
-"""Mean width of a letter relative to the font size: that of DejaVu Sans, the widest font that the picture uses."""
+"""Mean width of a letter divided by the font size, for DejaVu Sans, which is the widest font of the picture."""
 _MIN_LETTERS = 6
-"""Minimum number of letters that must remain of a shortened name."""
+"""Minimum number of letters of a shortened name. If fewer fit, the tile gets no name."""
 _LABEL, _NOTE = 13.0, 11.0
 # XML 1.0, production 2 (Char): a document must not contain any other character, escaped or not.
 _INVALID_CHARACTER = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -101,7 +104,14 @@ _INVALID_CHARACTER = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U00
 
 @frozen
 class Tile:
-    """A rectangle: ``label`` and ``note`` fit into it (or are empty), ``title`` is its tooltip."""
+    """The rectangle of one item, or of all small items of a family.
+
+    Attributes:
+        box: The position and size.
+        title: The text of the tooltip.
+        label: The name of the item, shortened so that it fits into the box; empty if too little of it fits.
+        note: The size of the item; empty if there is no room for it.
+    """
 
     box: Box
     title: str
@@ -111,7 +121,16 @@ class Tile:
 
 @frozen
 class Group:
-    """The tiles of a family with their frame and heading; ``number`` selects the family's colour."""
+    """The tiles of a family of items.
+
+    Attributes:
+        box: The frame around all tiles.
+        name: The name of the family.
+        heading: The text in the strip above the tiles; empty if there is no room for it.
+        title: The text of the tooltip.
+        number: The index of the family in `_COLOURS`, by which the template chooses the colour.
+        tiles: The tiles, largest first; the tile for small items is last.
+    """
 
     box: Box
     name: str
@@ -122,7 +141,7 @@ class Group:
 
 
 Facts = Sequence[tuple[str, str]]
-"""Names and values to show beside the picture."""
+"""Pairs of name and value that the HTML page shows in addition to the picture."""
 
 _COLOURS = ("CUDA", "Python", "PyPI", "R", "libraries", "programs", "source", "files")
 
@@ -130,17 +149,18 @@ _COLOURS = ("CUDA", "Python", "PyPI", "R", "libraries", "programs", "source", "f
 def draw(title: str, items: Sequence[Item], *, page: bool, facts: Facts = (), overrides: Path | None = None) -> str:
     """Return the picture of `items` as an SVG document, or as an HTML page.
 
-    Items of unknown size are counted in the summary and not drawn.
+    An item of unknown size is not drawn. The summary has the number of these items.
 
     Args:
-        title: The title.
-        items: The items with their sizes.
-        page: Return an HTML page with the picture, `facts` and the full list.
-        facts: Names and values to show.
-        overrides: The project's folder. Its ``page_templates``, if present, replace the built-in ones.
+        title: The title of the picture.
+        items: The packages and other parts of the image, with their sizes.
+        page: Whether to return an HTML page with the picture, `facts` and a list of all items.
+        facts: Names and values that the HTML page shows.
+        overrides: The project's folder. Files in its ``page_templates`` replace the built-in templates.
 
     Raises:
-        TemplateError: The template is broken.
+        TemplateError: The template is missing or broken.
+        ConfigError: Another user may have written the project's template.
     """
     total, unknown = known_size(items), unknown_sizes(items)
     rows = [(item, written(item.size), item.size / total if item.size and total else 0.0) for item in items]
@@ -162,7 +182,7 @@ def draw(title: str, items: Sequence[Item], *, page: bool, facts: Facts = (), ov
 
 
 def layout(items: Iterable[Item]) -> tuple[Group, ...]:
-    """Lay out the items of known size: one frame per family, largest first, and one tile per item."""
+    """Return the groups of the items whose size is known: one per family, the largest family first."""
     sized = [item for item in items if item.size]
     total = known_size(sized)
     families = sorted({item.family for item in sized}, key=lambda family: -known_size(_of(sized, family)))
@@ -215,7 +235,7 @@ def _tile(name: str, label: str, size: int, total: int, box: Box) -> Tile:
 
 
 def _cut(label: str, width: float) -> str:
-    """Return a label that fits `width`, shortened with an ellipsis if necessary; empty if too little of it would fit."""
+    """Return a label that fits into `width`, shortened with an ellipsis if necessary; empty if too few letters fit."""
     if _fits(label, width, _LABEL):
         return label
     letters = int(width / (_LABEL * _LETTER)) - 1

@@ -1,7 +1,7 @@
-"""Create folders and files that only their owner can access, with any umask.
+"""Create and read folders and files that only their owner can access, whatever the umask is.
 
-The record of runs contains commands and scripts, the folder of instances has values of variables, and a build's folder has
-its secrets. No other user may read them or replace them.
+Other users must not read or replace the following: the record of runs, which contains commands and scripts; the folder of
+instances, which contains values of environment variables; and the folder of a build, which contains secrets.
 """
 
 import errno
@@ -14,13 +14,14 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def private_folder(path: Path) -> Path:
-    """Create `path` and its missing parents with mode 0700; return `path`.
+    """Create the folder `path` and its missing parents with mode 0700; return `path`.
 
-    If it exists and other users can access it (earlier versions followed the umask), their permissions are removed.
+    If the folder exists and other users can access it, their permissions are removed. (Earlier versions of hpcdeploy used
+    the mode of the umask.)
 
     Raises:
-        OSError: It cannot be created, is not a folder, or belongs neither to this user nor to root: an owner can change its
-            content.
+        OSError: The folder cannot be created, is not a folder, or belongs neither to this user nor to root. Another owner
+            could change its content. For root, any owner is accepted.
     """
     missing = []
     for folder in (path, *path.parents):
@@ -28,7 +29,7 @@ def private_folder(path: Path) -> Path:
             break
         missing.append(folder)
     for folder in reversed(missing):
-        folder.mkdir(mode=0o700, exist_ok=True)  # the umask takes bits away and never adds any (mkdir(2))
+        folder.mkdir(mode=0o700, exist_ok=True)  # the umask can only remove permissions from this mode (mkdir(2))
     status = path.stat()
     if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
@@ -38,10 +39,10 @@ def private_folder(path: Path) -> Path:
 
 
 def private_file(path: Path) -> None:
-    """Create an empty file `path` with mode 0600, or remove other users' permissions from an existing one.
+    """Create an empty file `path` with mode 0600. If the file exists, remove the permissions of other users.
 
     Raises:
-        OSError: It cannot be created, or belongs neither to this user nor to root.
+        OSError: The file cannot be created, or belongs neither to this user nor to root. For root, any owner is accepted.
     """
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -52,11 +53,11 @@ def private_file(path: Path) -> None:
 
 
 def own_folder(path: Path) -> Path:
-    """Make `path` and the folder above it private (`private_folder`); return `path`.
+    """Create `path` and the folder above it as private folders of this user (`private_folder`); return `path`.
 
     Raises:
-        PermissionError: One belongs to root, or for root to another user.
-        OSError: One cannot be created, or is not a folder.
+        PermissionError: One of the folders belongs to another user, even to root.
+        OSError: One of the folders cannot be created, or is not a folder.
     """
     for level in (path.parent, path):
         _check_private(private_folder(level).stat(), level)
@@ -66,11 +67,13 @@ def own_folder(path: Path) -> Path:
 def read_private(folder: Path, name: str) -> bytes:
     """Return the content of the file `name` in the private `folder`, if no other user can have written it.
 
-    The folder that was checked is the one that is read from.
+    The folder is opened before it is checked. So the file is read from exactly the folder that was checked, even if `folder`
+    is replaced meanwhile.
 
     Raises:
-        PermissionError: The file, the folder, or the folder above it belongs to another user or may be written by others.
-        OSError: It cannot be read.
+        PermissionError: The file, the folder, or the folder above it belongs to another user or may be written by others, or
+            `name` is not a regular file.
+        OSError: The file cannot be read.
     """
     _check_private(folder.parent.stat(), folder.parent)
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -103,7 +106,10 @@ def _check_owner(path: Path, status: os.stat_result) -> None:
 
 
 def _close(path: Path, status: os.stat_result) -> None:
-    """Remove all permissions of group and others, except on a read-only file system and from an administrator's folder."""
+    """Remove all permissions of other users from `path`, if it belongs to this user.
+
+    Nothing is changed if `path` belongs to root or is on a read-only file system.
+    """
     if status.st_mode & 0o077 and status.st_uid == os.geteuid():
         try:
             path.chmod(stat.S_IMODE(status.st_mode) & 0o700)
@@ -113,10 +119,10 @@ def _close(path: Path, status: os.stat_result) -> None:
 
 
 def safe_for_temporary(path: Path) -> bool:
-    """Tell whether no other user can rename or replace files that this process creates in the folder `path`.
+    """Tell whether no other user can rename or replace the files that this process creates in the folder `path`.
 
-    The folder's owner can, and so can any user who may write to it, unless it has the sticky bit (rename(2), EPERM). False
-    if it is not a folder.
+    The owner of a folder can replace its files, and so can a user who may write to the folder, unless it has the sticky bit
+    (rename(2), EPERM). So the owner must be this user or root. The result is false if `path` is not a folder.
     """
     with suppress(OSError):
         status = path.stat()

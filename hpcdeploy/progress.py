@@ -1,4 +1,4 @@
-"""Callbacks that tell the user what a long operation does."""
+"""Define the callbacks through which a long operation reports its progress."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -6,19 +6,22 @@ from contextlib import AbstractContextManager, nullcontext
 from hpcdeploy.frozen import frozen
 
 Progress = Callable[[int, int], None]
-"""Receives the bytes transferred so far, and the total bytes."""
+"""Function that receives the number of bytes transferred so far, and the total number of bytes."""
 
 
 def ignore_progress(_done: int, _total: int) -> None:
-    """Ignore progress."""
+    """Do nothing; a `Progress` for callers that show no progress."""
 
 
 Carrying = Callable[[str], AbstractContextManager[Progress]]
-"""Shows the transfer with the given name to the user, and returns the callback for its progress."""
+"""Function that receives the name of a transfer, and returns a context manager for the duration of the transfer.
+
+The context manager returns the callback that shows the progress of the transfer to the user.
+"""
 
 
 def silently(_what: str) -> AbstractContextManager[Progress]:
-    """Return a callback that shows nothing."""
+    """Return a context manager whose callback does nothing; a `Carrying` for callers that show no progress."""
     return nullcontext(ignore_progress)
 
 
@@ -28,11 +31,11 @@ def ignore_output(_piece: bytes) -> None:
 
 @frozen
 class Feedback:
-    """What the user sees of a submission.
+    """The functions that show the progress of a submission to the user.
 
     Attributes:
-        report: Receives messages, as bytes with line breaks.
-        carrying: Shows the progress of an upload.
+        report: Function that receives messages of the login node, as bytes with line breaks.
+        carrying: Function that shows the progress of one upload.
     """
 
     report: Callable[[bytes], None] = ignore_output

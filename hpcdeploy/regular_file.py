@@ -1,6 +1,6 @@
-"""Read files that other users may have written: only regular files, and up to a limit.
+"""Read files whose author is not trusted: only regular files, and only up to a maximum size.
 
-Reading a named pipe would block, opening a device may have an effect, and a huge file would fill the memory.
+Reading a named pipe could block, opening a device may have an effect, and a huge file would fill the memory.
 """
 
 import errno
@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 LARGEST_TEXT = 10_000_000
-"""Maximum size in bytes of files that people write: settings, manifests, definitions, Dockerfiles, templates, ignore files.
-"""
+"""Maximum size in bytes of a file that people write, such as settings, a manifest, a Dockerfile or a template."""
 
 LARGEST_LOCK = 100_000_000
-"""Maximum size in bytes of files that a program writes for a project, such as a lock file."""
+"""Maximum size in bytes of a file that a program writes for a project, such as a lock file."""
 
 LARGEST_TABLE = 1_000_000_000
-"""Maximum size in bytes of the parameters of a sweep."""
+"""Maximum size in bytes of a file with the parameters of a sweep."""
 
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
@@ -29,7 +28,7 @@ _PIECE = 1 << 16
 
 
 class UnsuitableFileError(OSError):
-    """A file that is not read, because it is not regular or too large; ``strerror`` is the reason."""
+    """A file cannot be used, because it is not a regular file or is too large. ``strerror`` is the reason."""
 
     def __init__(self, reason: str, path: Path) -> None:
         super().__init__(None, reason, str(path))
@@ -39,39 +38,45 @@ class UnsuitableFileError(OSError):
 
 
 def read_regular(path: Path, limit: int) -> bytes:
-    """Return the content of a file; links are followed.
+    """Return the content of the regular file `path`; links are followed.
 
     Raises:
-        UnsuitableFileError: It is not a regular file, or has more than `limit` bytes.
-        IsADirectoryError: It is a folder.
-        OSError: It is missing, or cannot be read.
+        UnsuitableFileError: `path` is not a regular file, or has more than `limit` bytes.
+        IsADirectoryError: `path` is a folder.
+        OSError: The file does not exist, or cannot be read.
     """
     with open_regular(path, limit) as file:
         return _read(file, path, limit)
 
 
 def read_named(path: Path, limit: int) -> bytes:
-    """Return the content of a file that the user named, which may be a pipe, such as a shell's ``<(command)``.
+    """Return the content of a file that the user named in the command.
+
+    The file may be a pipe, such as a shell's ``<(command)``, because the user chose it.
 
     Raises:
-        UnsuitableFileError: It has more than `limit` bytes.
-        OSError: It cannot be read.
+        UnsuitableFileError: The file has more than `limit` bytes.
+        OSError: The file cannot be read.
     """
     with path.open("rb") as file:
         return _read(file, path, limit)
 
 
 def open_regular(path: Path, limit: int | None = None) -> BinaryIO:
-    """Open a file for reading.
+    """Open the regular file `path` for reading; links are followed.
+
+    Args:
+        path: The path of the file.
+        limit: Maximum size of the file in bytes; None for no limit.
 
     Raises:
-        UnsuitableFileError: It is not a regular file, or has more than `limit` bytes.
-        IsADirectoryError: It is a folder.
-        OSError: It is missing, or cannot be read.
+        UnsuitableFileError: `path` is not a regular file, or has more than `limit` bytes.
+        IsADirectoryError: `path` is a folder.
+        OSError: The file does not exist, or cannot be read.
     """
     check_regular(path, path.stat(), limit)
-    # Without blocking, because it may have become a pipe meanwhile (open(2), O_NONBLOCK, which has no effect on a regular
-    # file).
+    # After the check, another user may have replaced the file by a pipe. Then opening it without O_NONBLOCK would block. The
+    # flag has no effect on a regular file (open(2)).
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb")
     try:
         check_regular(path, os.fstat(file.fileno()), limit)
@@ -82,11 +87,11 @@ def open_regular(path: Path, limit: int | None = None) -> BinaryIO:
 
 
 def check_regular(path: Path, status: os.stat_result, limit: int | None = None) -> None:
-    """Check the `status` of `path`.
+    """Check that `status`, which is that of `path`, is the status of a regular file of at most `limit` bytes.
 
     Raises:
-        UnsuitableFileError: It is not a regular file, or has more than `limit` bytes.
-        IsADirectoryError: It is a folder.
+        UnsuitableFileError: `path` is not a regular file, or has more than `limit` bytes.
+        IsADirectoryError: `path` is a folder.
     """
     kind = stat.S_IFMT(status.st_mode)
     if kind == stat.S_IFDIR:
@@ -98,7 +103,7 @@ def check_regular(path: Path, status: os.stat_result, limit: int | None = None) 
 
 
 def _read(file: BinaryIO, path: Path, limit: int) -> bytes:
-    """Return the rest of `file`, whose size may be unknown: it is 0 for a pipe, or a file of /proc."""
+    """Return the content of `file`. Its status may have a wrong size: a pipe and the files of /proc have the size 0."""
     content = file.read(min(os.fstat(file.fileno()).st_size, limit) + 1)
     while len(content) <= limit and (piece := file.read(_PIECE)):
         content += piece

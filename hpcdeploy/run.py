@@ -1,4 +1,4 @@
-"""One submission and its known state: plain frozen values."""
+"""Define a run, which is one submission of a job, and the last known state of its tasks."""
 
 import secrets
 from dataclasses import replace
@@ -10,10 +10,10 @@ from hpcdeploy.frozen import frozen
 
 
 class State(Enum):
-    """The state of a task, with Slurm's names (also for HTCondor); `TERMINAL` lists all states in which a task has finished.
+    """The state of a task, with Slurm's names (also for HTCondor). A task has finished if its state is in `TERMINAL`.
 
-    ``UNKNOWN`` means that the scheduler could not be queried, or that it reported a state which this version does not know.
-    It never counts as finished.
+    ``UNKNOWN`` means that the state could not be determined. For example, the scheduler no longer has the task, or reported
+    a state that this version of hpcdeploy does not know. The task is then treated as unfinished.
     """
 
     SUBMITTING = "SUBMITTING"
@@ -45,10 +45,10 @@ TERMINAL = frozenset(
 )
 
 UNREAD = "its row cannot be read: "
-"""Prefix of a task's reason if the scheduler's output for it is malformed; the quoted row follows."""
+"""Prefix of a task's reason if the scheduler's output about the task is malformed. The malformed row follows."""
 
 NEVER_BEGAN = "the program never began: the image's environment script ended first"
-"""Reason of a task that is FAILED although its container exited with 0."""
+"""Reason of a task whose container exited with 0 before the program started. Its state is FAILED."""
 
 
 @frozen
@@ -56,17 +56,17 @@ class TaskStatus:
     """The state of one task of a run.
 
     Attributes:
-        task: The number of the task.
-        state: Its state.
-        word: The scheduler's own word for the state.
-        reason: The scheduler's own reason.
-        exit_code: The exit code; None if unknown. 128 + n: killed by signal n.
-        node: The node.
+        task: The number of the task, from 0.
+        state: The state of the task.
+        word: The scheduler's own name of the state.
+        reason: Why the task has this state, as reported by the scheduler or by hpcdeploy; empty if unknown.
+        exit_code: The exit code of the program; None if unknown. 128 + N means that signal N killed the program.
+        node: The name of the compute node; empty if unknown.
         started: Start time in seconds since 1970; 0 if unknown.
         ended: End time in seconds since 1970; 0 if unknown.
-        code: HTCondor's number for a hold, such as ``"34.102"`` (HoldReasonCode, HoldReasonSubCode).
+        code: HTCondor's codes for a hold, such as ``"34.102"`` (HoldReasonCode, HoldReasonSubCode); empty for none.
         expected: Start time that the scheduler expects, in seconds since 1970; 0 if unknown.
-        restarts: How often the task was restarted.
+        restarts: The number of times that the task was restarted.
     """
 
     task: int
@@ -83,26 +83,36 @@ class TaskStatus:
 
     @property
     def unread(self) -> bool:
-        """Tell whether the scheduler's output for it is malformed, so that a later query may succeed."""
+        """Tell whether the scheduler's output about the task was malformed. A later query may succeed."""
         return self.state is State.UNKNOWN and self.reason.startswith(UNREAD)
 
     @property
     def lost(self) -> bool:
-        """Tell whether the scheduler no longer has the task and no end was recorded: its state will remain unknown."""
+        """Tell whether the state of the task will stay unknown.
+
+        This is true if the scheduler no longer has the task, and the end of the task was not recorded.
+        """
         return self.state is State.UNKNOWN and self.reason.startswith("gone ")
 
 
 def numbered(status: TaskStatus, task: int) -> TaskStatus:
-    """Return `status` with the number `task`.
+    """Return a copy of `status` with the task number `task`.
 
-    It is the same object if the number is already right, because copying thousands is slow.
+    If `status` already has this number, return `status` itself, because copying thousands of objects is slow.
     """
     return status if status.task == task else replace(status, task=task)
 
 
 @frozen
 class Part:
-    """A scheduler job that is a run or one of its array chunks: job id, job name, first task, number of tasks."""
+    """A scheduler job: the only one of a run, or one of its array chunks.
+
+    Attributes:
+        job_id: The id of the scheduler job.
+        name: The name of the scheduler job.
+        first: The number of its first task in the run.
+        tasks: The number of its tasks.
+    """
 
     job_id: str
     name: str
@@ -115,26 +125,26 @@ class Run:
     """One submission.
 
     Attributes:
-        id: The run's id, which is also its job name in the scheduler.
-        job: The name of its job.
-        cluster: The name of the cluster.
-        scheduler: The scheduler.
-        image: The image.
-        sha256: The checksum of the image.
+        id: The id of the run. A scheduler job of the run has this name.
+        job: The NAME of the job in ``[jobs.NAME]``.
+        cluster: The NAME of the cluster in ``[clusters.NAME]``.
+        scheduler: The name of the scheduler.
+        image: The image, as the job's settings name it.
+        sha256: The checksum of the image file (64 hex digits); empty if unknown.
         tasks: The number of tasks.
-        command: The command.
+        command: The program and its arguments; empty if the image's run script runs.
         submitted: Submission time in seconds since 1970.
-        job_id: The scheduler's job id; empty until it is known. If a site's limit splits the run into array chunks, all
-            their ids, separated by commas.
-        part: The number of tasks in each array chunk but the last; 0 for a single job.
-        repeats: The id of the run whose tasks this one repeats.
-        folder: The run's folder on the cluster.
-        workdir: The job's working folder.
-        outputs: The job's patterns of files to download.
-        code_sha256: The checksum of its code snapshot.
-        code_commit: The commit that git reported for the code.
-        code_dirty: The files differed from that commit; None if git did not report it.
-        project: The folder of its project, without links; empty if it was not recorded.
+        job_id: The id of the scheduler job; empty until it is known. If the run has several array chunks because of a limit
+            of the site, the ids of all chunks, separated by commas.
+        part: The number of tasks in each array chunk (the last may have fewer); 0 if there is only one scheduler job.
+        repeats: The id of the run some of whose tasks this run repeats; empty for none.
+        folder: The path of the run's folder on the cluster; empty until it is known.
+        workdir: The path of the job's working folder on the cluster; empty for `folder`.
+        outputs: The patterns of the files to download; empty for all files in the run's own folder.
+        code_sha256: The checksum of the uploaded code (64 hex digits); empty if the job has no code.
+        code_commit: The git commit of the code; empty if unknown.
+        code_dirty: Whether the code differed from `code_commit`; None if unknown.
+        project: The path of the project's folder, without links; empty if it was not recorded.
     """
 
     id: str
@@ -174,7 +184,13 @@ class Run:
 
 @frozen
 class RunStatus:
-    """A run with the state of each of its tasks; ``asked`` is the time of the query in seconds since 1970."""
+    """A run and the last known states of its tasks.
+
+    Attributes:
+        run: The run.
+        tasks: The states of its tasks.
+        asked: The time of the last query of the scheduler, in seconds since 1970; 0 if there was none.
+    """
 
     run: Run
     tasks: tuple[TaskStatus, ...]
@@ -187,28 +203,42 @@ class RunStatus:
 
     @property
     def unsure(self) -> bool:
-        """Tell whether it is unknown if the run has a job: its submission was interrupted, or is still in progress."""
+        """Tell whether it is unknown if the scheduler has the run.
+
+        The submission of the run is still in progress, or was interrupted before the job id was recorded.
+        """
         return not self.run.job_id and not self.ended
 
     @property
     def alive(self) -> bool:
-        """Tell whether the run has a job and has not ended, so that its scheduler can be queried."""
+        """Tell whether the run has a scheduler job and has not ended. Then its scheduler can be queried."""
         return bool(self.run.job_id) and not self.ended
 
     @cached_property
     def over(self) -> frozenset[int]:
-        """Return the finished tasks, which need no further queries. It is cached, because it is read once per task."""
+        """Return the numbers of the finished tasks, which need no further queries.
+
+        The result is cached, because callers use this property once for each task.
+        """
         return frozenset(task.task for task in self.tasks if task.state in TERMINAL)
 
     @cached_property
     def state(self) -> State:
-        """Return the state of the whole run: unfinished states win over finished ones, and failures over success."""
+        """Return the state of the whole run, which is the state of one of its tasks.
+
+        It is the first state in `_MOST_IMPORTANT_FIRST` that a task has: states of unfinished tasks precede those of
+        finished tasks, and failures precede success.
+        """
         present = {task.state for task in self.tasks}
         return next((state for state in _MOST_IMPORTANT_FIRST if state in present), State.UNKNOWN)
 
     @property
     def exit_code(self) -> int | None:
-        """Return the first task's exit code that is not 0, else 0; None until the run ended. A failure without one is 1."""
+        """Return the exit code of the whole run; None until the run has ended.
+
+        It is the exit code of the first task with another code than 0. A failed task without an exit code has the code 1. If
+        all codes are 0, the result is 1 if a task did not complete, else 0.
+        """
         if not self.ended:
             return None
         codes = (
@@ -237,5 +267,8 @@ _MOST_IMPORTANT_FIRST = (
 
 
 def new_run_id(job: str) -> str:
-    """Return the id of a new run: the job's name and 40 random bits, short enough for a job name in every scheduler."""
+    """Return the id of a new run: at most 40 characters of the job's name, and 40 random bits as 10 hex digits.
+
+    The id is short enough for the name of a job in each scheduler.
+    """
     return f"{job[:40]}-{secrets.token_hex(5)}"

@@ -1,4 +1,4 @@
-"""Compose bash scripts: a short header of assignments, then files of the constant library ``login/``, unchanged."""
+"""Compose bash scripts: assignments of values, followed by unchanged files of the folder ``login/``."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from hpcdeploy.frozen import frozen
 from hpcdeploy.templates import shipped_root
 
 FOLDER = "login"
-"""The folder of the library, beside the template folders. Its files have no placeholders, and no project replaces them."""
+"""The folder of the library files. They have no placeholders, and a project cannot replace them."""
 
-UNTIL_ITS_END = "# bash reads the script to its end before it runs anything: a script that was cut off does nothing."
+UNTIL_ITS_END = "# bash reads main completely before it runs main. So a script that was cut off runs no part of main."
 
 CALL = 'main "$@" </dev/null'
-"""The last line of a script that reads nothing from its standard input."""
+"""The last line of a script whose commands must not read the script's standard input."""
 
 
 @dataclass(frozen=True)
 class Raw:
-    """Text that is shell code already, such as a path with a variable (`hpcdeploy.shell.path`)."""
+    """Shell code, which must not be quoted, such as a path with a variable (`hpcdeploy.shell.path`)."""
 
     code: str
 
@@ -28,7 +28,9 @@ Value = str | int | Raw | tuple[str | Raw, ...] | Mapping[str, str]
 
 
 def assignments(values: Mapping[str, Value]) -> str:
-    """Return bash assignments, one per line: a tuple becomes an array, a mapping an associative array, a bool yes or no.
+    """Return bash assignments of `values` to the variables with their names, one per line.
+
+    A tuple becomes an array, a mapping becomes an associative array, and a bool becomes ``yes`` or ``no``.
 
     Raises:
         ConfigError: A text contains a NUL.
@@ -56,7 +58,7 @@ def _word(value: str | Raw) -> str:
 
 
 def library(names: Iterable[str]) -> str:
-    """Return the text of library files, one after the other."""
+    """Return the texts of the library files with these `names` as one text."""
     return "\n".join(library_file(name) for name in names)
 
 
@@ -67,7 +69,10 @@ def library_file(name: str) -> str:
 
 
 def here_document(command: str, text: str, end: str) -> str:
-    """Return a command that reads `text`, which the shell does not expand; no line of the text may be `end`."""
+    """Return shell code that runs `command` with `text` as standard input (a here-document without expansion).
+
+    `end` is the line that ends the here-document. No line of `text` may be equal to `end`.
+    """
     return f"{command} <<'{end}'\n{text.rstrip(chr(10))}\n{end}"
 
 
@@ -76,9 +81,9 @@ class Setup:
     """The cluster's setup lines in a script.
 
     Attributes:
-        lines: The lines.
-        must_succeed: A failed line ends the script; otherwise it is a note.
-        on_failure: The command that ends the script.
+        lines: The shell lines; empty for none.
+        must_succeed: Whether the script ends if a line fails. Otherwise it prints a note and continues.
+        on_failure: The command that ends the script, as a program and its arguments.
     """
 
     lines: tuple[str, ...] = ()
@@ -87,14 +92,17 @@ class Setup:
 
     @property
     def values(self) -> dict[str, Value]:
-        """Return the values for ``login/setup.sh``; none if there are no lines."""
+        """Return the values that ``login/setup.sh`` needs; empty if there are no lines."""
         if not self.lines:
             return {}
         return {"setup_lines": "\n".join(self.lines), "setup_must_succeed": self.must_succeed, "setup_exit": self.on_failure}
 
     @property
     def file(self) -> str:
-        """Return the name of the library file that runs the lines, if there are any, and restores the shell's state."""
+        """Return the name of the library file that runs the lines and then restores the state of the shell.
+
+        If there are no lines, it is the name of a file that runs nothing.
+        """
         return "setup.sh" if self.lines else "no_setup.sh"
 
 
@@ -103,15 +111,15 @@ class Script:
     """A script for a login node.
 
     Attributes:
-        title: A sentence that describes the script; it becomes the first comment.
-        about: More comment lines about the usage, without their ``#``.
-        values: The header: values by the names of variables.
-        functions: More of the header: functions such as `paths_function`.
-        before_setup: Names of library files that run before the setup.
-        setup: The cluster's setup.
-        files: Names of library files, in the order in which they run.
-        reads_input: Data follows the script on standard input; the setup must not read it.
-        call: The last line, which runs everything.
+        title: A sentence that describes the script. It becomes the first comment.
+        about: Further comment lines about the usage, without their ``#``.
+        values: The values of the script, by the name of their shell variable.
+        functions: The texts of shell functions with values, such as those of `paths_function`.
+        before_setup: The names of the library files that run before the setup.
+        setup: The cluster's setup lines.
+        files: The names of the library files that run after the setup, in this order.
+        reads_input: Whether data follows the script on standard input. If so, the setup gets an empty standard input.
+        call: The last line, which calls the function ``main`` with all of the above.
     """
 
     title: str
@@ -145,10 +153,14 @@ class Script:
 
 
 def function(name: str, *lines: str) -> str:
-    """Return a function that runs `lines`, which are shell code."""
+    """Return the text of a shell function `name` that runs `lines`, which are shell code."""
     return "\n".join([f"{name}() {{", *(lines or ("  :",)), "}"])
 
 
 def paths_function(name: str, paths: Mapping[str, str]) -> str:
-    """Return a function that assigns paths, given as shell code. Call it after the setup, which may set their variables."""
+    """Return the text of a shell function `name` that assigns `paths` to the variables with their names.
+
+    The paths are shell code that may contain variables. The script must call the function after the setup, because the setup
+    may set these variables.
+    """
     return function(name, *(f"  {variable}={code}" for variable, code in paths.items()))

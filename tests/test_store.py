@@ -163,7 +163,9 @@ def test_a_record_that_another_process_holds_is_one_message(tmp_path: Path) -> N
     Store(path).add(run_of(TRAIN), "script")
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(ConfigError, match=r"database is locked; another process has held it for 0\.1 s; wait for it"):
+        with pytest.raises(
+            ConfigError, match=r"database is locked; another process has locked the file for 0\.1 s; wait for "
+        ):
             Store(path, locked_for=0.1).latest()
 
 
@@ -219,7 +221,8 @@ def test_a_damaged_row_is_one_message_and_the_others_are_shown(tmp_path: Path, c
     assert [known.run for known in store.latest(damaged=said.append)] == [good]
     [message] = said
     assert re.search(
-        rf"^the record .*runs\.db is damaged: the entry of run '{bad.id}' cannot be read \(.*delete that row", message
+        rf"^the record .*runs\.db is damaged: the entry of run '{bad.id}' cannot be read \(.*delete the row with the id",
+        message,
     )
     asked: tuple[Callable[[], object], ...] = (store.latest, lambda: store.find([bad.id]), lambda: store.with_prefix(bad.id))
     for ask in asked:
@@ -256,7 +259,7 @@ def test_damaged_rows_of_images_and_scripts_are_one_message_each(tmp_path: Path)
     )
     for ask in asked:
         with pytest.raises(
-            ConfigError, match=r"is damaged: .* cannot be read \(.*others are not affected\. (Submit|Run|Push) "
+            ConfigError, match=r"is damaged: .* cannot be read \(.*other entries are not affected\. (Submit|Run|Push) "
         ):
             ask()
     assert store.known_files(tmp_path, "train") == ""

@@ -1,4 +1,4 @@
-"""Prepare the folder in which Apptainer builds: its temporary space, its mode, and the build context."""
+"""Prepare the folders of a build: check the temporary folder, lock the build's folder, and stage the build context."""
 
 import fcntl
 import hashlib
@@ -21,14 +21,15 @@ from hpcdeploy.whole_file import sha256_of
 _UNFIT = re.compile(r"""[()'",;&|`$<>:^]|[ \t]#""")
 """Characters that the path of APPTAINER_TMPDIR must not contain.
 
-At its end a build runs ``apptainer inspect``, which writes that path into a shell script without quotes, and splits it at
-``:`` (Apptainer 1.4.5, cmd/internal/cli/inspect.go: newCommand). That fails ("could not inspect container"), or finds no
-labels. The build's ``--bind`` splits it at ``,`` and ``:``. `login/build.sh` has the same list.
+``apptainer build`` ends with ``apptainer inspect``, which writes this path into a shell script without quotes, and splits
+the path at ``:`` (Apptainer 1.4.5, cmd/internal/cli/inspect.go: newCommand). With one of these characters the inspection
+fails ("could not inspect container"), or finds no labels. The option ``--bind`` of the build also splits the path, at ``,``
+and ``:``. ``login/build.sh`` has the same list.
 """
 
 
 def check_temporary(folder: str) -> None:
-    """Raise `ConfigError` if Apptainer cannot build with `folder` for its temporary files."""
+    """Raise `ConfigError` if the path `folder` has a character with which Apptainer cannot use it for temporary files."""
     found = _UNFIT.search(folder)
     if found:
         raise ConfigError(
@@ -40,7 +41,13 @@ def check_temporary(folder: str) -> None:
 
 @contextmanager
 def only_build(folder: Path, show: Show) -> Iterator[None]:
-    """Allow one build of the same inputs at a time."""
+    """Create the build's `folder`, and hold its lock during the block, so that only one process builds the same inputs.
+
+    If another process holds the lock, report a step to `show`, and wait until that process releases it.
+
+    Raises:
+        OSError: The folder or the lock cannot be created.
+    """
     private_folder(folder.parent)
     private_folder(folder)
     with (folder / "lock").open("a") as lock:
@@ -53,7 +60,7 @@ def only_build(folder: Path, show: Show) -> Iterator[None]:
 
 
 def remove(*folders: Path) -> None:
-    """Remove folders, including those that a build made unreadable to their owner."""
+    """Remove folders with their content. The permissions of folders are changed first, because a build may remove them."""
     for folder in folders:
         for path, names, _ in os.walk(folder):
             for name in names:
@@ -64,14 +71,15 @@ def remove(*folders: Path) -> None:
 
 
 DEFINITION = "image.def"
-"""Name of the definition in the folder."""
+"""File name of the definition in the build context."""
 
 
 def stage_context(definition: Definition, text: str, folder: Path) -> Path:
-    """Write `text` and the definition's files to the new `folder`; return the definition's path.
+    """Write the definition's `text` and its files to the new `folder`; return the path of the written definition.
 
     Raises:
-        BuildError: A file has changed.
+        BuildError: The content of a file changed after its checksum was computed.
+        OSError: A file cannot be read or written.
     """
     folder.mkdir(parents=True)
     for file in definition.files:
@@ -82,17 +90,20 @@ def stage_context(definition: Definition, text: str, folder: Path) -> Path:
         if sha256_of(target) != file.sha256:
             raise _changed(file.source)
     for inner in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-        inner.chmod(0o755)  # for any umask, because the image has the same modes
+        inner.chmod(0o755)  # the image gets the modes of these folders, so they must not depend on the umask
     path = folder / DEFINITION
     path.write_text(text, encoding="utf-8")
     return path
 
 
 def pack_context(definition: Definition, text: str, archive: Path) -> str:
-    """Write the same folder as a tar archive; return its sha256, which only depends on the content.
+    """Write the files of `stage_context` to a tar archive; return the sha256 of the archive.
+
+    The sha256 depends only on the names, modes and contents of the files, not on their times.
 
     Raises:
-        BuildError: A file has changed.
+        BuildError: The content of a file changed after its checksum was computed.
+        OSError: A file cannot be read or written.
     """
     with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
         body = text.encode()
@@ -105,7 +116,7 @@ def pack_context(definition: Definition, text: str, archive: Path) -> str:
                 except OSError as error:
                     if error.errno:
                         raise
-                    # tarfile's error for a file that ended before its size.
+                    # tarfile raises an OSError without errno if a file ends before its size.
                     raise _changed(file.source) from error
             if content.sha256.hexdigest() != file.sha256:
                 raise _changed(file.source)
@@ -113,7 +124,7 @@ def pack_context(definition: Definition, text: str, archive: Path) -> str:
 
 
 class _Hashed:
-    """A file that is hashed while it is read, because an image's archive does not fit into memory."""
+    """A file that is hashed while it is read. A file may be larger than the memory, so it is read only once, in blocks."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
@@ -132,4 +143,6 @@ def _entry(name: str, size: int, mode: int) -> tarfile.TarInfo:
 
 
 def _changed(path: Path) -> BuildError:
-    return BuildError(f"{path} changed while the build was prepared; run the same command again when it no longer changes")
+    return BuildError(
+        f"{path} changed while the build was prepared; run the same command again when the file no longer changes"
+    )

@@ -12,7 +12,7 @@ KEPT_LINES = 400
 """Number of lines of output that are kept to explain a failed build."""
 
 SEARCHED = 4 * LONGEST_LINE
-"""Length in bytes of a line in which secrets are masked; a longer line is replaced by its length."""
+"""Maximum length in bytes of an output line. A longer line could contain half a secret, so a note replaces it."""
 
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # control sequences: ECMA-48, 5.4
 _IDLE = re.compile(
@@ -33,33 +33,37 @@ _STEPS = (
     ("Creating SIF file", "packing the image"),
     ("Build complete", "built"),
 )
-"""Prefixes of Apptainer 1.4's messages (``internal/pkg/build``), and their steps."""
+"""Prefixes of Apptainer 1.4's messages (``internal/pkg/build``), and the name of the step that each message starts."""
 
 _WAITS = "another build of the same inputs runs; waiting for it"
-"""A message of ``login/build.sh``."""
+"""Message of ``login/build.sh`` while it waits for the lock of the build."""
 
 _BUILT_BEFORE = "these inputs were built before"
-"""A message of ``login/build.sh``."""
+"""Message of ``login/build.sh`` if the cluster already has the image."""
 
 UNCHANGED = "unchanged: an image of these inputs exists (--force builds it again)"
-"""The step of a build that has nothing to do."""
+"""The only step of a build whose image already exists."""
 
 _ERROR = "error: "
-"""Prefix of the last message of ``login/build.sh``."""
+"""Prefix of the error messages of ``login/build.sh``. A script that fails prints one as its last line."""
 
 _NOTE = "hpcdeploy: note: "
 """Prefix of notes that a definition prints for the user (``defs/parts/activation.def``)."""
 
 
 def plain(line: str) -> str:
-    """Remove colours from a line, and text that it overwrote (``10 %``, carriage return, ``20 %``)."""
+    """Return a line as a terminal would finally show it.
+
+    Control sequences are removed, and so is all text before the last carriage return, such as ``10 %`` in ``10 %``,
+    carriage return, ``20 %``.
+    """
     return _ANSI.sub("", line).rstrip().rpartition("\r")[2]
 
 
 def step_of(line: str) -> str | None:
-    """Return the step that a plain line starts, or its note, or None.
+    """Return the step that an output line (after `plain`) starts; None if it starts none.
 
-    Copying is one step for any number of files.
+    A note of a definition (`_NOTE`) is also returned as a step. All lines about copied files are the same step.
     """
     if line == _WAITS:
         return "waiting for another build of the same inputs"
@@ -78,7 +82,13 @@ def step_of(line: str) -> str | None:
 
 @frozen
 class BuildEvent:
-    """A build's progress: a new step if ``is_step``, else a line of output. ``elapsed`` is in seconds since the start."""
+    """A new step of a build, or a line of its output.
+
+    Attributes:
+        elapsed: The time since the start of the build, in seconds.
+        text: The name of the step, or the line.
+        is_step: Whether the event is a new step.
+    """
 
     elapsed: float
     text: str
@@ -93,10 +103,14 @@ def ignore_event(_event: BuildEvent) -> None:
 
 
 class Show:
-    """Convert lines to events with the time since the start; `mask` is applied to each line first.
+    """Convert the output of a build to events.
+
+    Args:
+        report: Receives the events.
+        mask: Replaces secrets in each line, before the line is reported or stored.
 
     Attributes:
-        tail: The last lines.
+        tail: The last `KEPT_LINES` lines of output, with masked secrets.
     """
 
     def __init__(self, report: Report, mask: Callable[[str], str] = str) -> None:
@@ -109,17 +123,19 @@ class Show:
         self.tail: deque[str] = deque(maxlen=KEPT_LINES)
 
     def step(self, text: str) -> None:
-        """Report a step, without repetitions."""
+        """Report a step, unless it is the current step."""
         if text != self._step:
             self._step = text
             self._report(BuildEvent(elapsed=time.monotonic() - self._start, text=text, is_step=True))
 
     def line(self, line: str) -> None:
-        """Report a line of output, or the step that it starts.
+        """Report a line of output, or the step that the line starts.
 
-        An error line is reported with the next line, because the last one becomes the message of the error (`end`).
+        A line with an error message is only reported when another line follows. If it is the last line, the error of the
+        build contains it (see `end`).
         """
-        text = self.mask(plain(self.mask(line)))[:LONGEST_LINE]  # before and after colours and overwritten text are removed
+        # Removing control sequences can destroy a secret, or join the parts of one. So mask before and after `plain`.
+        text = self.mask(plain(self.mask(line)))[:LONGEST_LINE]
         if _IDLE.search(text):
             return
         self.tail.append(text)
@@ -133,12 +149,15 @@ class Show:
             self._report(BuildEvent(elapsed=time.monotonic() - self._start, text=text))
 
     def piece(self, piece: bytes) -> None:
-        """Process output in pieces of any size."""
+        """Report the lines that end in the next `piece` of output. A piece may have any size."""
         for line in self._lines.take(piece):
             self.line(line.decode(errors="replace"))
 
     def end(self, *, failed: bool = False) -> None:
-        """Report a last line without a line break; after a build that `failed` no error line, which its error contains."""
+        """Report the rest of the output: a last line without a line break, and an error line that was not reported yet.
+
+        After a build that `failed`, the error line is not reported, because the error of the build contains it.
+        """
         if rest := self._lines.rest():
             self.line(rest.decode(errors="replace"))
         if not failed:

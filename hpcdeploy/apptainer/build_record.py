@@ -1,4 +1,4 @@
-"""Read and write the record of a built image: JSON beside the file, with the same name."""
+"""Read and write the record of a built image: ``NAME.json`` in the folder of the image ``NAME.sif``."""
 
 import json
 import re
@@ -22,7 +22,11 @@ def record_path(image: Path) -> Path:
 
 
 def write_record(image: BuiltImage) -> BuiltImage:
-    """Write the record beside the image, atomically; return the image."""
+    """Write the record of `image` to `record_path`, atomically; return `image`.
+
+    Raises:
+        OSError: The record cannot be written.
+    """
     path = record_path(Path(image.path))
     values = {name: value for name, value in asdict(image).items() if name not in ("path", "built_on", "cached_on")}
     write_whole(path, json.dumps(values, indent=2) + "\n")
@@ -30,10 +34,17 @@ def write_record(image: BuiltImage) -> BuiltImage:
 
 
 def read_record(image: Path, *, inputs: str = "") -> BuiltImage | None:
-    """Return the record of an image file; None if there is none, or if it has other inputs or belongs to another file.
+    """Return the record of an image file.
+
+    The result is None in these cases:
+
+    - The image or the record does not exist.
+    - `inputs` is given, and the record has other inputs.
+    - The image has another size or sha256 than the record, so the record belongs to another image.
 
     Raises:
-        BuildError: The record is malformed.
+        BuildError: The record is malformed, too large, or not a regular file.
+        OSError: The record or the image cannot be read.
     """
     path = record_path(image)
     if not path.is_file() or not image.is_file():
@@ -49,12 +60,12 @@ def read_record(image: Path, *, inputs: str = "") -> BuiltImage | None:
 
 
 def check_output(image: Path, *, force: bool, advice: str = "use -o, or overwrite it with --force") -> None:
-    """Check that a new image and its record would overwrite only what hpcdeploy wrote, unless `force` is set.
+    """Check that a new image and its record would overwrite only files that hpcdeploy wrote, unless `force` is set.
 
-    An image is hpcdeploy's if its record has its size and sha256.
+    hpcdeploy wrote an existing image if the image's record has the size and sha256 of the image.
 
     Raises:
-        ConfigError: Another file is there; the message contains `advice`.
+        ConfigError: The image or its record is a file that hpcdeploy did not write; the message contains `advice`.
     """
     if force:
         return
@@ -70,7 +81,10 @@ def check_output(image: Path, *, force: bool, advice: str = "use -o, or overwrit
 
 
 def describe(definition: Definition, image: Path, version: str) -> BuiltImage:
-    """Return the record of an image that was just built from `definition` by the Apptainer of `version`."""
+    """Return the values of the record of `image`, which was just built from `definition`.
+
+    `version` is the name and version of the program that built the image, such as ``apptainer 1.4.5``.
+    """
     return BuiltImage(
         name=definition.name,
         sha256=sha256_of(image),
@@ -84,10 +98,10 @@ def describe(definition: Definition, image: Path, version: str) -> BuiltImage:
 
 
 def read_image(values: object, where: str) -> BuiltImage:
-    """Convert values from JSON to an image; `where` is their origin, for messages.
+    """Convert values from JSON to an image. `where` is the file or the machine that they come from, for messages.
 
     Raises:
-        BuildError: They are malformed.
+        BuildError: The values are malformed.
     """
     if isinstance(values, dict):
         texts = {name: values.get(name) for name in ("name", "sha256", "inputs", "apptainer", "created")}

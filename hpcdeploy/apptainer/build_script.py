@@ -18,15 +18,16 @@ FAILED = 12
 _ABOUT = """\
 
 Run it on a login node:  bash build.sh
-It needs bash, coreutils, tar, flock (util-linux) and Apptainer, and nothing of hpcdeploy. It may run any number of times:
-the same inputs are built once. It needs the files of the build as one archive; if that is missing, it prints its path.
+The script needs bash, coreutils, tar, flock (util-linux) and Apptainer, but no part of hpcdeploy. You can run it again: it
+builds the same inputs only once. It needs the files of the build as one archive. If this archive is missing, the script
+prints the path at which it expects the archive.
 
 Exit status: 0 built, now or earlier, or the archive is missing; 10 login node not usable; 12 the build failed.
 """
 
 _SECRETS = """\
 
-The secrets {names} follow on standard input, a line NAME BASE64 each; the rest of the input is never read as commands.
+The secrets {names} follow on standard input, each as a line NAME BASE64. bash runs none of this input as commands.
 """
 
 
@@ -40,21 +41,22 @@ def building(
     secrets: Mapping[str, SecretValue] = NO_SECRETS,
     overrides: Path | None = None,
 ) -> str:
-    """Render the idempotent script that builds `definition` on a login node of `cluster`.
+    """Render the script that builds `definition` on a login node of `cluster`. Running it twice builds only once.
 
-    Only the names of secrets are in the script; their values follow it on standard input.
+    The script contains only the names of secrets. Their values follow the script on standard input.
 
     Args:
-        definition: The definition.
-        cluster: The cluster.
-        context_sha256: The checksum of the archive with definition and files.
-        plain_http: Use plain HTTP, for registries on loopback.
+        definition: The definition to build.
+        cluster: The cluster with the login node.
+        context_sha256: The checksum of the archive that contains the definition and its files.
+        plain_http: Whether Apptainer may pull base images by plain HTTP, which registries on loopback need.
         force: Build even if the image exists.
-        secrets: The secrets.
-        overrides: The project's folder, whose own templates replace the built-in ones.
+        secrets: The secrets of the build, by name.
+        overrides: The project's folder. The project must not override a template of an earlier version there.
 
     Raises:
-        TemplateError: A template is broken.
+        TemplateError: The project overrides a template of an earlier version.
+        ConfigError: A value or a path has a character that a shell word cannot contain.
     """
     refuse_former(overrides)
     folders = {"root": cluster.root, "cache": cluster.images_folder, "tmp": cluster.tmp_folder}

@@ -24,10 +24,12 @@ _SPECIAL = frozenset(',"\r\n')
 def build_argument(name: str, value: str) -> str:
     """Return the value of ``--build-arg`` that sets the argument `name` to exactly `value`.
 
-    Apptainer declares the option as a list of strings (``buildVarArgsFlag`` in cmd/internal/cli/build.go, registered by
-    ``StringSliceVarP`` in pkg/cmdline/flag.go; Apptainer 1.4.5 and 1.5.3), and pflag parses every value of such an option as
-    one CSV record (``readAsCSV`` in string_slice.go of pflag 1.0.6 and 1.0.10). There a comma starts another argument, and a
-    double quote is an error. So such a value is written as one quoted field (RFC 4180, section 2).
+    Apptainer parses each value of this option as a CSV record. In CSV a comma would start another argument, and a double
+    quote would be an error. So a value with a comma, a double quote or a line break is written as one quoted CSV field
+    (RFC 4180, section 2).
+
+    Sources: Apptainer 1.4.5 and 1.5.3 (``buildVarArgsFlag`` in cmd/internal/cli/build.go, registered by ``StringSliceVarP``
+    in pkg/cmdline/flag.go); pflag 1.0.6 and 1.0.10 (``readAsCSV`` in string_slice.go).
     """
     word = f"{name}={value}"
     return '"' + word.replace('"', '""') + '"' if _SPECIAL & set(word) else word
@@ -45,12 +47,18 @@ EMPTY_ARGUMENTS = {"apptainer": (1, 2, 4), "singularity-ce": (4, 0, 0), "singula
 """First versions that accept an empty build argument (CHANGELOG of Apptainer 1.2.4)."""
 
 CORRUPTING = (("apptainer", (1, 5, 0)),)
-"""Versions that may silently write a damaged SIF, when mksquashfs dies under proot (CHANGELOG of Apptainer 1.5.1)."""
+"""Versions that write a damaged SIF without an error if mksquashfs crashes under proot (CHANGELOG of Apptainer 1.5.1)."""
 
 
 @frozen
 class Version:
-    """A program's name and version; ``text`` is its unchanged output."""
+    """The name and version of Apptainer or SingularityCE.
+
+    Attributes:
+        program: The name, such as ``apptainer`` or ``singularity-ce``.
+        numbers: The numbers of the version, such as ``(1, 4, 5)``.
+        text: The unchanged output of ``--version``, without surrounding blanks.
+    """
 
     program: str
     numbers: tuple[int, ...]
@@ -58,7 +66,7 @@ class Version:
 
     @property
     def short(self) -> str:
-        """Name and number: ``apptainer 1.4.5``."""
+        """The name and the version, such as ``apptainer 1.4.5``."""
         return f"{self.program} {'.'.join(map(str, self.numbers))}"
 
 
@@ -66,21 +74,26 @@ def parse_version(text: str) -> Version:
     """Parse the output of ``apptainer --version``.
 
     Raises:
-        BuildError: It is malformed.
+        BuildError: The output contains no version of Apptainer or SingularityCE.
     """
     match = _VERSION.search(text)
     if match is None:
         raise BuildError(
-            f"{text.strip()[:200]!r} was printed; expected 'apptainer version 1.4.5': check that the program is Apptainer"
+            f"'apptainer --version' printed {text.strip()[:200]!r}; expected a text such as 'apptainer version 1.4.5': "
+            "check that the program is Apptainer"
         )
     numbers = tuple(int(part) for part in match["numbers"].split("."))
     return Version(program=match["program"], numbers=numbers, text=text.strip())
 
 
 def check_version(version: Version, *, empty_argument: bool = False, headers: Iterable[Mapping[str, str]] = ()) -> None:
-    """Raise `BuildError` if `version` cannot build our definitions, or may damage the image.
+    """Raise `BuildError` if `version` cannot build the definition, or may write a damaged image.
 
-    `headers` are those of the definition's stages, because bootstrap agents depend on the version.
+    Args:
+        version: The program that will build.
+        empty_argument: Whether a build argument has an empty value.
+        headers: The header of each stage of the definition. It names the bootstrap agent, and not all versions have all
+            agents.
     """
     first = TEMPLATES.get(version.program)
     if first is None or version.numbers < first:
@@ -90,7 +103,8 @@ def check_version(version: Version, *, empty_argument: bool = False, headers: It
         )
     if empty_argument and version.numbers < EMPTY_ARGUMENTS[version.program]:
         raise BuildError(
-            f"{version.short} does not accept an empty build argument, which requires 1.2.4; give the argument a value"
+            f"{version.short} does not accept an empty build argument (Apptainer 1.2.4 does); give the argument a value, or "
+            "load or install a newer version"
         )
     if (version.program, version.numbers) in CORRUPTING:
         raise BuildError(f"{version.short} can write damaged images (fixed in 1.5.1); load or install another version")
@@ -109,7 +123,12 @@ Mask = Callable[[str], str]
 
 
 class CommandFailedError(BuildError):
-    """A command of the client failed; ``tail`` has its last lines of output."""
+    """A command of the client failed.
+
+    Attributes:
+        exit_code: The exit code of the command.
+        tail: The last lines of its output, at most `KEPT_LINES`.
+    """
 
     def __init__(self, argv: Sequence[str], exit_code: int, tail: Sequence[str]) -> None:
         last = "\n".join(f"  {line}" for line in tail[-15:])
@@ -128,10 +147,10 @@ def as_it_is(line: str) -> str:
 
 
 def find_program(name: str = "") -> str:
-    """Return the path of ``apptainer``, else of ``singularity``; if `name` is given, only of that program.
+    """Return the path of a program on PATH: of `name` if it is given, else of ``apptainer``, else of ``singularity``.
 
     Raises:
-        MissingProgramError: There is none on PATH.
+        MissingProgramError: None of these programs is on PATH.
     """
     names = (name,) if name else PROGRAMS
     for candidate in names:
@@ -145,31 +164,36 @@ def find_program(name: str = "") -> str:
 
 
 class ApptainerClient:
-    """Run one resolved `program`. spython composes the commands; their output and exit codes are ours.
+    """Run the commands of one installed Apptainer or SingularityCE.
 
-    spython's own ``run_command`` returns the output only after the command has ended (``communicate`` in
-    ``spython/utils/terminal.py``, 0.3).
+    spython only composes the commands. This class runs them, because ``run_command`` of spython returns the output only
+    after the command has ended (``communicate`` in ``spython/utils/terminal.py``, 0.3).
     """
 
     def __init__(self, program: str = "", *, kept_back: Collection[str] = ()) -> None:
-        """Find the program; the variables `kept_back` are not passed to it.
+        """Find the program on PATH.
+
+        Args:
+            program: The name or path of the program; empty for ``apptainer``, else ``singularity``.
+            kept_back: The names of environment variables that the program must not inherit.
 
         Raises:
-            MissingProgramError: There is none on PATH.
+            MissingProgramError: The program is not on PATH.
         """
         self.kept_back = kept_back
         self.program = find_program(program)
-        from spython.main.base import Client  # takes long to import, and only a build needs it
+        from spython.main.base import Client  # imported here, because the import is slow and only a build needs it
 
         self._spython = Client()
-        self._spython.quiet = self._spython.debug = False  # whatever MESSAGELEVEL is
+        # Otherwise the environment variable MESSAGELEVEL could add options to the commands.
+        self._spython.quiet = self._spython.debug = False
 
     def version(self) -> Version:
         """Return the program's version.
 
         Raises:
             CommandFailedError: The program failed.
-            BuildError: Its output is malformed.
+            BuildError: The output contains no version of Apptainer or SingularityCE.
         """
         return parse_version("\n".join(self._run(self._command("--version"))))
 
@@ -184,19 +208,19 @@ class ApptainerClient:
         on_line: Line = ignore_line,
         mask: Mask = as_it_is,
     ) -> None:
-        """Build `image` atomically; relative ``%files`` start at the definition's folder.
+        """Build `image` atomically. Relative paths in ``%files`` start at the definition's folder.
 
         Args:
-            definition: The definition.
-            image: The path of the image.
-            build_args: Build arguments.
+            definition: The path of the definition file.
+            image: The path of the new image. An existing file is replaced only if the build succeeds.
+            build_args: The build arguments, as pairs of name and value.
             options: Further options of ``build``.
-            environment: Additional environment variables.
-            on_line: Receives each line of output.
-            mask: Removes secrets from each line first.
+            environment: Environment variables in addition to those of this process.
+            on_line: Receives each line of output, after `mask`.
+            mask: Replaces secrets in a line.
 
         Raises:
-            CommandFailedError: The build failed, or no program starts in the image.
+            CommandFailedError: The build failed, or no program starts in the image (`_check_begins`).
         """
         part = image.with_name(f".{image.name}.part")
         part.unlink(missing_ok=True)
@@ -210,10 +234,11 @@ class ApptainerClient:
             part.unlink(missing_ok=True)
 
     def _check_begins(self, image: Path, environment: Mapping[str, str] | None) -> None:
-        """Raise `CommandFailedError` if the image's environment script ends with 0 before a program starts.
+        """Raise `CommandFailedError` if the image's environment script exits with 0 before the program starts.
 
-        In such an image ``%test`` passes without running a line, and every job succeeds without its program. An image that
-        this machine cannot start, or whose environment fails, is different: its jobs report that.
+        In an image with this fault, ``%test`` passes without running a line, and every job succeeds without running its
+        program. So the build must report the fault. If ``exec`` fails instead, the build succeeds: either this machine
+        cannot start the image, or the environment script fails, and then each job reports its error.
         """
         command = [*self._command("exec"), "--no-eval", "--pwd", "/", str(image), "/bin/sh", "-c", f"echo {BEGUN}"]
         try:
@@ -236,10 +261,10 @@ class ApptainerClient:
         on_line: Line = ignore_line,
         mask: Mask = as_it_is,
     ) -> list[str]:
-        """Run a command to its end and return its last lines.
+        """Run a command to its end, and return the last lines of its output (at most `KEPT_LINES`).
 
         Raises:
-            CommandFailedError: Its exit code is not 0.
+            CommandFailedError: The exit code of the command is not 0.
         """
         tail: deque[str] = deque(maxlen=KEPT_LINES)
         process: subprocess.Popen[bytes] | None = None
@@ -254,7 +279,7 @@ class ApptainerClient:
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    umask=0o022,  # folders that a build makes take it into the image
+                    umask=0o022,  # the image contains folders that the build creates, so their mode must not vary
                 )
             assert process.stdout is not None
             with process.stdout:
@@ -271,7 +296,7 @@ class ApptainerClient:
 
 
 def _lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Yield the lines of a stream; one that is too long to be searched for secrets is replaced by its length."""
+    """Yield the lines of a stream. A line of more than `SEARCHED` bytes is replaced by a note with its length."""
     lines = Lines(SEARCHED, whole=True)
     while piece := os.read(stream.fileno(), 64 * 1024):
         yield from lines.take(piece)
@@ -280,7 +305,7 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes]:
 
 
 def _end(process: "subprocess.Popen[bytes]", timeout: float) -> None:
-    """End a process with its children; Apptainer gets `timeout` seconds to clean up."""
+    """Send SIGTERM to a process and its children, and SIGKILL after `timeout` seconds, in which Apptainer can clean up."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,8 +1,12 @@
 """Read the metadata of an image file without Apptainer: definition, labels, tests, scripts and environment.
 
-At the build Apptainer stores the data of ``apptainer inspect --all`` in the image, as the object ``inspect-metadata.json``,
-and the configuration of a Docker or OCI base as ``oci-config.json`` (its ``internal/pkg/build/assemblers/sif.go`` and
-``internal/app/apptainer/inspect.go``). Older images have their labels in an object of their own, or only the definition.
+A build stores two JSON objects in the image (Apptainer, ``internal/pkg/build/assemblers/sif.go`` and
+``internal/app/apptainer/inspect.go``):
+
+- ``inspect-metadata.json``: the data of ``apptainer inspect --all``
+- ``oci-config.json``: the configuration of the base image, if the base is a Docker or OCI image
+
+An older image has an object that only contains its labels, or only the definition.
 """
 
 import io
@@ -22,19 +26,19 @@ OCI_CONFIG = "oci-config.json"
 
 @frozen
 class Contents:
-    """An image's header, objects and metadata; missing values are empty.
+    """An image's header, objects and metadata. A value that the image does not have is empty.
 
     Attributes:
-        sif: The header and objects.
-        definition: The definition.
-        labels: The labels.
-        test: The test.
-        runscript: The run script.
-        startscript: The start script.
-        help: The help text.
-        environment: The scripts that a container reads at its start, by path.
-        apps: The apps.
-        oci: The configuration of the OCI image that the file was made from.
+        sif: The header and the table of objects.
+        definition: The text of the definition file from which the image was built.
+        labels: The values of the labels, by name.
+        test: The shell code of ``%test``.
+        runscript: The shell code that ``apptainer run`` runs.
+        startscript: The shell code that ``apptainer instance start`` runs.
+        help: The text of ``apptainer run-help``.
+        environment: The texts of the shell scripts that a container reads when it starts, by their path in the image.
+        apps: The names of the SCIF apps in the image, sorted.
+        oci: The JSON configuration of the Docker or OCI image on which the image is based.
     """
 
     sif: Sif
@@ -50,10 +54,11 @@ class Contents:
 
 
 def read_contents(file: BinaryIO, name: str) -> Contents:
-    """Read an open image.
+    """Read the metadata of an open image; `name` is the image in messages.
 
     Raises:
-        ConfigError: The file is not an image, is damaged, or has malformed metadata.
+        ConfigError: The file is not an image or is damaged, or a text object is not valid JSON or is too large.
+        OSError: The file cannot be read.
     """
     sif = read_sif(file, name)
 
@@ -89,10 +94,13 @@ def read_contents(file: BinaryIO, name: str) -> Contents:
 
 
 def read_head(head: bytes, size: int, name: str) -> Contents:
-    """Read an image of `size` bytes from its first bytes, because Apptainer writes the metadata before the file system.
+    """Read the metadata of an image of `size` bytes from its first bytes, which are `head`.
+
+    Apptainer writes the metadata before the file system, so the first bytes usually contain all metadata. If `head` ends
+    inside an object, a truncated JSON object is an error, but a truncated definition is returned without an error.
 
     Raises:
-        ConfigError: The image is malformed, or a text is not completely in `head`.
+        ConfigError: The image is damaged, or `head` ends inside the table of objects or a JSON object.
     """
     return read_contents(_Head(head, size), name)
 
@@ -117,7 +125,7 @@ def _of_kind(sif: Sif, kind: str) -> SifObject | None:
 
 
 def _section(definition: str, name: str) -> str:
-    """Return a section of the last stage, which is that of the image."""
+    """Return a section of the definition's last stage, which becomes the image; empty if the definition is malformed."""
     try:
         stages = read_definition(definition)
     except DefinitionError:

@@ -1,4 +1,4 @@
-"""Explain a failed build by its last lines: common causes, each with advice."""
+"""Find the probable cause of a failed build in the last lines of its output, and give advice."""
 
 import re
 from collections.abc import Sequence
@@ -6,20 +6,23 @@ from collections.abc import Sequence
 from hpcdeploy.frozen import frozen
 
 SHOWN = 15
-"""Maximum number of lines in the message."""
+"""Maximum number of output lines in the message about a failed build."""
 
 _NOISE = re.compile(r"^(INFO|DEBUG|VERBOSE):|^\s*$|^\+ |^Cleaning up|^error: the build failed|^[A-Z_]+=")
 
 NO_PROGRAM_BEGINS = "no program starts in this image: its environment script exits before, with code 0; %test did not run"
-"""Error of a build whose image's environment script ends the shell before it starts the program."""
+"""Error of a build if the image's environment script ends the shell before the shell starts the program."""
 
 
 @frozen
 class Cause:
-    """A probable cause, and advice for the user.
+    """A cause of failed builds.
 
     Attributes:
-        source: Where the pattern was found.
+        name: The cause, as the end of the sentence "Probable cause: ...".
+        pattern: Matches an output line of a build that failed for this cause.
+        advice: What the user can do.
+        source: The program or issue from which the pattern was taken.
     """
 
     name: str
@@ -38,7 +41,7 @@ CAUSES = (
         r"no program starts in this image",
         "look for exit, return and exec in %environment, in activation scripts of packages, and in the base image's "
         "/.singularity.d/env/*.sh; jobs would succeed without running",
-        "Apptainer 1.4.5: /.singularity.d/actions/exec and test read the environment before they start anything",
+        "Apptainer 1.4.5: /.singularity.d/actions/exec and test run the environment scripts before the program",
     ),
     _cause(
         "the image's own test failed; the image was removed",
@@ -53,7 +56,8 @@ CAUSES = (
         "debian:bookworm-slim; images named alpine, busybox or distroless lack them",
         "Apptainer 1.4.5, recorded",
     ),
-    # Before the full disk: without user namespaces, Apptainer up to 1.3.3 reports "No space left on device".
+    # This cause is before that of a full disk, because Apptainer up to 1.3.3 reports "No space left on device" if there are
+    # no user namespaces.
     _cause(
         "this machine does not allow builds by users other than root",
         r"no user namespaces? available|failed to create (user|container|mount) (namespace|process)"
@@ -66,7 +70,7 @@ CAUSES = (
     ),
     _cause(
         "the host's fakeroot does not fit the base image's C library",
-        # Each part is searched after the previous one, and atomic groups prevent backtracking.
+        # Atomic groups prevent backtracking, which could take very long for a long line.
         r"\A(?>.*?fake(?:d|root)(?:(?!fake(?:d|root))\S)*+(?<=:) )(?>.*?GLIBC_(?:(?!GLIBC_)\S)++ not found)"
         r"|error while starting the .faked. daemon|libs/faked: not found",
         "use a base image whose glibc is as new as the host's, ask the site for a range in /etc/subuid (then no fakeroot "
@@ -106,19 +110,23 @@ CAUSES = (
         "Apptainer 1.4.5, recorded",
     ),
 )
-"""In the order of their checks: messages of specific tools come before messages that any tool may print."""
+"""The known causes, in the order in which they are checked: messages of one tool come before messages of many tools."""
 
 
 def last_lines(lines: Sequence[str], count: int = SHOWN) -> tuple[str, ...]:
-    """Return the last lines with a message, without progress and traces of successful commands."""
+    """Return the last `count` lines without progress messages and traces of commands (`_NOISE`).
+
+    If no other lines remain, the last `count` of all lines are returned.
+    """
     telling = [line for line in lines if not _NOISE.search(line)]
     return tuple((telling or list(lines))[-count:])
 
 
 def probable_cause(lines: Sequence[str]) -> Cause | None:
-    """Return the cause that the last lines indicate; None if it is not a known one.
+    """Return the cause that the last lines indicate; None if no known cause matches.
 
-    Lines are checked from the end, because earlier messages often did not stop the build.
+    Progress messages and traces of commands (`_NOISE`) are ignored. Of the other lines, the last 4 are searched first, and
+    then the last 40, because an earlier message often did not stop the build. Each search uses the order of `CAUSES`.
     """
     telling = [line for line in lines if not _NOISE.search(line)]
     for part in (telling[-4:], telling[-40:]):
@@ -129,7 +137,10 @@ def probable_cause(lines: Sequence[str]) -> Cause | None:
 
 
 def explain(lines: Sequence[str]) -> str:
-    """Return the end of a failed build's output for the user: the relevant lines, and the probable cause if known."""
+    """Return the text for the user about a failed build: the last lines of its output, the probable cause, and advice.
+
+    If no known cause matches, the text has only the last lines.
+    """
     shown = "\n".join(f"  {line}" for line in last_lines(lines))
     cause = probable_cause(lines)
     return shown + (f"\nProbable cause: {cause.name}.\nWhat to do: {cause.advice}." if cause else "")

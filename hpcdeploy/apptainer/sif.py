@@ -1,8 +1,11 @@
-"""Read the file format of images (SIF) without Apptainer: the header, the table of objects, and their positions.
+"""Read an image file (SIF) without Apptainer: the header, the table of objects, and the content of objects.
 
-Source: ``pkg/sif`` of github.com/apptainer/sif (sif.go, descriptor.go, load.go, arch.go): little-endian structures without
-padding, 48 descriptors from byte 4096 on unless the header differs. The superblock of squashfs: the kernel's
-``fs/squashfs/squashfs_fs.h``. All values are checked against the file's size, because files may be truncated or untrusted.
+A SIF has a header, and a table with one descriptor per object. Both are little-endian structures without padding. The header
+has the position of the table and the number of its descriptors (usually 48 from byte 4096 on). A file may be truncated or
+may come from another person. So positions and sizes are checked against the size of the file.
+
+Sources: ``pkg/sif`` of github.com/apptainer/sif (sif.go, descriptor.go, load.go, arch.go). For the superblock of a squashfs
+file system: Linux, ``fs/squashfs/squashfs_fs.h``.
 """
 
 import struct
@@ -14,7 +17,7 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.frozen import frozen
 
 READ_LIMIT = 16 * 1024 * 1024
-"""Maximum size in bytes of text objects: definitions, labels and metadata have some kilobytes."""
+"""Maximum size in bytes of an object whose text is read. Definitions, labels and metadata usually have some kilobytes."""
 
 _HEADER = struct.Struct("<32s10s3s3s16s8q")
 _DESCRIPTOR = struct.Struct("<i?3I7q128s384s")
@@ -27,7 +30,7 @@ _NEWEST = "01"
 _MOST_DESCRIPTORS = 65536
 _GROUP = 0xF0000000
 _FINGERPRINT = 20
-"""Length in bytes of an OpenPGP key's fingerprint, which is the entity of a signature."""
+"""Length in bytes of an OpenPGP key's fingerprint, which the descriptor of a signature contains."""
 
 _KINDS: Mapping[int, str] = {
     0x4001: "definition", 0x4002: "environment", 0x4003: "labels", 0x4004: "partition", 0x4005: "signature",
@@ -48,21 +51,23 @@ _COMPRESSIONS: Mapping[int, str] = {1: "gzip", 2: "lzma", 3: "lzo", 4: "xz", 5: 
 class SifObject:
     """One object of an image.
 
+    A number without a known name is shown as ``unknown (0x...)``. A text is empty if it does not apply to the object.
+
     Attributes:
-        id: Its id.
-        kind: Its kind.
-        name: Its name.
-        group: Its group.
+        id: The number of the object, from 1.
+        kind: The name of the object's type (`_KINDS`), such as ``definition`` or ``partition``.
+        name: The name in the descriptor, such as ``inspect-metadata.json``.
+        group: The number of the group to which the object belongs; 0 for none.
         link: The id of the object, or the number of the group, that a signature applies to; 0 for none.
-        links_group: `link` is a group.
-        offset: Its position in bytes.
-        size: Its size in bytes.
-        file_system: The file system of a partition.
-        part_type: The type of a partition.
-        architecture: The architecture of a partition.
-        compression: The compression of a squashfs partition.
+        links_group: Whether `link` is the number of a group.
+        offset: The position of the content in the file, in bytes.
+        size: The size of the content in bytes.
+        file_system: The file system of a partition, such as ``squashfs``.
+        part_type: The purpose of a partition, such as ``primary system`` or ``overlay``.
+        architecture: The processor architecture of a partition, with Go's name, such as ``amd64``.
+        compression: The compression of a squashfs partition, such as ``gzip`` or ``zstd``.
         hash: The hash algorithm of a signature.
-        signer: The fingerprint of a signature's key, in hex. Unknown numbers are shown unchanged.
+        signer: The fingerprint of the key of a signature, in hex digits.
     """
 
     id: int
@@ -83,7 +88,17 @@ class SifObject:
 
 @frozen
 class Sif:
-    """An image file's header and objects. Times are in seconds since 1970 (0: unknown); ``size`` is the file's, in bytes."""
+    """An image file's header and objects.
+
+    Attributes:
+        version: The version of the SIF format, such as ``01``.
+        architecture: The processor architecture of the primary partition, with Go's name; ``unknown`` for another one.
+        id: The UUID of the image.
+        created: The time of creation, in seconds since 1970; 0 if unknown.
+        modified: The time of the last change, in seconds since 1970; 0 if unknown.
+        size: The size of the file in bytes.
+        objects: The objects in the order of the table.
+    """
 
     version: str
     architecture: str
@@ -95,17 +110,17 @@ class Sif:
 
     @property
     def partitions(self) -> tuple[SifObject, ...]:
-        """The file systems in the file's order: the primary one first, then overlays in their order."""
+        """The file systems, in the order of the table of objects."""
         return tuple(item for item in self.objects if item.kind == "partition")
 
     @property
     def signatures(self) -> tuple[SifObject, ...]:
-        """The signatures, which are not verified here (``apptainer verify``)."""
+        """The signatures. They are not verified here; ``apptainer verify`` verifies them."""
         return tuple(item for item in self.objects if item.kind == "signature")
 
 
 class _Raw(NamedTuple):
-    """A descriptor as stored in the file."""
+    """The fields of a descriptor, in the order of the file and with the file's values."""
 
     kind: int
     used: bool
@@ -124,10 +139,11 @@ class _Raw(NamedTuple):
 
 
 def read_sif(file: BinaryIO, name: str) -> Sif:
-    """Read the header and the table of objects of an open image; `name` is for messages.
+    """Read the header and the table of objects of an open image; `name` is the image in messages.
 
     Raises:
-        ConfigError: The file has another format or a newer version, or is inconsistent.
+        ConfigError: The file is not a SIF, has a newer version of the format, is truncated, or has contradictory values.
+        OSError: The file cannot be read.
     """
     size = file.seek(0, 2)
     head = _read(file, 0, min(size, _HEADER.size))
@@ -138,12 +154,12 @@ def read_sif(file: BinaryIO, name: str) -> Sif:
     _, _, version, architecture, number, created, modified, _, total, offset, *_ = _HEADER.unpack(head)
     if _text(version) > _NEWEST:
         raise ConfigError(
-            f"{name} is a SIF of version {_text(version)}, but up to {_NEWEST} was expected; upgrade hpcdeploy"
+            f"{name} is a SIF of version {_text(version)}; expected at most version {_NEWEST}: upgrade hpcdeploy"
         )
     if not 0 <= total <= _MOST_DESCRIPTORS or offset < 0 or offset + total * _DESCRIPTOR.size > size:
-        raise _damaged(name, f"its table of {total} objects at byte {offset} does not fit into the {size} bytes that it has")
+        raise _damaged(name, f"its table of {total} objects at byte {offset} does not fit into the file of {size} bytes")
     table = _read(file, offset, total * _DESCRIPTOR.size)
-    if len(table) < total * _DESCRIPTOR.size:  # only the beginning of the file is here (`contents.read_head`)
+    if len(table) < total * _DESCRIPTOR.size:  # `contents.read_head` has only the beginning of the file
         raise _damaged(
             name, f"its table of {total} objects at byte {offset} is not among the {offset + len(table)} bytes read"
         )
@@ -161,10 +177,11 @@ def read_sif(file: BinaryIO, name: str) -> Sif:
 
 
 def read_object(file: BinaryIO, item: SifObject, name: str) -> bytes:
-    """Return an object's content.
+    """Return the content of an object. If the file ends inside the object, the result is shorter than its size.
 
     Raises:
-        ConfigError: It is larger than `READ_LIMIT`.
+        ConfigError: The object is larger than `READ_LIMIT`.
+        OSError: The file cannot be read.
     """
     if item.size > READ_LIMIT:
         raise _damaged(name, f"its object {item.id} ({item.kind}) has {item.size} bytes; a short text was expected")

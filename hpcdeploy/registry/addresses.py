@@ -1,9 +1,10 @@
 """Decide which URLs of a registry are used, which host they reach, and which redirects are followed.
 
-A realm, a ``Location`` and a ``Link`` are text from the registry. Parsers disagree about malformed URLs: for
-``https://a\\@b/`` `urllib.parse.urlsplit` returns host ``b`` (RFC 3986, section 3.2, allows no backslash), but urllib3,
-which sends the request, connects to ``a`` (urllib3 2.8, ``util/url.py``, ``_URI_RE``). So such URLs are refused, and the
-host of all others is read from the URL that requests sends.
+The URL of a token service (``realm``), of a redirect (``Location``) and of the next page (``Link``) come from the registry,
+which is not trusted. Parsers disagree about malformed URLs. For ``https://a\\@b/``, `urllib.parse.urlsplit` returns host
+``b`` (RFC 3986, section 3.2, allows no backslash). But urllib3, which sends the request, connects to ``a`` (urllib3 2.8,
+``util/url.py``, ``_URI_RE``). So malformed URLs are refused, and the host of a valid URL is read from the URL that
+requests sends.
 """
 
 import re
@@ -15,10 +16,10 @@ from urllib3.util import parse_url
 from hpcdeploy.registry.reference import is_loopback
 
 ODD = "a backslash, a blank, a control or non-ASCII character, a user name, or a host in percent encoding"
-"""What `is_plain` refuses, for messages."""
+"""Description of the URLs that `is_plain` refuses, for messages."""
 
 NOWHERE = ("", "", 0)
-"""The origin of a text that is not a URL of http or https."""
+"""The result of `origin_of` for a text that is not a valid ``http`` or ``https`` URL."""
 
 _PLAIN = re.compile(r"[!-\[\]-~]*")
 _AUTHORITY = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)")
@@ -26,20 +27,22 @@ _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 def is_plain(url: str) -> bool:
-    """Tell whether all parsers read a URL, absolute or relative, in the same way.
+    """Tell whether all parsers read the same parts from `url`, which may be absolute or relative.
 
-    It must be printable ASCII without a backslash (RFC 3986, section 2, allows even fewer characters). A user name before
-    the host (section 3.2.1) is not allowed, nor is percent encoding in the host, which some parsers decode.
+    A plain URL consists of printable ASCII characters without a backslash (RFC 3986, section 2, allows even fewer
+    characters). It has no user name before the host (section 3.2.1). Its host has no percent encoding, because only some
+    parsers decode a host.
     """
     authority = _AUTHORITY.match(url)
     return _PLAIN.fullmatch(url) is not None and not (authority and re.search("[@%]", authority[1]))
 
 
 def origin_of(url: str) -> tuple[str, str, int]:
-    """Return scheme, host and port to which a request for `url` is sent, and to which credentials belong.
+    """Return the scheme, host and port to which requests sends a request for `url`. Credentials are stored per origin.
 
-    The host is in lower case, an IPv6 address in brackets. It is read from the URL that requests prepares, by urllib3 and by
-    `urlsplit` (requests 2.34 uses both). The result is `NOWHERE` if they differ, or if `url` is malformed or not `is_plain`.
+    The host is in lower case; an IPv6 address is in brackets. requests 2.34 parses a URL with urllib3 and with `urlsplit`.
+    So this function parses the URL that requests prepares with both, and returns `NOWHERE` if their results differ. It also
+    returns `NOWHERE` if `url` is malformed or not `is_plain`.
     """
     if not is_plain(url):
         return NOWHERE
@@ -48,7 +51,7 @@ def origin_of(url: str) -> tuple[str, str, int]:
         prepared.prepare_url(url, None)
         sent, other = parse_url(prepared.url or ""), urlsplit(prepared.url or "")
         port = other.port
-    except ValueError:  # unmatched brackets, a port above 65535; the errors of both libraries are ValueErrors
+    except ValueError:  # such as unmatched brackets or a port above 65535; both libraries raise subclasses of ValueError
         return NOWHERE
     scheme, host = sent.scheme or "", (sent.host or "").lower()
     same = (host.strip("[]"), sent.port, scheme) == ((other.hostname or "").strip("[]"), port, other.scheme)
@@ -58,14 +61,15 @@ def origin_of(url: str) -> tuple[str, str, int]:
 
 
 def is_same_origin(one: str, other: str) -> bool:
-    """Tell whether two URLs have the same scheme, host and port; false if one is malformed."""
+    """Tell whether two URLs have the same scheme, host and port; false if `origin_of` returns `NOWHERE` for one of them."""
     return NOWHERE != origin_of(one) == origin_of(other)
 
 
 def may_follow(source: str, target: str) -> bool:
     """Tell whether a redirect from the URL `source` to the URL `target` may be followed.
 
-    It may if `target` uses TLS. A target without TLS is only allowed for a source without TLS, on loopback or the same host.
+    A target with TLS (``https``) may always be followed. A target without TLS may be followed if the source uses no TLS
+    either, and the target is on loopback or on the host of the source.
     """
     scheme, host, _ = origin_of(target)
     source_scheme, source_host, _ = origin_of(source)
@@ -73,7 +77,7 @@ def may_follow(source: str, target: str) -> bool:
 
 
 def join(base: str, link: str) -> str:
-    """Return the URL of `link` relative to `base`; empty if it is malformed."""
+    """Return the absolute URL of `link`, which may be relative to `base`; empty if a URL is malformed."""
     try:
         return urljoin(base, link)
     except ValueError:

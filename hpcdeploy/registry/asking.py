@@ -1,6 +1,6 @@
-"""Open a registry by reference, with credentials from this machine's files.
+"""Open the registry of a reference, with credentials from this machine's files.
 
-Registry modules are imported on first use, because most submissions query none.
+Most submissions query no registry, so the modules that need requests are imported on first use.
 """
 
 import os
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def registry_of(reference: str) -> "Registry":
-    """Return the registry of `reference` (``oras://HOST/PATH``, scheme optional); nothing is sent yet.
+    """Return the registry of `reference` (``oras://HOST/PATH`` or ``HOST/PATH``), without sending a request.
 
     Raises:
         ConfigError: `reference` is malformed, or a credentials file cannot be read.
@@ -29,7 +29,9 @@ def registry_of(reference: str) -> "Registry":
 
 
 def repository_of(reference: str) -> "Registry":
-    """Return the registry of a repository with any images; ``docker://python`` refers to Docker Hub, as for docker.
+    """Return the registry of a repository with images of any type, without sending a request.
+
+    ``docker://python`` refers to Docker Hub, as for docker. All other references are those of `registry_of`.
 
     Raises:
         ConfigError: `reference` is malformed, or a credentials file cannot be read.
@@ -38,22 +40,23 @@ def repository_of(reference: str) -> "Registry":
 
 
 def resolve(reference: str) -> PublishedImage:
-    """Look up the image of `reference`.
+    """Return the published ``.sif`` of `reference`.
 
     Raises:
-        RegistryError: The registry rejected the request, or cannot be reached.
-        AuthenticationError: The registry rejected the login.
+        RegistryError: The registry rejected the request or cannot be reached, or the reference is not that of a ``.sif``.
+        AuthenticationError: The registry rejected the credentials.
         ConfigError: `reference` is malformed, or a credentials file cannot be read.
     """
     return registry_of(reference).resolve()
 
 
 def head_of(published: PublishedImage, most: int) -> bytes:
-    """Return the first bytes of a published ``.sif``, at most `most`; their checksum is not verified.
+    """Return the first bytes of a published ``.sif``, at most `most` bytes. Their checksum is not verified.
 
     Raises:
         RegistryError: The registry rejected the request, or cannot be reached.
-        AuthenticationError: The registry rejected the login.
+        AuthenticationError: The registry rejected the credentials.
+        ConfigError: The image's reference is malformed, or a credentials file cannot be read.
     """
     with closing(registry_of(published.reference).stream(published.sha256, min(published.size, most))) as blocks:
         head = b""
@@ -70,18 +73,19 @@ def image_config(reference: str) -> OciConfig:
     ``python:3.12`` refers to Docker Hub, as for docker.
 
     Raises:
-        RegistryError: The registry rejected the request, or cannot be reached.
-        AuthenticationError: The registry rejected the login.
-        ConfigError: `reference` is malformed.
+        RegistryError: The registry rejected the request or cannot be reached, or has no image for that platform.
+        AuthenticationError: The registry rejected the credentials.
+        ConfigError: `reference` is malformed, or a credentials file cannot be read.
     """
     return _with_credentials(parse_image(reference)).image_config()
 
 
 def image_config_by(mirrors: Sequence[tuple[str, str]]) -> ImageConfigOf:
-    """Return `image_config` for a build that uses `mirrors` (see `hpcdeploy.cluster.Cluster`).
+    """Return a function like `image_config` for a build that uses `mirrors` (see `hpcdeploy.cluster.Cluster`).
 
-    The mirror is queried first, because the build pulls from it. If only the cluster can reach it, the image's own registry
-    is queried.
+    The build pulls an image from its mirror, so the function queries the mirror first. If the mirror rejects the request or
+    cannot be reached, the function queries the registry in the reference, because some mirrors are only reachable from the
+    cluster.
     """
 
     def query(reference: str) -> OciConfig:
@@ -100,7 +104,7 @@ def image_config_by(mirrors: Sequence[tuple[str, str]]) -> ImageConfigOf:
 
 
 def speaks_plain_http(repository: str) -> bool:
-    """Tell whether the registry of `repository` is on this machine, so that plain HTTP is used."""
+    """Tell whether requests to the registry of `repository` use plain HTTP, because its host is this machine (loopback)."""
     return is_loopback(parse_reference(repository).host)
 
 

@@ -1,9 +1,9 @@
-"""Treat HTTP answers with a truncated header as failures of the connection.
+"""Limit the size and the duration of HTTP answers, and reject answers with a truncated header.
 
-``http.client`` takes the end of a connection inside a header for the header's end (``_read_headers`` and ``begin`` in
-CPython 3.11 to 3.14, ``Lib/http/client.py``: an empty read ends the header like an empty line). Such an answer has its
-status, but lacks the rest: an upload's URL, a token service's, a length. urllib3 detects a truncated body by its length; a
-truncated header is not detected.
+If a connection ends inside a header, ``http.client`` treats the header as complete (``_read_headers`` and ``begin`` in
+CPython 3.11 to 3.14, ``Lib/http/client.py``: an empty read ends the header like an empty line). The truncated answer has a
+status, but may lack a field that we need, such as the URL of an upload, the URL of a token service, or the length of the
+body. urllib3 only detects a truncated body. So a truncated header is treated as a lost connection here.
 """
 
 import http.client
@@ -22,7 +22,7 @@ from hpcdeploy.limits import bytes_in_words
 
 
 class _Lines:
-    """A file that remembers the last line that was read."""
+    """A file that stores the last line that was read from it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -58,15 +58,18 @@ class WholeHeadResponse(http.client.HTTPResponse):
 
 
 TIMES_THE_TIMEOUT = 5.0
-"""Time limit for an answer of a known small size, as a multiple of the read timeout; five minutes for a timeout of one
-minute."""
+"""Time limit for a complete answer, as a multiple of the read timeout: 5 minutes for a read timeout of 60 seconds.
+
+The read timeout alone does not limit the duration, because it restarts with each received byte. `Body.allow` extends the
+limit for a download.
+"""
 
 SLOWEST = 8 * 1024
-"""Minimum rate of a download in bytes per second; a gigabyte then takes a day and a half."""
+"""Minimum average rate of a download in bytes per second. At this rate a gigabyte takes a day and a half."""
 
 
 class _TimedStream(io.RawIOBase):
-    """A connection's stream that raises TimeoutError after a time limit, however slowly bytes arrive."""
+    """The stream of a connection that raises TimeoutError after a time limit, even if bytes still arrive."""
 
     def __init__(self, stream: Any, seconds: float) -> None:  # noqa: ANN401 - socket.SocketIO, which types leave out
         self._stream = stream
@@ -87,22 +90,24 @@ class _TimedStream(io.RawIOBase):
 
 
 class _TimedResponse(WholeHeadResponse):
-    """An http.client response over such a stream; a truncated header is an error."""
+    """An http.client response that is read through a `_TimedStream`."""
 
     def __init__(self, sock: Any, *words: Any, **named: Any) -> None:  # noqa: ANN401 - the signature of http.client
         super().__init__(sock, *words, **named)
-        # Nothing was read so far, so the first reader's buffer is empty.
+        # Detaching the stream loses no data, because nothing was read so far and the buffer of `self.fp` is empty.
         timeout = sock.gettimeout()
         self.stream = _TimedStream(self.fp.detach(), timeout * TIMES_THE_TIMEOUT if timeout else limits.HOUR)
         self.fp = io.BufferedReader(self.stream)
 
 
 class Body:
-    """The body of an answer, with the interface that `requests.Response` needs; it is never decompressed.
+    """The body of an answer, with the interface that `requests.Response` needs. It is never decompressed.
 
-    More than ``most`` bytes raise `RegistryError`; the body of an unsuccessful answer is truncated instead. It is not a
-    urllib3 response, so that requests parses no cookies: no registry needs them, and parsing uses regular expressions of its
-    own.
+    If the body has more than ``most`` bytes, reading raises `RegistryError`. The body of an unsuccessful answer is truncated
+    instead, because it is only quoted in a message.
+
+    This class is not a urllib3 response, so requests does not parse the cookies of the answer. No registry needs cookies,
+    and their parser would run regular expressions on text that is not trusted.
     """
 
     def __init__(self, answer: urllib3.BaseHTTPResponse, host: str) -> None:
@@ -115,17 +120,17 @@ class Body:
             self.most = limits.LARGEST_REFUSAL
 
     def allow(self, size: int) -> None:
-        """Set the maximum size in bytes, and extend the time limit accordingly."""
+        """Set the maximum size to `size` bytes, and extend the time limit to the time for `size` bytes at `SLOWEST`."""
         self.most = size
         stream = getattr(getattr(self._answer, "_original_response", None), "stream", None)
         if stream is not None:
             stream.until = max(stream.until, time.monotonic() + size / SLOWEST)
 
     def stream(self, amount: int, decode_content: bool = False) -> Iterator[bytes]:  # noqa: ARG002, FBT001, FBT002 - urllib3's
-        """Yield the bytes in pieces of at most `amount`.
+        """Yield the body in pieces of at most `amount` bytes.
 
         Raises:
-            RegistryError: The body exceeds its maximum size.
+            RegistryError: The body of a successful answer exceeds its maximum size.
         """
         count = 0
         for block in self._answer.stream(amount, decode_content=False):
@@ -137,12 +142,12 @@ class Body:
                     return
                 raise RegistryError(
                     f"{self._host} sent more than {bytes_in_words(self.most)}, the maximum of such an answer; "
-                    "the answer was discarded; check that this is the registry's address, not that of another service"
+                    "the answer was discarded; check that this is the address of a registry, not of another service"
                 )
             yield block
 
     def close(self) -> None:
-        """Close the connection, unless the whole body was read."""
+        """Close the connection, unless urllib3 returned it to its pool after the whole body was read."""
         self._answer.close()
 
     def release_conn(self) -> None:
@@ -151,10 +156,10 @@ class Body:
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Send requests over connections with limited answers."""
+    """An adapter for requests whose answers have a time limit and a size limit, and no truncated header."""
 
     def init_poolmanager(self, *words: Any, **named: Any) -> None:  # noqa: ANN401
-        """Create the pools of connections."""
+        """Create the pools of connections without a proxy."""
         super().init_poolmanager(*words, **named)
         _limit(self.poolmanager)
 
@@ -165,13 +170,13 @@ class BoundedAdapter(HTTPAdapter):
         return manager
 
     def build_response(self, req: requests.PreparedRequest, resp: urllib3.BaseHTTPResponse) -> requests.Response:
-        """Make a requests response from urllib3's."""
+        """Convert a urllib3 response to a requests response whose body is a `Body`."""
         host = urllib3.util.parse_url(req.url or "").netloc or "the registry"
         return super().build_response(req, Body(resp, host))  # type: ignore[arg-type]  # this is all that requests needs
 
 
 def _limit(manager: urllib3.PoolManager) -> None:
-    """Use time limits in all connections that `manager` makes."""
+    """Make all connections of `manager` use `_TimedResponse`."""
     kinds = manager.pool_classes_by_scheme
     manager.pool_classes_by_scheme = {scheme: _limited(kind) for scheme, kind in kinds.items()}
 
@@ -182,6 +187,9 @@ def _limited(kind: type[Any]) -> type[Any]:
 
 
 def allow(response: requests.Response, size: int) -> None:
-    """Set the maximum size in bytes of the body of `response`, which was requested with ``stream=True``."""
+    """Set the maximum size of the body of `response` to `size` bytes, and extend its time limit (`Body.allow`).
+
+    `response` must have been requested with ``stream=True``. An unsuccessful answer keeps its limits.
+    """
     if isinstance(response.raw, Body) and response.ok:
         response.raw.allow(size)

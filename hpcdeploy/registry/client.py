@@ -1,4 +1,4 @@
-"""Provide a registry's operations for flows: push a ``.sif``, look one up, download it, list tags."""
+"""Push a ``.sif`` to a registry, look up or download a published ``.sif``, and list the tags of a repository."""
 
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -23,7 +23,7 @@ from hpcdeploy.registry.manifest import (
     title_of,
 )
 from hpcdeploy.registry.reference import Reference, check_tag, is_loopback
-from hpcdeploy.registry.retries import Patience
+from hpcdeploy.registry.retries import RetryPolicy
 from hpcdeploy.registry.streams import FileBody, PartialFile
 from hpcdeploy.registry.tag_details import TagDetails, details_of
 from hpcdeploy.source import OciConfig
@@ -33,21 +33,20 @@ if TYPE_CHECKING:
 
 
 class Registry:
-    """The repository of one `reference`, with its credentials. oras-py is imported on first use.
-
-    Every method raises the errors below.
+    """The repository of one `reference`, with the user's credentials. oras-py is imported on first use.
 
     Args:
-        reference: The reference.
+        reference: The repository, and the tag or digest for methods that need one.
         lookup: The result of the search for credentials.
-        plain_http: Use plain HTTP. As for docker and oras, it is always used for this machine itself.
-        patience: The retry policy.
-        token_service: The ``HOST`` or ``HOST:PORT`` that the user allows as token service, in addition to those that
-            `hpcdeploy.registry.authentication.may_ask_realm` allows.
+        plain_http: Use plain HTTP. As for docker and oras, plain HTTP is always used for a registry on this machine.
+        policy: The retry policy; None for the default.
+        token_service: A token service that the user allows, ``HOST`` or ``HOST:PORT``, in addition to those that
+            `hpcdeploy.registry.authentication.may_ask_realm` allows; empty for none.
 
     Raises:
-        RegistryError: The registry rejected the request, or cannot be reached.
-        AuthenticationError: The registry rejected the login.
+        RegistryError: By every method that sends requests: the registry rejected a request, cannot be reached, or sent an
+            invalid answer.
+        AuthenticationError: By every method that sends requests: the registry or its token service denied access.
     """
 
     def __init__(
@@ -56,13 +55,13 @@ class Registry:
         lookup: Lookup,
         *,
         plain_http: bool = False,
-        patience: Patience | None = None,
+        policy: RetryPolicy | None = None,
         token_service: str = "",
     ) -> None:
         self.reference = reference
         self._lookup = lookup
         self._plain_http = plain_http or is_loopback(reference.host)
-        self._patience = patience or Patience()
+        self._patience = policy or RetryPolicy()
         self._token_service = token_service
 
     def push(
@@ -75,20 +74,21 @@ class Registry:
         annotations: Mapping[str, str] | None = None,
         progress: Progress = ignore_progress,
     ) -> PublishedImage:
-        """Push a ``.sif`` under its digest and each of `tags`. A blob that exists is not sent again.
+        """Push a ``.sif`` under its digest and under each of `tags`. A blob that the registry already has is not sent again.
 
-        The same values result in the same manifest digest.
+        The same arguments result in the same manifest digest.
 
         Args:
-            path: The file.
-            sha256: Its checksum (64 hex digits); the registry verifies it, so the file is not read twice.
-            created: An RFC 3339 time.
-            tags: The tags.
+            path: The ``.sif``.
+            sha256: The checksum of the ``.sif`` (64 hex digits). The registry verifies it, so the file is not hashed here.
+            created: The time of the image (RFC 3339).
+            tags: Names for the image, in addition to its digest.
             annotations: Annotations with full keys (`hpcdeploy.registry.manifest.annotate`).
-            progress: Receives the progress.
+            progress: Receives the number of bytes sent so far, and the size of the file in bytes.
 
         Raises:
             ConfigError: The file is not a ``.sif``, or a tag is invalid.
+            RegistryError: Also if the file became shorter during the push.
         """
         for tag in tags:
             check_tag(tag)
@@ -111,11 +111,16 @@ class Registry:
         return parse_manifest(manifest, repository=self.reference.repository)
 
     def resolve(self) -> PublishedImage:
-        """Look up the image of the reference. The manifest is hashed, and compared with a requested digest."""
+        """Look up the image of the reference. Only the manifest is downloaded.
+
+        Raises:
+            RegistryError: Also if the reference is not that of a ``.sif``, or if the digest of the manifest differs from
+                the requested digest or from the digest that the registry claims.
+        """
         return self.describe()[0]
 
     def describe(self) -> tuple[PublishedImage, Mapping[str, str]]:
-        """Look up the image of the reference, and its annotations; only the manifest is read."""
+        """Look up the image of the reference, and its annotations. Raises the errors of `resolve`."""
         client = self._client("Looking up")
         with client.session:
             content, claimed = client.read_manifest(self.reference.asked)
@@ -126,7 +131,7 @@ class Registry:
         """Return the configuration of a container image for linux/amd64. Digests are verified.
 
         Raises:
-            RegistryError: It is not an image, or not for that platform; the message has the reason.
+            RegistryError: Also if the reference is not that of a container image, or of one for another platform.
         """
         client = self._client("Looking up")
         with client.session:
@@ -140,7 +145,11 @@ class Registry:
     def download(self, published: PublishedImage, destination: Path, *, progress: Progress = ignore_progress) -> None:
         """Download the ``.sif`` to `destination`, atomically and with a verified checksum.
 
-        An interrupted download is resumed, also by a later call.
+        An interrupted download is resumed, by this call or by a later one.
+
+        Raises:
+            RegistryError: Also if the data does not match the checksum, or if another process downloads the same file.
+            OSError: The file cannot be written.
         """
         client = self._client("Downloading")
         with (
@@ -151,24 +160,28 @@ class Registry:
             part.finish()
 
     def stream(self, sha256: str, size: int, start: int = 0) -> Generator[bytes, None, None]:
-        """Yield the bytes of the ``.sif`` from `start` on, without writing them to disk; the caller verifies the checksum.
+        """Yield the bytes of the ``.sif`` from byte `start` on, without writing them to disk.
 
-        After a lost connection the download is resumed.
+        After a lost connection the download is resumed. The caller must verify the checksum.
         """
         client = self._client("Streaming")
         with client.session:
             yield from client.blob_from(f"sha256:{sha256}", start, size)
 
     def tags(self) -> tuple[str, ...]:
-        """Return the repository's tags, sorted, without those for referrers (``sha256-...``)."""
+        """Return the repository's tags, sorted, without the tags for referrers (``sha256-...``).
+
+        A referrer is an artifact about an image, such as a signature (OCI distribution specification, "Referrers Tag
+        Schema").
+        """
         client = self._client("Listing tags of")
         with client.session:
             return tuple(sorted(tag for tag in client.list_tags() if not tag.startswith("sha256-")))
 
     def tag_details(self, tags: Sequence[str]) -> tuple[TagDetails, ...]:
-        """Return the digest, date and size of `tags`; one that was removed meanwhile is left out.
+        """Return the digest, date and size of each of `tags`. A tag that the registry no longer has is left out.
 
-        It sends at most four requests for each tag; a manifest that several tags share is read once.
+        At most four requests are sent for each tag. A manifest that several tags share is read once.
         """
         client = self._client("Looking up tags of")
         found: dict[str, TagDetails] = {}
@@ -190,7 +203,7 @@ class Registry:
             self.reference,
             self._lookup,
             plain_http=self._plain_http,
-            patience=self._patience,
+            policy=self._patience,
             doing=doing,
             token_service=self._token_service,
         )
@@ -204,12 +217,15 @@ class Registry:
 
 
 def _details(client: "OciClient", tag: str, digest: str) -> TagDetails:
-    """Return the details of a tag, whose claimed digest is `digest`; what cannot be read stays unknown."""
+    """Return the details of a tag. A value that cannot be read stays unknown.
+
+    `digest` is the digest that the registry claims for the tag; empty if it claims none.
+    """
 
     def document(read: Callable[[], bytes]) -> bytes | None:
         try:
             return read()
-        except RegistryError:  # such as a manifest of an index that was not copied with it
+        except RegistryError:  # for example, an index was copied to this registry without its manifests
             return None
 
     content = document(lambda: client.read_manifest(digest or tag)[0])

@@ -1,4 +1,4 @@
-"""Find the credentials of docker, podman and Apptainer for a registry; they are only read."""
+"""Find credentials for a registry in the files of docker, podman and Apptainer. The files are never changed."""
 
 import base64
 import json
@@ -14,19 +14,27 @@ from hpcdeploy.registry.reference import DOCKER_HUB, Reference
 from hpcdeploy.shell import word
 
 AskHelper = Callable[[str, str], tuple[int, str]]
-"""Run a credential helper for a registry's key; return its exit code and output."""
+"""Run the credential helper in the first argument for the registry key in the second; return its exit code and output."""
 
+# Time limit in seconds for a credential helper: some of them prompt the user to unlock a keyring.
 _HELPER_TIMEOUT = 60.0
 _DOCKER_HUB_KEYS = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _DOCKER_HUB_KEY = "https://index.docker.io/v1/"
 _NAMED_BY = ", named by "
-# This user name marks an identity token (docker-credential-helpers, README).
+# The user name that a credential helper prints with an identity token (docker-credential-helpers, README).
 _TOKEN_USER = "<token>"  # noqa: S105  # a marker, not a secret
 
 
 @frozen
 class Credentials:
-    """A user's password, or an identity token that is exchanged for access tokens. ``source`` is where it was found."""
+    """A user name and password, or an identity token. A token service exchanges an identity token for access tokens.
+
+    Attributes:
+        source: Where the credentials were found, for messages: a file, or a credential helper and the file that names it.
+        username: The user name; empty with an identity token from a helper.
+        password: The password; empty if there is only an identity token.
+        identity_token: The identity token; empty for none.
+    """
 
     source: str
     username: str = ""
@@ -35,29 +43,36 @@ class Credentials:
 
     @property
     def file(self) -> str:
-        """The file with the entry, or with the name of the helper."""
+        """The path of the file that has the credentials, or that names the credential helper."""
         return self.source.rpartition(_NAMED_BY)[2]
 
 
 @frozen
 class Lookup:
-    """The result of a search: the credentials, and all places that were searched, for an error message."""
+    """The result of a search for credentials.
+
+    Attributes:
+        credentials: The credentials; None if no file has credentials for the registry.
+        consulted: The files that were searched, in this order, each with the reason why it was not used, for messages.
+    """
 
     credentials: Credentials | None
     consulted: tuple[str, ...]
 
 
 def credential_files(environment: Mapping[str, str], home: Path) -> tuple[Path, ...]:
-    """Return the files that may have credentials, the one with the highest precedence first.
+    """Return the files that may have credentials, in the order of precedence. They need not exist.
 
-    These are ``$REGISTRY_AUTH_FILE`` (containers-auth.json(5)), Apptainer's own (``$APPTAINER_AUTH_FILE``, else
-    ``docker-config.json`` in ``$APPTAINER_CONFIGDIR``, formerly ``$SINGULARITY_CONFIGDIR``, or in ``~/.apptainer``), and
-    docker's (``$DOCKER_CONFIG/config.json``, else ``~/.docker/config.json``).
+    1. ``$REGISTRY_AUTH_FILE``, if it is set (containers-auth.json(5)).
+    2. Apptainer's file: ``$APPTAINER_AUTH_FILE`` if it is set, else ``docker-config.json`` in Apptainer's folder. This
+       folder is ``$APPTAINER_CONFIGDIR``, else ``$SINGULARITY_CONFIGDIR``, else ``~/.apptainer``.
+    3. ``config.json`` in Apptainer's folder, if one of its variables is set and ``$APPTAINER_AUTH_FILE`` is not.
+    4. docker's file: ``config.json`` in ``$DOCKER_CONFIG``, else in ``~/.docker``.
 
-    Without ``docker-config.json``, Apptainer uses ``.docker/config.json`` in the home folder, or ``config.json`` in the
-    folder of the variable if that is set. ``apptainer registry login`` writes to the file that would be read (Apptainer
-    1.2.3 to 1.5.3, ``SearchDockerConf`` and ``configDir`` in pkg/syfs/syfs.go, ``GetenvLegacy`` in
-    internal/pkg/util/env/env.go).
+    The third file is needed because Apptainer uses it if ``docker-config.json`` does not exist. (Without the variables,
+    Apptainer then uses ``~/.docker/config.json``.) ``apptainer registry login`` writes to the file that Apptainer reads.
+    Source: Apptainer 1.2.3 to 1.5.3, ``SearchDockerConf`` and ``configDir`` in pkg/syfs/syfs.go, ``GetenvLegacy`` in
+    internal/pkg/util/env/env.go.
     """
     named = environment.get("REGISTRY_AUTH_FILE", "")
     apptainer = environment.get("APPTAINER_AUTH_FILE", "")
@@ -72,33 +87,35 @@ def credential_files(environment: Mapping[str, str], home: Path) -> tuple[Path, 
 
 
 def login_command(host: str, found: Credentials | None) -> str:
-    """Return the command that stores a password for `host` where the next search finds it.
+    """Return a command that stores a password for `host` in a file that the next search reads first.
 
-    If credentials were `found`, their file must get the new ones, because it takes precedence.
+    If credentials were `found`, the command writes to their file, because they would take precedence over credentials in
+    another file.
     """
     file = f"--authfile {word(found.file)} " if found and Path(found.file).is_absolute() else ""
     return f"apptainer registry login {file}--username USER oras://{host}"
 
 
 def run_helper(program: str, key: str) -> tuple[int, str]:
-    """Run a ``docker-credential-*`` program for a registry's entry, with its protocol on standard input.
+    """Run ``PROGRAM get`` of a credential helper with `key` on standard input; return its exit code and output.
 
     Raises:
         FileNotFoundError: The program does not exist.
-        TooMuchError: It printed too much, or ran too long.
+        TooMuchError: The program printed too much, or ran longer than `_HELPER_TIMEOUT`.
     """
     done = run_program([program, "get"], seconds=_HELPER_TIMEOUT, stdin=key.encode())
     return done.returncode, done.stdout.decode(errors="replace")
 
 
 def find_credentials(reference: Reference, files: tuple[Path, ...], ask: AskHelper = run_helper) -> Lookup:
-    """Find the credentials for a repository: the first file that has some wins.
+    """Find the credentials for a repository in the first of `files` that has some.
 
-    In a file, the order is docker's own: a helper for the host, the helper for all hosts, then stored entries. An entry for
-    a part of the registry (``host/path``) precedes one for all of it.
+    Each file is searched in the order of docker: the credential helper for the host, the credential helper for all hosts,
+    then the stored entries. An entry for a longer path of the registry (``host/path``) precedes one for a shorter path.
 
     Raises:
-        ConfigError: A file cannot be read or is malformed.
+        ConfigError: A file cannot be read or is malformed, a credential helper printed malformed output, or an entry is not
+            supported.
     """
     consulted = []
     for path in files:
@@ -121,7 +138,7 @@ def _read_config(path: Path) -> dict[str, object]:
             f"the credentials file {path} cannot be read: {error.strerror}; correct its permissions"
         ) from error
     except ValueError as error:
-        # The error is not chained: its message quotes nothing of the file, but its cause contains the whole text.
+        # A JSONDecodeError contains the text of the file with all passwords. So it is not chained to the new error.
         raise ConfigError(f"the credentials file {path} is not JSON; log in again to rewrite it") from (
             None if isinstance(error, json.JSONDecodeError) else error
         )

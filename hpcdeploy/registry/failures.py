@@ -1,4 +1,4 @@
-"""Repeat requests to a registry after temporary failures, and explain all others in one sentence with advice."""
+"""Repeat requests to a registry after temporary failures, and convert permanent failures to messages with advice."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -12,22 +12,23 @@ from hpcdeploy.checked_values import read_json
 from hpcdeploy.errors import AuthenticationError, HpcdeployError, RegistryError
 from hpcdeploy.registry.credentials import Lookup, login_command
 from hpcdeploy.registry.reference import Reference
-from hpcdeploy.registry.retries import PASSING_STATUSES, Patience, next_wait
+from hpcdeploy.registry.retries import PASSING_STATUSES, RetryPolicy, next_wait
 from hpcdeploy.registry.streams import FileBody
 
 _LONGEST_DETAIL = 300
+"""Maximum number of characters of the registry's own message that our messages quote."""
 _TLS_ENDED = ("EOF occurred in violation of protocol", "connection has been closed (EOF)", "BAD_RECORD_MAC")
-"""OpenSSL's messages for a TLS connection that was cut or damaged (its error strings, as in Python's ssl)."""
+"""Parts of OpenSSL's messages for a TLS connection that was interrupted or whose data was damaged."""
 _RESTART = ("BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID")
 """Error codes of an upload that must be restarted (OCI distribution specification, "Error codes", code-2 and code-3)."""
 
 
 class PassingFailure(requests.RequestException):
-    """An answer that may differ at the next attempt; the text completes "failed: ...".
+    """A failure that may not occur at the next attempt. Its text is the end of the message "Pushing ... failed: ...".
 
     Attributes:
-        response: The answer, if its header may have the time for another attempt.
-        kind: The class of the error after the last attempt.
+        response: The answer, if its ``Retry-After`` may name the time of the next attempt; else None.
+        kind: The class of the error that is raised after the last attempt.
     """
 
     def __init__(
@@ -39,10 +40,10 @@ class PassingFailure(requests.RequestException):
 
 @contextmanager
 def only_request_errors() -> Iterator[None]:
-    """Convert exceptions of other libraries that requests does not catch to its own `InvalidURL`.
+    """Convert errors of other libraries about an invalid URL to `requests.exceptions.InvalidURL`.
 
-    The URL in an answer may only fail when the socket encodes the host's name (urllib3 2.x, ``util/connection.py``,
-    `LocationParseError`); requests 2.32 does not convert that error (``adapters.py``).
+    A URL from an answer may have a host name that only fails when urllib3 encodes it to connect (urllib3 2.x,
+    ``util/connection.py``, `LocationParseError`). requests 2.32 does not convert this error (``adapters.py``).
     """
     try:
         yield
@@ -53,7 +54,7 @@ def only_request_errors() -> Iterator[None]:
 
 
 def explain_response(response: requests.Response, *, doing: str, reference: Reference, lookup: Lookup) -> HpcdeployError:
-    """Convert a rejection to an error; `doing` is the operation (``Pushing``, ``Looking up``)."""
+    """Return the error for an answer with an unsuccessful status; `doing` is the operation (``Pushing``, ``Looking up``)."""
     status, detail = response.status_code, read_detail(response)
     where = f"{doing} {reference} failed"
     if status in (401, 403):
@@ -71,14 +72,19 @@ def explain_response(response: requests.Response, *, doing: str, reference: Refe
     if status == 429:
         later = response.headers.get("Retry-After", "")[:100]
         when = f" (Retry-After: {later})" if later else ""
-        return RegistryError(f"{where}: {reference.host} had too many requests{detail}; try again later{when}, or log in")
+        return RegistryError(
+            f"{where}: {reference.host} received too many requests{detail}; try again later{when}, or log in"
+        )
     return RegistryError(f"{where}: {reference.host} answered with status {status}{detail}")
 
 
 def explain_exception(
     error: requests.RequestException, *, doing: str, reference: Reference, attempts: int
 ) -> HpcdeployError:
-    """Convert a connection failure to an error, without its URL, because that of an upload contains a secret."""
+    """Return the error for a failure without an answer, after `attempts` attempts.
+
+    The URL of an upload contains a secret, so the message does not quote the URL.
+    """
     where, host = f"{doing} {reference} failed", _requested_host(error, reference)
     text = str(error)
     tried = f" after {attempts} attempts" if attempts > 1 else ""
@@ -105,26 +111,32 @@ def explain_exception(
 
 
 def is_passing(error: requests.RequestException) -> bool:
-    """Tell whether another attempt may succeed: not after a TLS error or for an invalid URL."""
+    """Tell whether another attempt may succeed.
+
+    This is true for all errors except an invalid URL and a TLS error. (A TLS connection that was interrupted or damaged is
+    also reported as a TLS error, but another attempt may succeed.)
+    """
     if isinstance(error, requests.exceptions.SSLError):
         return any(words in str(error) for words in _TLS_ENDED)
     return not isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema)
 
 
-def persist(
-    attempt: Callable[[], requests.Response], patience: Patience, *, doing: str, reference: Reference
+def with_retries(
+    attempt: Callable[[], requests.Response], policy: RetryPolicy, *, doing: str, reference: Reference
 ) -> requests.Response:
-    """Call `attempt` until its answer is not a temporary failure or the retry policy ends; return the last answer.
+    """Call `attempt` again after temporary failures, as often as the retry policy allows; return the last answer.
+
+    The last answer may have the status of a temporary failure. The caller must check its status.
 
     Args:
-        attempt: Sends the request.
-        patience: The retry policy.
+        attempt: Sends the request once, and returns the answer.
+        policy: The retry policy.
         doing: The operation, for messages (``Pushing``).
         reference: The image's reference, for messages.
 
     Raises:
-        RegistryError: The last attempt had no answer.
-        HpcdeployError: The error of a `PassingFailure`.
+        RegistryError: An attempt failed permanently without an answer, or the last attempt had no answer.
+        HpcdeployError: The last attempt raised a `PassingFailure`; the class of the error is its ``kind``.
     """
     failures, waited = 0, 0.0
     while True:
@@ -141,7 +153,7 @@ def persist(
         failures += 1
         answer = response if trouble is None else trouble.response
         retry_after = answer.headers.get("Retry-After", "") if answer is not None else ""
-        wait = next_wait(patience, failures=failures, waited=waited, retry_after=retry_after)
+        wait = next_wait(policy, failures=failures, waited=waited, retry_after=retry_after)
         if wait is None:
             if trouble is not None:
                 raise explain_exception(trouble, doing=doing, reference=reference, attempts=failures) from trouble
@@ -149,15 +161,15 @@ def persist(
             return response
         if response is not None:
             response.close()
-        patience.sleep(wait)
+        policy.sleep(wait)
         waited += wait
 
 
 def refuse_broken(answer: requests.Response, blob: bytes | FileBody, digest: str, host: str) -> None:
-    """Raise `PassingFailure` for an upload that was lost, or that was damaged on the way although `blob` matches `digest`.
+    """Raise `PassingFailure` if the registry lost the upload, or received damaged data although `blob` matches `digest`.
 
-    A registry does not know an upload after a restart, or if several machines with separate uploads answer for one name:
-    "The upload must be restarted" (distribution, registry/api/v2/descriptors.go, of status 404).
+    A registry loses an upload if it restarts. It also does not find an upload if several machines share one host name but
+    not their uploads. Then "The upload must be restarted" (distribution, registry/api/v2/descriptors.go, status 404).
     """
     detail = read_detail(answer) if answer.status_code in (400, 404, 416) else ""
     if answer.status_code in (404, 416) or any(code in detail for code in _RESTART):
@@ -169,13 +181,16 @@ def refuse_broken(answer: requests.Response, blob: bytes | FileBody, digest: str
 
 
 def _requested_host(error: requests.RequestException, reference: Reference) -> str:
-    """Return the queried host: the registry by the user's name for it, or another one, such as a token service."""
+    """Return the host of the failed request. For the registry, this is the host in `reference`, not that of its API."""
     host = urlsplit(error.request.url or "").netloc if error.request is not None else ""
     return host if host not in ("", reference.endpoint) else reference.host
 
 
 def read_detail(response: requests.Response) -> str:
-    """Return the registry's own message (OCI distribution specification, "Error codes") in parentheses; empty for none."""
+    """Return the registry's error codes and messages in parentheses; empty if the answer has none.
+
+    The format is defined in the OCI distribution specification, "Error Codes".
+    """
     try:
         errors = read_json(response.content)["errors"]
         text_of_errors = "; ".join(f"{error.get('code', '')}: {error.get('message', '')}" for error in errors)

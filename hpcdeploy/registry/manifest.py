@@ -1,8 +1,8 @@
-"""Render and parse the manifest that makes a ``.sif`` an artifact, in the format of Apptainer's own ``push``.
+"""Render and parse the manifest of a ``.sif`` in a registry, in the format of ``apptainer push``.
 
-Media types, the single layer, the ``{}`` configuration and its inlined copy: Apptainer, ``internal/pkg/client/oras``
-(image.go, oras.go). ``apptainer pull`` rejects any other number of layers ("ORAS SIF image should have a single layer"), and
-ignores the type of the configuration.
+The manifest has one layer, which is the ``.sif``, and the configuration ``{}``, of which it also contains a copy. Source
+of this format and of the media types: Apptainer, ``internal/pkg/client/oras`` (image.go, oras.go). ``apptainer pull``
+rejects any other number of layers ("ORAS SIF image should have a single layer"). It ignores the type of the configuration.
 """
 
 import hashlib
@@ -29,35 +29,42 @@ _SHA256 = re.compile(r"sha256:([0-9a-f]{64})")
 
 
 def is_sif(head: bytes) -> bool:
-    """Tell whether a file is a ``.sif``, by its first `SIF_HEADER_BYTES` bytes: a launch line, then a magic (header.go)."""
+    """Tell whether a file whose first `SIF_HEADER_BYTES` bytes are `head` is a ``.sif``.
+
+    A ``.sif`` begins with a launch line of 32 bytes and the magic number ``SIF_MAGIC`` (github.com/apptainer/sif, pkg/sif).
+    """
     return head[32:SIF_HEADER_BYTES] == b"SIF_MAGIC\0"
 
 
 def title_of(path: str) -> str:
-    """Return the file name of a repository's image: its last component. A local file's name would change the digest."""
+    """Return the file name for the manifest: the last component of the repository's `path`, and ``.sif``.
+
+    The name of the local file is not used, because the digest of the manifest would depend on it.
+    """
     return path.rpartition("/")[2] + ".sif"
 
 
 def annotate(**values: str) -> dict[str, str]:
-    """Return standard annotations with their full keys; empty ones are left out.
+    """Return standard annotations with their full keys, such as ``org.opencontainers.image.version``.
 
-    Names (OCI image specification, annotations.md): title, description, url, source, version, created, revision, licenses,
-    vendor, authors, documentation; ``base_name`` and ``base_digest`` become ``base.name`` and ``base.digest``.
+    An underscore in an argument's name becomes a full stop, so ``base_name`` becomes ``base.name``. An annotation with an
+    empty value is left out. The OCI image specification (annotations.md) defines these names: title, description, url,
+    source, version, created, revision, licenses, vendor, authors, documentation, base.name and base.digest.
     """
     return {ANNOTATION + key.replace("_", "."): value for key, value in sorted(values.items()) if value}
 
 
 def render_manifest(*, sha256: str, size: int, title: str, created: str, annotations: Mapping[str, str]) -> bytes:
-    """Render the manifest of a file as the exact bytes to push.
+    """Render the manifest of a ``.sif`` as the exact bytes to push.
 
-    It depends on no clock or file name: the same values result in the same digest.
+    The same arguments always result in the same bytes, and so in the same digest.
 
     Args:
-        sha256: The file's checksum (64 hex digits).
-        size: Its size in bytes.
-        title: Its name.
-        created: An RFC 3339 time.
-        annotations: Annotations with full keys; they take precedence over `created`.
+        sha256: The checksum of the ``.sif`` (64 hex digits).
+        size: The size of the ``.sif`` in bytes.
+        title: The file name of the ``.sif`` (`title_of`).
+        created: The time of the image (RFC 3339).
+        annotations: Annotations with full keys. An annotation for the time takes precedence over `created`.
     """
     manifest = {
         "schemaVersion": 2,
@@ -82,10 +89,10 @@ def digest_of(content: bytes) -> str:
 
 
 def parse_manifest(content: bytes, *, repository: str) -> PublishedImage:
-    """Parse a manifest as a published ``.sif``.
+    """Parse the manifest of a published ``.sif``.
 
     Raises:
-        RegistryError: It is something else, which the message names.
+        RegistryError: `content` is not the manifest of a ``.sif``; the message has the reason.
     """
     try:
         manifest = read_json(content)
@@ -106,7 +113,7 @@ def parse_manifest(content: bytes, *, repository: str) -> PublishedImage:
 
 
 def read_annotations(content: bytes) -> dict[str, str]:
-    """Return the annotations of a valid manifest, sorted; values that are not text are left out."""
+    """Return the annotations of a valid manifest, sorted by key; an annotation that is not text is left out."""
     annotations = read_json(content).get("annotations")
     return (
         {key: value for key, value in sorted(annotations.items()) if isinstance(value, str)}

@@ -1,4 +1,4 @@
-"""Implement the operations of a registry on blobs, manifests and tags (OCI distribution specification)."""
+"""Upload, read and download blobs and manifests, and list tags (OCI distribution specification)."""
 
 import hashlib
 from collections.abc import Iterator
@@ -20,24 +20,32 @@ from hpcdeploy.registry.reference import check_tag, is_digest
 from hpcdeploy.registry.streams import RECEIVED_BLOCK, FileBody, PartialFile
 
 _MANIFESTS_ACCEPTED = {"Accept": ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))}
-"""A registry answers 404 for a manifest whose type the request does not accept (docker-registry 2.8)."""
+"""The header of a request for a manifest. Without a manifest's type in ``Accept``, docker-registry 2.8 answers 404."""
 
 _MOST_DAMAGED = 2
-"""Maximum number of times that a document with an unexpected digest is read again."""
+"""Maximum number of repetitions after a document with an unexpected digest was read, or stored by the registry."""
 
 
 class OciClient(OciRequests):
-    """A client of the registry of ``reference``: it uploads, reads and downloads, and retries what may succeed later."""
+    """A client of the registry of ``reference``. It repeats requests after temporary failures.
+
+    Raises:
+        RegistryError: By every method that sends requests: the registry rejected a request, cannot be reached, or sent an
+            invalid answer.
+        AuthenticationError: By every method that sends requests: the registry or its token service denied access.
+    """
 
     def put_upload(self, blob: bytes | FileBody, digest: str, size: int) -> requests.Response:
-        """Upload `blob` in one piece: ``POST`` opens a session, ``PUT`` closes it.
+        """Upload the `size` bytes of `blob` with its `digest`, in one piece.
 
-        A failed attempt starts a new session from the beginning, because a registry need not support resuming.
+        ``POST`` returns the URL of a new upload, and ``PUT`` sends the data. After a failure both are repeated with all
+        data, because a registry need not support resuming an upload.
         """
         url = f"{self.prefix}://{self.container(digest).upload_blob_url()}"
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-        # The first limit also applies to sending each block (urllib3), so it is not the timeout for connecting.
-        limits = (self.patience.upload, self.patience.upload)
+        # urllib3 uses the first timeout for connecting and for sending each block. A block may take long, so the first
+        # timeout is that of uploads.
+        limits = (self.policy.upload, self.policy.upload)
 
         def attempt() -> requests.Response:
             opened = self.exchange("POST", url, headers={"Content-Length": "0"})
@@ -50,16 +58,20 @@ class OciClient(OciRequests):
             refuse_broken(done, blob, digest, self.reference.host)
             return done
 
-        return self.check(self.persist(attempt), 201, 204)
+        return self.check(self.retry(attempt), 201, 204)
 
     def upload_blob(self, blob: bytes | FileBody, digest: str, size: int) -> requests.Response:
-        """Upload a blob, unless the registry has it."""
+        """Upload the `size` bytes of `blob`, unless the registry already has a blob with its `digest`."""
         url = f"{self.prefix}://{self.container(digest).get_blob_url(digest)}"
-        head = self.persist(lambda: self.exchange("HEAD", url))
+        head = self.retry(lambda: self.exchange("HEAD", url))
         return head if head.status_code == requests.codes.ok else self.put_upload(blob, digest, size)
 
     def upload_manifest(self, manifest: bytes, name: str) -> requests.Response:
-        """Upload a manifest's exact bytes under a tag or digest; retry if the registry stored other bytes."""
+        """Upload the exact bytes of a manifest; `name` is a tag or a digest.
+
+        The upload is repeated up to `_MOST_DAMAGED` times if the registry returns another digest. The caller must compare
+        the digest of the last answer.
+        """
         url = f"{self.prefix}://{self.container(name).manifest_url()}"
         digest, puts = f"sha256:{hashlib.sha256(manifest).hexdigest()}", 0
 
@@ -70,21 +82,25 @@ class OciClient(OciRequests):
                 raise PassingFailure(f"{self.reference.host} stored a different manifest")
             return answer
 
-        return self.check(self.persist(attempt), 200, 201, 202)
+        return self.check(self.retry(attempt), 200, 201, 202)
 
     def read_manifest(self, name: str) -> tuple[bytes, str]:
-        """Return a manifest's bytes, and its digest as claimed by the registry; empty if it claims none."""
+        """Return a manifest's bytes, and the digest that the registry claims (empty for none).
+
+        `name` is a tag or a digest. The caller must verify the digest.
+        """
         url = f"{self.prefix}://{self.container(name).manifest_url()}"
         return self._read_document(url, _MANIFESTS_ACCEPTED, digest=name if name.startswith("sha256:") else "")
 
     def digest_of_tag(self, tag: str) -> str | None:
-        """Return the digest that the registry claims for a tag; empty if it claims none, None if there is no such tag.
+        """Return the digest that the registry claims for a tag.
 
-        Docker Hub counts a GET of a manifest as a pull, but not a HEAD (docs.docker.com, "Docker Hub pull usage and
-        limits").
+        The result is empty if the registry claims no valid digest, and None if the tag does not exist. The request is a
+        HEAD, because Docker Hub limits the number of pulls, and a GET of a manifest is a pull (docs.docker.com, "Docker Hub
+        pull usage and limits").
         """
         url = f"{self.prefix}://{self.container(tag).manifest_url()}"
-        response = self.persist(lambda: self.exchange("HEAD", url, headers=_MANIFESTS_ACCEPTED))
+        response = self.retry(lambda: self.exchange("HEAD", url, headers=_MANIFESTS_ACCEPTED))
         if response.status_code == requests.codes.not_found:
             response.close()
             return None
@@ -93,15 +109,16 @@ class OciClient(OciRequests):
         return claimed if is_digest(claimed) else ""
 
     def read_blob(self, digest: str) -> bytes:
-        """Return a small blob, such as an image's configuration; the caller verifies its digest."""
+        """Return a small blob, such as an image's configuration. The caller must verify its digest."""
         url = f"{self.prefix}://{self.container(digest).get_blob_url(digest)}"
         return self._read_document(url, {}, digest=digest)[0]
 
     def _read_document(self, url: str, headers: dict[str, str], *, digest: str) -> tuple[bytes, str]:
-        """Return a small document's bytes, and its digest as claimed by the registry; empty if it claims none.
+        """Return a small document's bytes, and the digest that the registry claims (empty for none).
 
-        It is read again after a lost connection. It is also read a few times if its digest is not `digest` (or the claimed
-        one), because it may have been truncated without a length in its header. The caller verifies the result.
+        The document is read again after a temporary failure. It is also read again, up to `_MOST_DAMAGED` times, if its
+        bytes do not match `digest` (if that is empty, the claimed digest). The reason may be a truncated body, which is not
+        detected if the answer has no length. The caller must verify the digest of the result.
         """
         content, reads = b"", 0
 
@@ -117,13 +134,13 @@ class OciClient(OciRequests):
                 raise PassingFailure(f"{self.reference.host} sent an unexpected document")
             return response
 
-        response = self.check(self.persist(attempt), 200)
+        response = self.check(self.retry(attempt), 200)
         return content, response.headers.get("Docker-Content-Digest", "")
 
     def download_to(self, part: PartialFile, digest: str, size: int) -> None:
-        """Download a blob into a partial file from its current end; resume after a lost connection.
+        """Download the rest of a blob of `size` bytes into the partial file `part`; resume after a lost connection.
 
-        It ends after as many attempts without progress as the retry policy allows.
+        The download fails after as many attempts without new data as the retry policy allows.
         """
         url = f"{self.prefix}://{self.container(digest).get_blob_url(digest)}"
 
@@ -138,7 +155,8 @@ class OciClient(OciRequests):
                 if not partial and response.status_code != requests.codes.ok:
                     _ = response.content  # the registry's message, up to the limit for rejections
                     return response
-                allow(response, size + RECEIVED_BLOCK)  # one more block, so that `part` notices a blob that is too long
+                # One block more than expected, so that `part.write` raises the error about a blob that is too long.
+                allow(response, size + RECEIVED_BLOCK)
                 if not partial and part.done:
                     part.restart()
                 part.write(response.iter_content(RECEIVED_BLOCK))
@@ -156,19 +174,20 @@ class OciClient(OciRequests):
                         raise
 
         if part.done < size:
-            self.check(self.persist(attempt), 200, 206)
+            self.check(self.retry(attempt), 200, 206)
 
     def blob_from(self, digest: str, start: int, size: int) -> Iterator[bytes]:
-        """Yield a blob's bytes from `start` on; resume after a lost connection.
+        """Yield the bytes of a blob of `size` bytes from byte `start` on; resume after a lost connection.
 
-        It ends after as many connections without data as the retry policy allows. The caller verifies the digest.
+        The download fails after as many consecutive connections without new data as the retry policy allows. The caller
+        must verify the digest.
         """
         url = f"{self.prefix}://{self.container(digest).get_blob_url(digest)}"
         idle = 0
         while start < size:
             headers = {"Range": f"bytes={start}-"} if start else {}
             before = start
-            response = self.persist(lambda headers=headers: self.exchange("GET", url, headers=headers, stream=True))  # type: ignore[misc]  # binds the loop's value
+            response = self.retry(lambda headers=headers: self.exchange("GET", url, headers=headers, stream=True))  # type: ignore[misc]  # binds the loop's value
             with self.check(response, 200, 206):
                 allow(response, size + RECEIVED_BLOCK)
                 here = start if response.status_code == requests.codes.partial_content else 0
@@ -177,21 +196,22 @@ class OciClient(OciRequests):
                         raise requests.ConnectionError("the registry did not resume at the requested byte")
                     for block in response.iter_content(RECEIVED_BLOCK):
                         here += len(block)
-                        if here > start:  # a registry without range requests starts at the beginning
+                        if here > start:  # false for data that was received before: not all registries support ranges
                             yield block[-(here - start) :]
                             start = here
                     trouble: requests.RequestException = requests.ConnectionError("the body ended early")
                 except requests.RequestException as error:
                     trouble = error
             idle = 0 if start > before else idle + 1
-            if start < size and idle >= self.patience.attempts:
+            if start < size and idle >= self.policy.attempts:
                 raise explain_exception(trouble, doing=self.doing, reference=self.reference, attempts=idle) from trouble
 
     def list_tags(self) -> list[str]:
         """Return all tags, page by page (OCI distribution specification, "Listing tags").
 
         Raises:
-            RegistryError: There are more than `hpcdeploy.limits.MOST_TAGS` tags, or the pages are circular or leave TLS.
+            RegistryError: Also if there are more than `hpcdeploy.limits.MOST_TAGS` tags or pages, if a page follows itself,
+                or if the URL of a page does not use TLS although that of the previous page did.
         """
         url = f"{self.prefix}://{self.container('latest').tags_url()}"
         tags: list[str] = []
@@ -202,15 +222,15 @@ class OciClient(OciRequests):
             tags.extend(page)
             if max(len(tags), len(seen)) > limits.MOST_TAGS:
                 raise RegistryError(
-                    f"{self.reference.host} has more than {limits.MOST_TAGS} tags, or pages of tags, in "
-                    f"{self.reference.repository}, the maximum; use the registry's own web page or API"
+                    f"{self.reference.repository} has more than {limits.MOST_TAGS} tags, or pages of tags, which is the "
+                    "maximum; use the registry's own web page or API"
                 )
             link = next_page(response.headers.get("Link", ""))
             url = self.absolute(response, link) if link else ""
             if url in seen or (url and not may_follow(response.url, url)):
                 raise RegistryError(
-                    f"{self.doing} {self.reference} failed: the next page of tags of {self.reference.host} was read before "
-                    "or does not use TLS; expected a new page."
+                    f"{self.doing} {self.reference} failed: {self.reference.host} named a next page of tags that was read "
+                    "before or does not use TLS; contact the operator of the registry"
                 )
         return tags
 
@@ -228,15 +248,15 @@ class OciClient(OciRequests):
                     ) from error
             return response
 
-        response = self.check(self.persist(attempt), 200)
+        response = self.check(self.retry(attempt), 200)
         return page, response
 
 
 def _listed(page: object) -> list[Any]:
-    """Return the tags of a page, which may be null.
+    """Return the tags of a page; empty for null, which registries send for a page without tags.
 
     Raises:
-        TypeError: `page` is not a list.
+        TypeError: `page` is neither a list nor null.
     """
     if page is not None and not isinstance(page, list):
         raise TypeError(type(page))

@@ -12,8 +12,8 @@ DOCKER_HUB = "docker.io"
 _DOCKER_HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
 _DOCKER_HUB_ENDPOINT = "registry-1.docker.io"
 
-# Grammar of path, tag and digest: OCI distribution specification, "Pulling manifests"; the maximum length of a path is
-# docker's.
+# Grammar of path, tag and digest: OCI distribution specification, "Pulling manifests". The maximum length of a path is that
+# of docker (distribution/reference, reference.go, NameTotalLengthMax).
 _PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -28,8 +28,9 @@ class Reference:
     """The reference of one image.
 
     Attributes:
-        host: The registry, with its port if there is one.
-        path: The path in the registry.
+        host: The host of the registry in lower case, with a port if the reference has one. It is ``docker.io`` for all
+            names of Docker Hub.
+        path: The path of the repository in the registry, such as ``group/project/image``.
         tag: The tag; empty for none.
         digest: ``sha256:`` and 64 hex digits; empty for none. It takes precedence over the tag.
         scheme: ``oras`` for a ``.sif``, ``docker`` for a container image.
@@ -48,7 +49,7 @@ class Reference:
 
     @property
     def endpoint(self) -> str:
-        """The host of the registry's API; Docker Hub's differs from its usual name."""
+        """The host of the registry's API, with its port: ``registry-1.docker.io`` for Docker Hub, else ``host``."""
         return _DOCKER_HUB_ENDPOINT if self.host == DOCKER_HUB else self.host
 
     @property
@@ -58,7 +59,7 @@ class Reference:
 
     @property
     def asked(self) -> str:
-        """The name for a registry's API: the digest, else the tag, else ``latest``."""
+        """The name of the manifest in requests: the digest, else the tag, else ``latest``."""
         return self.digest or self.tag or "latest"
 
     def __str__(self) -> str:
@@ -69,7 +70,7 @@ class Reference:
 
 
 def split_port(host: str) -> tuple[str, str]:
-    """Split ``host:port`` into host (without brackets) and port (empty if there is none)."""
+    """Split ``HOST`` or ``HOST:PORT`` into the host without brackets, and the port (empty if there is none)."""
     if host.startswith("["):
         name, _, rest = host[1:].partition("]")
         return name, rest.removeprefix(":")
@@ -78,10 +79,11 @@ def split_port(host: str) -> tuple[str, str]:
 
 
 def parse_reference(text: str) -> Reference:
-    """Parse ``oras://host[:port]/path[:tag][@sha256:...]``, with or without the scheme.
+    """Parse ``oras://HOST[:PORT]/PATH[:TAG][@sha256:DIGEST]``. The scheme may be missing, or ``docker``.
 
-    Docker Hub's several names become ``docker.io``, and ``library/`` is added to its one-word paths. A text without a host
-    is rejected, unlike by docker: a repository meant for another registry would silently be looked up on Docker Hub.
+    All names of Docker Hub become ``docker.io``, and its paths of one component get the prefix ``library/``. docker accepts
+    a reference without a host, and looks it up on Docker Hub. This function rejects it, because the user may have
+    forgotten the host of another registry.
 
     Raises:
         ConfigError: `text` is malformed.
@@ -111,9 +113,9 @@ def parse_reference(text: str) -> Reference:
 
 
 def parse_image(text: str) -> Reference:
-    """Parse a container image's reference as docker does; without a host it refers to Docker Hub.
+    """Parse the reference of a container image like docker. A reference without a host is one of Docker Hub.
 
-    The first component is a host if it has a full stop or a colon, or is ``localhost`` (distribution,
+    The first component of the path is a host if it has a full stop or a colon, or is ``localhost`` (distribution,
     reference/normalize.go).
 
     Raises:
@@ -128,7 +130,8 @@ def check_tag(tag: str) -> str:
     """Return a tag if it is valid.
 
     Raises:
-        ConfigError: It is not 1 to 128 letters, digits, ``_``, ``.``, ``-``, or starts with ``.`` or ``-``.
+        ConfigError: The tag has another length than 1 to 128 characters, has a character other than ASCII letters, digits,
+            ``_``, ``.`` and ``-``, or starts with ``.`` or ``-``.
     """
     if not _TAG.fullmatch(tag):
         raise ConfigError(
@@ -146,8 +149,8 @@ def is_digest(text: str) -> bool:
 def is_loopback(host: str) -> bool:
     """Tell whether a host (with or without port) is this machine: ``localhost``, 127.0.0.0/8, ``::1``.
 
-    ``NAME.localhost`` does not count: RFC 6761, section 6.3, only recommends that resolvers return loopback for it;
-    otherwise DNS may return another machine.
+    The result is false for ``NAME.localhost``, because DNS may return another machine for it. (RFC 6761, section 6.3, only
+    recommends that resolvers return a loopback address.)
     """
     name = split_port(host)[0]
     if name == "localhost":
@@ -163,7 +166,9 @@ def _check_host(text: str, host: str) -> None:
     if not _HOST.fullmatch(host) or (port and not 0 < int(port) <= _HIGHEST_PORT):
         raise ConfigError(f"{text!r} has an invalid registry: {host!r} is not HOST or HOST:PORT")
     if "." not in name and ":" not in host and name != "localhost":
-        raise ConfigError(f"{text!r} does not begin with a registry's host; for Docker Hub write docker.io/{text}")
+        raise ConfigError(
+            f"{text!r} does not begin with a registry's host, such as ghcr.io/; for Docker Hub write docker.io/{text}"
+        )
 
 
 def _check_path(text: str, path: str) -> None:
@@ -177,14 +182,14 @@ def _check_path(text: str, path: str) -> None:
     )
 
 
-# Maximum size of a layer in bytes, by host. GitHub: "Working with the Container registry", which also limits an upload to 10
-# minutes.
+# Maximum size of a layer in bytes, by host. Source for ghcr.io: GitHub Docs, "Working with the Container registry". (GitHub
+# also limits the duration of an upload to 10 minutes, which is not checked here.)
 _LARGEST_LAYER = {"ghcr.io": 10 * 10**9}
 _GIGABYTE = 10**9
 
 
 def size_warning(reference: Reference, size: int) -> str:
-    """Return a warning for an image of `size` bytes that its registry is known to reject; empty otherwise."""
+    """Return a warning if the registry is known to reject an image of `size` bytes; empty otherwise."""
     limit = _LARGEST_LAYER.get(reference.host)
     if limit is None or size <= limit:
         return ""

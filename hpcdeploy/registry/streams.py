@@ -11,17 +11,17 @@ from hpcdeploy.errors import RegistryError
 from hpcdeploy.progress import Progress
 
 BLOCK = 1 << 20
-"""Bytes to read and send at a time. http.client's own 8 KiB need many more system calls."""
+"""Number of bytes to read and send at a time (1 MiB). The 8 KiB of http.client would need many more system calls."""
 
 RECEIVED_BLOCK = 1 << 17
-"""Bytes to receive at a time, which are lost and downloaded again after a lost connection."""
+"""Number of bytes to receive at a time (128 KiB). An incomplete block is downloaded again after a lost connection."""
 
 
 class FileBody:
-    """A file as the body of a request: its length is known, and each iteration starts at the beginning.
+    """A file as the body of a request. It has a length, and each iteration starts at the beginning of the file.
 
-    requests uses the length for ``Content-Length``, and urllib3 sends each block. The blocks are views of one reused buffer,
-    so they must not be kept.
+    requests sends the length as ``Content-Length``, and urllib3 sends each block. All blocks are views of one buffer, so a
+    block is only valid until the next one is read.
     """
 
     def __init__(self, file: BinaryIO, size: int, progress: Progress) -> None:
@@ -33,10 +33,10 @@ class FileBody:
         return self._size
 
     def __iter__(self) -> Iterator[memoryview]:
-        """Read the file once from its start.
+        """Yield the blocks of the file from its beginning.
 
         Raises:
-            RegistryError: The file became shorter.
+            RegistryError: The file is shorter than the size at the start of the push.
         """
         buffer = memoryview(bytearray(BLOCK))
         self._file.seek(0)
@@ -52,21 +52,26 @@ class FileBody:
             self._progress(done, self._size)
 
     def sha256(self) -> str:
-        """Read the file once more; return its sha256 in hex digits."""
+        """Read the whole file again; return its sha256 in hex digits."""
         self._file.seek(0)
         return hashlib.file_digest(self._file, "sha256").hexdigest()  # type: ignore[arg-type]  # raw files have readinto
 
 
 class PartialFile:
-    """An unfinished download: a file beside the destination, locked while it is written, and resumed if it exists.
+    """The file of an unfinished download, in the folder of its destination.
 
-    Use it as a context manager; `finish` moves the file to its destination.
+    Use it as a context manager. It locks the file, and appends to the data of an earlier unfinished download. `finish` moves
+    the complete file to its destination.
 
     Args:
         destination: The path of the complete file.
-        sha256: Its checksum.
-        size: Its size in bytes.
-        progress: Receives the progress.
+        sha256: The checksum of the complete file (64 hex digits).
+        size: The size of the complete file in bytes.
+        progress: Receives the number of bytes received so far, and the size of the complete file in bytes.
+
+    Raises:
+        RegistryError: At the start of the with block: another process downloads the same file.
+        OSError: The file cannot be created or written.
     """
 
     def __init__(self, destination: Path, *, sha256: str, size: int, progress: Progress) -> None:
@@ -87,7 +92,9 @@ class PartialFile:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.__exit__()
-            raise RegistryError(f"another download is writing {self.path}; wait for it or end it, then try again") from None
+            raise RegistryError(
+                f"another download is writing {self.path}; wait until that download has ended, then try again"
+            ) from None
         if os.fstat(descriptor).st_size > self._size:
             self.restart()
         while block := self._file.read(BLOCK):
@@ -101,7 +108,7 @@ class PartialFile:
             self._file = None
 
     def restart(self) -> None:
-        """Discard the received data."""
+        """Discard all received data, so that the next data is the beginning of the file."""
         file = self._opened()
         file.seek(0)
         file.truncate()
@@ -109,10 +116,10 @@ class PartialFile:
         self.done = 0
 
     def write(self, blocks: Iterable[bytes]) -> None:
-        """Append data.
+        """Append `blocks` to the file.
 
         Raises:
-            RegistryError: There is more data than expected.
+            RegistryError: The file would become larger than its expected size. The file was removed.
         """
         for block in blocks:
             if self.done + len(block) > self._size:
@@ -126,28 +133,29 @@ class PartialFile:
             self._progress(self.done, self._size)
 
     def discard(self) -> None:
-        """Remove the file, because its content is wrong."""
+        """Remove the file. Its content is wrong, so it must not be resumed."""
         self.path.unlink(missing_ok=True)
 
     def finish(self) -> None:
         """Check the sha256 and move the file to its destination.
 
         Raises:
-            RegistryError: The content does not match the digest; the file was removed.
+            RegistryError: The content has another size or sha256 than expected. The file was removed.
         """
         if self.done != self._size or self._hash.hexdigest() != self._sha256:
             self.discard()
             raise RegistryError(
                 f"the download does not match sha256:{self._sha256} "
                 f"(got {self.done} bytes with sha256:{self._hash.hexdigest()}); "
-                "it was discarded. The registry's copy is damaged or replaced; report this to the registry's administrator"
+                "the download was discarded. The file in the registry is damaged or was replaced; report this to the "
+                "registry's administrator"
             )
         file = self._opened()
         os.fsync(file.fileno())
         self.path.replace(self._destination)
 
     def _append(self, block: bytes) -> None:
-        """Write all of `block`: a disk that becomes full first writes a part of it without an error (write(2))."""
+        """Append all of `block`. If the disk becomes full, write(2) first writes a part of the data without an error."""
         rest = memoryview(block)
         try:
             while rest:

@@ -1,4 +1,4 @@
-"""Read what a manifest says about a tag: its digest, its date and its size. A registry's documents are not trusted."""
+"""Determine the digest, date and size of a tag's image from the registry's documents, which are not trusted."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -11,19 +11,19 @@ from hpcdeploy.frozen import frozen
 from hpcdeploy.registry.manifest import ANNOTATION, digest_of
 from hpcdeploy.registry.reference import is_digest
 
-# RFC 3339, section 5.6, which annotations.md and config.md of the OCI image specification require.
+# A time of RFC 3339, section 5.6. The OCI image specification requires this format (annotations.md, config.md).
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,12})?([Zz]|[+-][0-9]{2}:[0-9]{2})")
 
 
 @frozen
 class TagDetails:
-    """A tag of a repository.
+    """A tag of a repository, and its image.
 
     Attributes:
-        tag: Its name.
-        digest: The digest of its manifest, ``sha256:...``; empty if it is not known.
-        created: The time of the image in seconds since 1970; 0 if it is not known.
-        size: The size of what is downloaded in bytes; None if it is not known.
+        tag: The name of the tag.
+        digest: The digest of the manifest or index, ``sha256:`` and 64 hex digits; empty if unknown.
+        created: The time when the image was created, in seconds since 1970; 0 if unknown.
+        size: The sum of the sizes of the image's layers, which a pull downloads, in bytes; None if unknown.
     """
 
     tag: str
@@ -35,16 +35,16 @@ class TagDetails:
 def details_of(
     tag: str, content: bytes, manifest: Callable[[str], bytes | None], blob: Callable[[str], bytes | None]
 ) -> TagDetails:
-    """Return the details of `tag`, whose manifest or index is `content`; what a document does not say stays unknown.
+    """Return the details of `tag`. A value that no document has stays unknown.
 
-    The date is the annotation ``org.opencontainers.image.created``, else the one in the image's configuration. Of an index,
-    the image for `hpcdeploy.environments.oci.PLATFORM` counts.
+    The date is the annotation ``org.opencontainers.image.created``, else ``created`` in the image's configuration. If
+    `content` is an index, the details are those of its image for `hpcdeploy.environments.oci.PLATFORM`.
 
     Args:
-        tag: The tag.
-        content: Its manifest or index.
-        manifest: Returns a manifest by its digest; None if it cannot be read.
-        blob: Returns a blob by its digest; None if it cannot be read.
+        tag: The name of the tag.
+        content: The manifest or index of the tag.
+        manifest: Function that returns the manifest with a digest; None if it cannot be read.
+        blob: Function that returns the blob with a digest; None if it cannot be read.
     """
     digest = f"sha256:{digest_of(content)}"
     top = image = _object(content)
@@ -58,7 +58,10 @@ def details_of(
 
 
 def _document(digest: str, read: Callable[[str], bytes | None]) -> Mapping[str, Any]:
-    """Return the JSON object with a digest; an empty one if there is none, or if it is another document."""
+    """Return the JSON object that `read` returns for `digest`.
+
+    The result is empty if `digest` is empty, or if the document cannot be read, is not a JSON object, or has another digest.
+    """
     content = read(digest) if digest else None
     return _object(content) if content is not None and f"sha256:{digest_of(content)}" == digest else {}
 
@@ -71,7 +74,11 @@ def _object(content: bytes) -> Mapping[str, Any]:
 
 
 def _of_platform(index: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the entry of an index for `PLATFORM`: the plain one, if there are variants for newer processors."""
+    """Return the entry of an index for `PLATFORM`; empty if there is none.
+
+    If there are several entries for variants of the processor, the one without a variant or with ``v1`` is preferred,
+    because it runs on all processors.
+    """
     listed = index.get("manifests")
     entries = [_table(entry) for entry in listed] if isinstance(listed, list) else []
     fitting = [entry for entry in entries if _platform(entry) == PLATFORM]
@@ -93,7 +100,7 @@ def _table(value: object) -> Mapping[str, Any]:
 
 
 def _size(image: Mapping[str, Any]) -> int | None:
-    """Return the sum of the layers' sizes; None if one is not known."""
+    """Return the sum of the layers' sizes in bytes; None if there are no layers, or if the size of a layer is unknown."""
     layers = image.get("layers")
     sizes = [whole_number(_table(layer).get("size")) for layer in layers] if isinstance(layers, list) else []
     known = [size for size in sizes if size is not None]
@@ -105,7 +112,10 @@ def _created(annotations: Mapping[str, Any]) -> int:
 
 
 def _time(value: object) -> int:
-    """Return an RFC 3339 time in seconds since 1970; 0 for anything else, and for dates that mean that there is none."""
+    """Return an RFC 3339 time in seconds since 1970; 0 for any other value, and for a time before 1970.
+
+    Some tools write a time such as 0001-01-01T00:00:00Z if the time is unknown.
+    """
     if not isinstance(value, str) or not _TIME.fullmatch(value):
         return 0
     try:

@@ -1,4 +1,4 @@
-"""Record images: the latest build of each, its inputs and lock file, the cached checksums, and the pushes."""
+"""Record images: the latest build of each, the inputs and lock file of that build, cached checksums of files, and pushes."""
 
 import json
 import zlib
@@ -12,14 +12,18 @@ from hpcdeploy.store.record_file import RecordFile, bytes_value, json_value, tex
 
 
 class ImageRows(RecordFile):
-    """The images in the record. Every method is one transaction."""
+    """The methods of the record for images. Every method is one transaction.
+
+    `project` is the folder of a project; links in its path are followed.
+    """
 
     def built(self, project: Path, image: BuiltImage) -> None:
-        """Record the latest build of a project's image (`project`: its folder), also as that of its cluster."""
+        """Record `image` as the latest build of its name in `project`, and on its cluster if it has one."""
         row = (str(project.resolve()), image.name, json.dumps(asdict(image)))
         cluster = image.built_on or image.cached_on
         with self.opened() as connection:
-            # Not part of the schema, so that older releases can still use the file. They recorded the latest builds only.
+            # This table is created here and not by the schema, so that older releases can still use the file. They recorded
+            # only the latest builds, so these are copied into the new table.
             connection.execute("CREATE TABLE IF NOT EXISTS builds (image TEXT PRIMARY KEY) WITHOUT ROWID")
             connection.execute("INSERT OR IGNORE INTO builds SELECT image FROM built UNION SELECT image FROM built_on")
             connection.execute("INSERT OR IGNORE INTO builds VALUES (?)", row[2:])
@@ -28,7 +32,7 @@ class ImageRows(RecordFile):
                 connection.execute("INSERT OR REPLACE INTO built_on VALUES (?, ?, ?, ?)", (*row[:2], cluster, row[2]))
 
     def has_built(self, image: BuiltImage) -> bool:
-        """Tell whether the record has a build, here or on a cluster, with the sha256 and inputs of `image`."""
+        """Tell whether the record has a build with the sha256 and inputs of `image`, on this machine or on a cluster."""
         with self.opened() as connection:
             rows = connection.execute("SELECT image FROM built UNION SELECT image FROM built_on").fetchall()
             if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'builds'").fetchone():
@@ -36,7 +40,7 @@ class ImageRows(RecordFile):
         return any(_is_build_of(row[0], image) for row in rows)
 
     def latest_build(self, project: Path, name: str) -> BuiltImage | None:
-        """Return the latest build of a project's image; None if it was never built from here."""
+        """Return the latest build of a project's image; None if this record has no build of the image."""
         with self.opened() as connection:
             row = connection.execute(
                 "SELECT image FROM built WHERE project = ? AND name = ?", (str(project.resolve()), name)
@@ -44,7 +48,7 @@ class ImageRows(RecordFile):
         return self._built(name, row)
 
     def latest_build_on(self, project: Path, name: str, cluster: str) -> BuiltImage | None:
-        """Return the latest build of a project's image on one cluster; None if there is none."""
+        """Return the latest build of a project's image for one cluster; None if this record has none."""
         with self.opened() as connection:
             row = connection.execute(
                 "SELECT image FROM built_on WHERE project = ? AND name = ? AND cluster = ?",
@@ -57,13 +61,13 @@ class ImageRows(RecordFile):
             return None if row is None else typed(BuiltImage, json_value(row[0]))
 
     def locked(self, project: Path, image: BuiltImage, lock: bytes) -> None:
-        """Record the lock file of an image's build, so that later changes can be listed without the image."""
+        """Record the content of the lock file of a build, so that changes since then can be listed without the image."""
         row = (str(project.resolve()), image.name, image.created, zlib.compress(lock))
         with self.opened() as connection:
             connection.execute("INSERT OR REPLACE INTO locks VALUES (?, ?, ?, ?)", row)
 
     def latest_lock(self, project: Path, name: str) -> tuple[str, bytes] | None:
-        """Return the time (RFC 3339) and lock file of the latest build of an image that has one."""
+        """Return the time (RFC 3339) and the lock file of the latest build of an image with a lock file; None for none."""
         with self.opened() as connection:
             row = connection.execute(
                 "SELECT built, lock FROM locks WHERE project = ? AND name = ?", (str(project.resolve()), name)
@@ -72,13 +76,13 @@ class ImageRows(RecordFile):
             return None if row is None else (text_value(row[0]), zlib.decompress(bytes_value(row[1])))
 
     def built_from(self, project: Path, image: BuiltImage, inputs: str) -> None:
-        """Record the inputs of an image's latest build (`hpcdeploy.flows.freshness`)."""
+        """Record the inputs of an image's latest build, as the text that `hpcdeploy.flows.freshness` wrote."""
         row = (str(project.resolve()), image.name, image.sha256, zlib.compress(inputs.encode()))
         with self.opened() as connection:
             connection.execute("INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?)", row)
 
     def latest_inputs(self, project: Path, image: BuiltImage) -> str | None:
-        """Return the inputs of exactly this build; None if they were not recorded."""
+        """Return the inputs of the build with the sha256 of `image`; None if they were not recorded."""
         with self.opened() as connection:
             row = connection.execute(
                 "SELECT inputs FROM inputs WHERE project = ? AND name = ? AND sha256 = ?",
@@ -89,20 +93,20 @@ class ImageRows(RecordFile):
             return None if row is None else zlib.decompress(bytes_value(row[0])).decode()
 
     def know_files(self, project: Path, name: str, files: str) -> None:
-        """Record the cached checksums of an image's files (`hpcdeploy.known_files.KnownFiles.written`)."""
+        """Record the cache of the files that an image is built from, as the text of `KnownFiles.written`."""
         row = (str(project.resolve()), name, zlib.compress(files.encode(), 1))
         with self.opened() as connection:
             connection.execute("INSERT OR REPLACE INTO known_files VALUES (?, ?, ?)", row)
 
     def known_files(self, project: Path, name: str) -> str:
-        """Return the cached checksums of an image's files; empty if there are none, or if they are damaged."""
+        """Return the cache that `know_files` recorded; empty if there is none, or if the row is damaged."""
         with self.opened() as connection:
             row = connection.execute(
                 "SELECT files FROM known_files WHERE project = ? AND name = ?", (str(project.resolve()), name)
             ).fetchone()
         try:
             return "" if row is None else zlib.decompress(bytes_value(row[0])).decode()
-        except (ValueError, TypeError, zlib.error):  # the files are read again
+        except (ValueError, TypeError, zlib.error):  # without the cache, the files are read again
             return ""
 
     def published(self, image: PublishedImage, *, when: int) -> None:
@@ -112,7 +116,7 @@ class ImageRows(RecordFile):
             connection.execute("INSERT OR REPLACE INTO published VALUES (?, ?, ?, ?, ?)", row)
 
     def publications(self, sha256: str) -> list[PublishedImage]:
-        """Return the registry images with that sha256, the latest push first."""
+        """Return the recorded pushes of the image with that sha256, the latest push first."""
         with self.opened() as connection:
             rows = connection.execute(
                 "SELECT repository, manifest, sha256, size FROM published WHERE sha256 = ? ORDER BY pushed DESC, rowid DESC",

@@ -1,4 +1,4 @@
-"""Record the project of each run, also in an older record, and move a project's rows to a new folder."""
+"""Add the project of each run to a record of an older hpcdeploy, and move a project's rows to a new folder."""
 
 import json
 import os
@@ -10,14 +10,15 @@ _OF_PROJECTS = ("built", "built_on", "locks", "inputs", "known_files")
 
 
 def add_projects(connection: sqlite3.Connection) -> None:
-    """Record the project of each run in a column of its own, so that the runs of a project can be selected.
+    """Add the column ``project`` to the table of runs, and fill it where it is NULL.
 
-    The version of the tables stays, because an older hpcdeploy can still use the file: it names the columns that it writes,
-    and leaves this one NULL. The project is then taken from the run's request; it is empty if the request has none.
+    With this column the runs of a project can be selected. The version of the tables does not change, because an older
+    hpcdeploy can still use the file: it names the columns that it writes, so ``project`` is NULL in its rows. The project of
+    these rows is taken from the request of the run; it is empty if there is no request.
     """
     if not _has_projects(connection):
         connection.execute("BEGIN IMMEDIATE")
-        if not _has_projects(connection):  # another process may have added it meanwhile
+        if not _has_projects(connection):  # checked again, because another process may have added the column meanwhile
             connection.execute("ALTER TABLE runs ADD COLUMN project TEXT")
             connection.execute("CREATE INDEX runs_by_project ON runs (project, submitted)")
         connection.commit()
@@ -35,9 +36,10 @@ def _has_projects(connection: sqlite3.Connection) -> bool:
 
 
 def move_project(connection: sqlite3.Connection, old: bytes, new: bytes) -> int:
-    """Let all rows of the project folder `old` belong to `new`, and return the number of runs.
+    """Assign all rows of the project folder `old` to the folder `new`, and return the number of moved runs.
 
-    What is already recorded for an image of `new` stays. The paths are bytes, because they may be invalid UTF-8.
+    If both folders have a row for the same image, the row of `new` is kept, and the row of `old` is deleted. The paths are
+    bytes, because they may be invalid UTF-8.
     """
     change = "SET project = CAST(? AS TEXT) WHERE project = CAST(? AS TEXT)"
     for table in _OF_PROJECTS:
@@ -47,7 +49,7 @@ def move_project(connection: sqlite3.Connection, old: bytes, new: bytes) -> int:
 
 
 def _project_of(request: object) -> bytes:
-    """Return the folder of the project in a request of the table; empty if there is none, or if the row is damaged."""
+    """Return the project's folder in a stored request; empty if the request is missing, has no project, or is damaged."""
     try:
         project = json.loads(zlib.decompress(request))["project"] if isinstance(request, bytes) else ""
         return os.fsencode(os.path.realpath(project)) if project else b""

@@ -1,7 +1,7 @@
-"""Open the SQLite file of the record, create its tables, and check the values that it returns.
+"""Open the SQLite file of the record, create its tables, and check the values that are read from it.
 
-The file and its folder are only accessible to their owner. ``PRAGMA user_version`` is the version of its tables; 0 is that
-of releases that did not set it, with the same tables.
+The file and its folder are only accessible to their owner. ``PRAGMA user_version`` is the version of the tables. Early
+releases did not set it, so it is 0 in their files; their tables are those of version 1.
 """
 
 import errno
@@ -19,10 +19,13 @@ from hpcdeploy.private import private_file, private_folder
 from hpcdeploy.store.projects import add_projects
 
 LOCKED_FOR = 30.0
-"""Time in seconds for which another command may lock the record; each normally holds it for a few milliseconds."""
+"""Time in seconds to wait while another command locks the record. A command normally locks it for a few milliseconds."""
 
 _UNWRITABLE = (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOENT)
-"""Errors of mkdir(2) if nothing can be written; ENOENT for file systems without new folders, such as /proc."""
+"""Error numbers of mkdir(2) and open(2) if the record cannot be written.
+
+ENOENT is the error of a file system in which no folder can be created, such as /proc.
+"""
 
 _UNWRITABLE_RECORD = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL)
 
@@ -69,13 +72,11 @@ CREATE TABLE IF NOT EXISTS published (
 
 
 class RecordFile:
-    """The file of the record. Each block that it is `opened` for is one transaction.
+    """The SQLite file of the record. Each with block of `opened` is one transaction.
 
-    For reading, a record that does not exist and cannot be created is empty.
-
-    Raises:
-        ConfigError: By every method: the file cannot be read, is locked for longer than `locked_for` seconds, has a newer
-            version, or is something else; a required row is damaged; or a change cannot be written.
+    Args:
+        path: The path of the file. It is created if it does not exist.
+        locked_for: Time in seconds to wait while another process locks the file.
     """
 
     def __init__(self, path: Path, *, locked_for: float = LOCKED_FOR) -> None:
@@ -84,7 +85,15 @@ class RecordFile:
 
     @contextmanager
     def opened(self) -> Iterator[sqlite3.Connection]:
-        """Open the file for one transaction; a copy in memory if it cannot be written."""
+        """Open the file for one transaction.
+
+        If the file cannot be written, the block gets a read-only copy in memory. This copy is empty if the file does not
+        exist.
+
+        Raises:
+            ConfigError: The file cannot be read, is locked for too long, has tables of a newer version, or is not an SQLite
+                file; or the block writes, and the file cannot be written.
+        """
         why: Exception | None = None
         try:
             try:
@@ -94,15 +103,15 @@ class RecordFile:
                     raise
                 why, opened = error, self._for_reading()
             with closing(opened) as connection, connection:
-                # invalid UTF-8 must only affect one row, not the whole result
+                # Without this, invalid UTF-8 in one row would raise an error for all rows of a query.
                 connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
                 yield connection
         except (OSError, sqlite3.DatabaseError) as error:
             advice = "expected a writable file: free space there, or set XDG_STATE_HOME to another folder"
             if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
                 advice = (
-                    f"another process has held it for {self._locked_for:g} s; wait for it or end it. If the file "
-                    "system cannot lock files, set XDG_STATE_HOME to a folder on another one"
+                    f"another process has locked the file for {self._locked_for:g} s; wait for that process or end it. If "
+                    "the file system cannot lock files, set XDG_STATE_HOME to a folder on another file system"
                 )
             raise ConfigError(f"the record {self._path} cannot be used: {why or error}; {advice}") from error
 
@@ -126,8 +135,8 @@ class RecordFile:
         private_file(self._path)
         connection = self._connect()
         try:
-            # So that a run survives a loss of power on macOS, whose fsync(2) does not wait for the disk; without effect
-            # elsewhere (https://www.sqlite.org/pragma.html#pragma_fullfsync).
+            # fsync(2) of macOS does not wait for the disk, so a recorded run could be lost in a power failure. This option
+            # has no effect on other systems (https://www.sqlite.org/pragma.html#pragma_fullfsync).
             connection.execute("PRAGMA fullfsync = ON")
             self._migrate(connection)
         except BaseException:
@@ -151,17 +160,24 @@ class RecordFile:
 
     @contextmanager
     def reading(self, what: str, advice: str) -> Iterator[None]:
-        """Raise one message for a malformed row; `advice` says what to do."""
+        """Convert the errors of the block, which reads a row, to one `ConfigError`.
+
+        `what` names the value in the row, and `advice` is what the user can do.
+        """
         try:
             yield
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, zlib.error) as error:
             raise ConfigError(
-                f"the record {self._path} is damaged: {what} cannot be read ({error}); others are not affected. {advice}"
+                f"the record {self._path} is damaged: {what} cannot be read ({error}); other entries are not affected. "
+                f"{advice}"
             ) from error
 
 
 def _is_unwritable(error: OSError | sqlite3.OperationalError) -> bool:
-    """Tell whether an error means that nothing can be written there: no permission, a full or a read-only file system."""
+    """Tell whether an error means that the file cannot be written.
+
+    The reasons are missing permissions, a full disk, an exceeded quota, or a read-only file system.
+    """
     if isinstance(error, OSError):
         return error.errno in _UNWRITABLE
     # The low byte is the primary result code (https://www.sqlite.org/rescode.html).
@@ -169,18 +185,22 @@ def _is_unwritable(error: OSError | sqlite3.OperationalError) -> bool:
 
 
 def json_value(text: object) -> Any:  # noqa: ANN401 - `typed` checks it
-    """Parse JSON in ASCII, as `json.dumps` writes it; a command may have any bytes, which are half surrogate pairs here.
+    """Parse the JSON text of a row, which `json.dumps` wrote in ASCII.
+
+    `hpcdeploy.checked_values.read_json` cannot be used. A command may have bytes that are not UTF-8; these are stored as
+    half surrogate pairs, which `read_json` rejects.
 
     Raises:
-        ValueError: The text is malformed.
+        TypeError: The value is not text.
+        ValueError: The text is not JSON, is not ASCII, or is nested too deeply.
     """
     written = text_value(text)
     if not written.isascii():
-        raise ValueError("it has bytes that are not ASCII")
+        raise ValueError("the text has characters that are not ASCII")
     try:
         return json.loads(written)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError("the JSON is nested too deeply") from None
 
 
 def text_value(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Record runs: their scripts, uploads and requests before the submission, then their jobs and their last known states."""
+"""Record runs: before the submission the script, uploads and request; afterwards the job id and the last known states."""
 
 import json
 import os
@@ -18,13 +18,19 @@ from hpcdeploy.store.record_file import RecordFile, bytes_value, json_value, tex
 
 
 class RunRows(RecordFile):
-    """The runs in the record. Every method is one transaction."""
+    """The methods of the record for runs. Every method is one transaction."""
 
     def add(self, run: Run, script: str, uploads: Sequence[StagedFile] = (), request: Request | None = None) -> None:
-        """Record a run before its submission, with its script, its staged files and the user's request.
+        """Record a run before its submission.
+
+        Args:
+            run: The run, without a job id.
+            script: The script that submits the run on the login node.
+            uploads: The files that the script may request.
+            request: The user's settings and options; None if the run was not submitted from a project.
 
         Raises:
-            ConfigError: There is a run with that id.
+            ConfigError: The record already has a run with this id.
         """
         project = run.project or (os.path.realpath(request.project) if request else "")
         content = (_run_text(run), script.encode("utf-8", "surrogateescape"), os.fsencode(project))
@@ -58,10 +64,12 @@ class RunRows(RecordFile):
             connection.execute("UPDATE runs SET run = ? WHERE id = ?", (_run_text(run), run.id))
 
     def resumed(self, run: Run) -> None:
-        """Record that another call continues the run, so that a failure of the first one does not remove it.
+        """Record that a later command continues the submission of `run`.
+
+        The command that started the submission may still run. If that command fails, it must not remove the run (`forget`).
 
         Raises:
-            UnknownRunError: The first call has just removed the run.
+            UnknownRunError: The record no longer has the run, because its first command removed it.
         """
         with self.opened() as connection:
             connection.execute("INSERT OR IGNORE INTO resumed SELECT id FROM runs WHERE id = ?", (run.id,))
@@ -70,7 +78,7 @@ class RunRows(RecordFile):
             raise _unknown(run.id)
 
     def forget(self, run: Run) -> None:
-        """Remove a run that the scheduler rejected; one that was resumed stays."""
+        """Remove a run that the scheduler rejected, unless a later command continues its submission (`resumed`)."""
         with self.opened() as connection:
             gone = connection.execute("DELETE FROM runs WHERE id = ?1 AND id NOT IN (SELECT run FROM resumed)", (run.id,))
             if gone.rowcount:
@@ -100,14 +108,14 @@ class RunRows(RecordFile):
         """Return the files that the run's script may request."""
         with self.opened() as connection:
             row = connection.execute("SELECT parcels FROM parcels WHERE run = ?", (run.id,)).fetchone()
-        with self.reading(f"what run {run.id} uploads", "Submit the job again, as another run"):
+        with self.reading(f"the list of uploads of run {run.id}", "Submit the job again, as another run"):
             return () if row is None else tuple(typed(StagedFile, fields) for fields in json_value(row[0]))
 
     def request(self, run: Run) -> Request | None:
-        """Return the user's request for the run; None if it was not recorded."""
+        """Return the user's request for the run; None if the record has no request for it."""
         with self.opened() as connection:
             row = connection.execute("SELECT request FROM requests WHERE run = ?", (run.id,)).fetchone()
-        with self.reading(f"how run {run.id} was asked for", "Submit its job again"):
+        with self.reading(f"the request of run {run.id}", "Submit its job again"):
             return None if row is None else typed(Request, json_value(zlib.decompress(bytes_value(row[0])).decode()))
 
     def latest(
@@ -126,7 +134,7 @@ class RunRows(RecordFile):
             alive: Only return runs that have not ended.
             project: Only return runs of the project in this folder.
             cluster: Only return runs on this cluster.
-            damaged: Receives messages on damaged entries, which are left out; None to raise an error.
+            damaged: Receives a message about each damaged row, which is left out; None to raise an error instead.
         """
         return list(self._select(_where(alive=alive, project=project, cluster=cluster), most=most, damaged=damaged))
 
@@ -134,7 +142,8 @@ class RunRows(RecordFile):
         self, job: str, *, project: Path | None = None, cluster: str | None = None, alive: bool = False, most: int = 0
     ) -> list[RunStatus]:
         """Return the runs of a job, newest first; the arguments are those of `latest`."""
-        # The text is one of `json.dumps`, which writes a name in one way only. That is faster than reading each row.
+        # SQLite selects the rows by their text, which is faster than parsing the JSON of each row. It finds all rows of the
+        # job, because `json.dumps` writes a name always in the same way. The last line removes other matches.
         where = [*_where(alive=alive, project=project, cluster=cluster), ("instr(run, ?)", f'"job": {json.dumps(job)},')]
         return [one for one in self._select(where, most=most) if one.run.job == job]
 
@@ -146,15 +155,19 @@ class RunRows(RecordFile):
         return list(self._select(where, most=most))
 
     def with_job_id(self, job_id: str, *, cluster: str | None = None) -> list[RunStatus]:
-        """Return the runs one of whose scheduler jobs has this id, newest first."""
-        # The ids are between quotation marks, separated by commas: most other rows are left out without reading them.
+        """Return the runs that have a scheduler job with this id, newest first."""
+        # The JSON text has the ids in quotation marks, separated by commas. SQLite selects the rows by this text, which is
+        # faster than parsing the JSON of each row. The last line removes other matches.
         where = [*_where(cluster=cluster), ("instr(replace(run, '\"', ','), ?)", f",{job_id},")]
         return [one for one in self._select(where) if job_id in one.run.job_id.split(",")]
 
     def _select(
         self, where: Sequence[tuple[str, object]], *, most: int = 0, damaged: Callable[[str], None] | None = None
     ) -> Iterator[RunStatus]:
-        """Yield the runs that fulfil all conditions of `where`, newest first; a condition is SQL and its value."""
+        """Yield the runs that fulfil all conditions of `where`, newest first.
+
+        A condition is an SQL expression with one placeholder ``?``, and the value of the placeholder.
+        """
         conditions = " AND ".join(condition for condition, _ in where) or "1"
         with self.opened() as connection:
             rows = connection.execute(
@@ -171,10 +184,12 @@ class RunRows(RecordFile):
                 damaged(str(error))
 
     def find(self, run_ids: Sequence[str]) -> list[RunStatus]:
-        """Return the runs with exactly these ids; `hpcdeploy.flows.choose_runs` finds what a user names in another way.
+        """Return the runs with exactly these ids, in this order.
+
+        `hpcdeploy.flows.choose_runs` also accepts prefixes of ids, job names and scheduler job ids.
 
         Raises:
-            UnknownRunError: There is no run with an id.
+            UnknownRunError: The record has no run with one of the ids.
         """
         found = []
         for run_id in run_ids:
@@ -185,7 +200,7 @@ class RunRows(RecordFile):
         return found
 
     def labels(self, *, project: Path | None = None, most: int = 0) -> list[tuple[str, str, bool]]:
-        """Return id, cluster, and whether it has ended, of runs, newest first, without reading their tasks."""
+        """Return the id of each run, its cluster, and whether it has ended, newest first. The tasks are not read."""
         where = _where(project=project)
         conditions = " AND ".join(condition for condition, _ in where) or "1"
         with self.opened() as connection:
@@ -202,21 +217,21 @@ class RunRows(RecordFile):
             return sorted(Path(str(row[0])) for row in rows)
 
     def moved(self, old: Path, new: Path) -> int:
-        """Let the runs and images of the project folder `old` belong to the folder `new`; return the number of runs."""
+        """Assign the runs and images of the project folder `old` to the folder `new`; return the number of moved runs."""
         with self.opened() as connection:
             return move_project(connection, os.fsencode(old), os.fsencode(new.resolve()))
 
     def cleaned(self, runs: Sequence[Run], *, when: int) -> None:
         """Record that the folders of `runs` were removed from their cluster, at `when` (seconds since 1970)."""
         with self.opened() as connection:
-            # Not part of the schema, so that older releases can still use the file.
+            # This table is created here and not by the schema, so that older releases can still use the file.
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS cleaned (run TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID"
             )
             connection.executemany("INSERT OR REPLACE INTO cleaned VALUES (?, ?)", [(run.id, when) for run in runs])
 
     def when_cleaned(self) -> dict[str, int]:
-        """Return when the folders of runs were removed from their clusters, in seconds since 1970, by the runs' ids."""
+        """Return the times at which `cleaned` was recorded, in seconds since 1970, by run id."""
         with self.opened() as connection:
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'cleaned'").fetchone():
                 return {}
@@ -224,22 +239,25 @@ class RunRows(RecordFile):
         return {str(run): moment(at) for run, at in rows}
 
     def _status(self, run_id: object, run: object, tasks: object, asked: object, project: object) -> RunStatus:
-        advice = f"To continue without it, delete that row of the table runs: id {str(run_id)!r}"
+        advice = f"To continue without this run, delete the row with the id {str(run_id)!r} from the table runs"
         with self.reading(f"the entry of run {str(run_id)!r}", advice):
             return _status(run, tasks, asked, project)
 
 
 def _unknown(name: str) -> UnknownRunError:
-    return UnknownRunError(f"the record has no run {name!r}; 'hpcdeploy runs' lists all")
+    return UnknownRunError(f"the record has no run {name!r}; 'hpcdeploy runs' lists all runs")
 
 
 def _run_text(run: Run) -> str:
-    """Serialize a run without its project, which has a column: an older hpcdeploy refuses a field that it does not know."""
+    """Serialize a run without its project.
+
+    The project has its own column, because an older hpcdeploy rejects a run with a field that it does not know.
+    """
     return json.dumps({name: value for name, value in asdict(run).items() if name != "project"})
 
 
 def _where(*, alive: bool = False, project: Path | None = None, cluster: str | None = None) -> list[tuple[str, object]]:
-    """Return the conditions of `Store.latest`."""
+    """Return the conditions for `RunRows._select` that the arguments of `RunRows.latest` mean."""
     found: list[tuple[str, object]] = [("ended = ?", 0)] if alive else []
     if project is not None:
         found.append(("project = CAST(? AS TEXT)", os.fsencode(project.resolve())))
@@ -252,7 +270,7 @@ _NOTHING = vars(TaskStatus(task=-1, state=State.UNKNOWN))
 
 
 def _tasks_text(tasks: Sequence[TaskStatus]) -> str:
-    """Serialize tasks without default values, because an array may have ten thousand tasks."""
+    """Serialize tasks without their default values, because the text of ten thousand tasks would be large."""
     return json.dumps(
         [
             {name: value for name, value in vars(task).items() if name != "state" and value != _NOTHING[name]}
@@ -268,7 +286,10 @@ _TASK = {
 
 
 def _task(fields: Mapping[str, Any]) -> TaskStatus:
-    """Return one task like `typed`, but with the types in `_TASK`, because an array may have ten thousand tasks."""
+    """Return the task with these fields.
+
+    This does the same as `typed`, but faster, because an array may have ten thousand tasks.
+    """
     state = State(fields["state"])
     for name, value in fields.items():
         if name != "state" and type(value) not in _TASK[name]:

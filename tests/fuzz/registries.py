@@ -19,7 +19,7 @@ from hpcdeploy.registry.credentials import find_credentials
 from hpcdeploy.registry.manifest import parse_manifest, read_annotations, render_manifest
 from hpcdeploy.registry.oci_client import OciClient
 from hpcdeploy.registry.reference import parse_image, parse_reference
-from hpcdeploy.registry.retries import Patience, parse_retry_after
+from hpcdeploy.registry.retries import RetryPolicy, parse_retry_after
 from hpcdeploy.registry.tag_details import details_of
 from hpcdeploy.tags import newest_tag, sanitise_tag, web_address
 from tests.fuzz.damage import as_json, texts
@@ -67,7 +67,7 @@ CHALLENGES = (
 )
 LINKS = ('</v2/lab/train/tags/list?n=1&last=a>; rel="next"', '<https://registry.example.org/v2/x>; rel="next"')
 LOCATIONS = ("/v2/lab/train/blobs/uploads/1?_state=x", "https://registry.example.org:443/upload/1", "//other.example.org/x")
-SWIFT = Patience(connect=1.0, read=1.0, upload=1.0, first_wait=0.0, sleep=lambda _seconds: None)
+SWIFT = RetryPolicy(connect=1.0, read=1.0, upload=1.0, first_wait=0.0, sleep=lambda _seconds: None)
 
 Answer = tuple[int, Mapping[str, str], bytes]
 
@@ -93,7 +93,7 @@ class _Answers(BaseAdapter):
 
 def client_of(script: Callable[[requests.PreparedRequest], Answer], *, known: bool = False) -> OciClient:
     lookup = user("me", "secret") if known else NOTHING
-    client = OciClient(REFERENCE, lookup, plain_http=False, patience=SWIFT, doing="Looking up")
+    client = OciClient(REFERENCE, lookup, plain_http=False, policy=SWIFT, doing="Looking up")
     client.session.mount("https://", _Answers(script))
     return client
 

@@ -52,13 +52,13 @@ class FaultyWay:
 
     ``plan`` says which exchanges go wrong, counted from 0, ``size`` how large their requests and answers are when they go
     well. ``fired`` are the numbers of those that did go wrong, and ``exchanges`` those that went well, in order.
-    ``weak_token`` makes the answer of a token service that gives a token of no use: expired, or without rights. ``patience``
-    is how long the client waits for bytes, in seconds.
+    ``weak_token`` makes the answer of a token service that gives a token of no use: expired, or without rights.
+    ``read_timeout`` is how long the client waits for bytes, in seconds.
     """
 
     registry: str
     tokens: str
-    patience: float
+    read_timeout: float
     weak_token: Callable[[bool], bytes]
     plan: dict[int, Fault] = field(default_factory=dict)
     size: dict[int, Exchange] = field(default_factory=dict)
@@ -141,7 +141,7 @@ class FaultyWay:
                 for piece in self._spoilt(self._forward(_read_request(client)), fault):
                     client.sendall(piece)
                     if fault.kind == "answer stalls":
-                        time.sleep(self.patience * 1.5)
+                        time.sleep(self.read_timeout * 1.5)
         if fault.variant % 2:
             _reset(client)
         raise DropError
@@ -155,7 +155,7 @@ class FaultyWay:
         with socket.create_connection(_address(place)) as server:
             server.sendall(request)
             if fault.kind == "request stalls":
-                time.sleep(self.patience * 1.5)
+                time.sleep(self.read_timeout * 1.5)
 
     def _spoilt(self, exchange: Exchange, fault: Fault) -> list[bytes]:
         """Return the pieces of an answer that goes wrong; behind them the connection ends."""

@@ -7,12 +7,12 @@ from pathlib import Path
 from hpcdeploy.registry.client import Registry
 from hpcdeploy.registry.credentials import Credentials, Lookup
 from hpcdeploy.registry.reference import parse_reference
-from hpcdeploy.registry.retries import Patience
+from hpcdeploy.registry.retries import RetryPolicy
 
 HEAD = b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC\0"
 CREATED = "2026-01-02T03:04:05Z"
 NOTHING = Lookup(credentials=None, consulted=())
-SWIFT = Patience(connect=5.0, read=5.0, upload=5.0, first_wait=0.0)
+SWIFT = RetryPolicy(connect=5.0, read=5.0, upload=5.0, first_wait=0.0)
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ def make_image(folder: Path, *, size: int = 3_000_000, seed: int = 7, name: str 
 
 
 def registry(
-    host: str, path: str = "lab/train", *, asked: str = "", found: Lookup = NOTHING, patience: Patience = SWIFT
+    host: str, path: str = "lab/train", *, asked: str = "", found: Lookup = NOTHING, policy: RetryPolicy = SWIFT
 ) -> Registry:
     """Give the client for a repository of a test's registry."""
-    return Registry(parse_reference(f"oras://{host}/{path}{asked}"), found, patience=patience)
+    return Registry(parse_reference(f"oras://{host}/{path}{asked}"), found, policy=policy)
 
 
 def user(name: str, password: str) -> Lookup:

@@ -118,7 +118,7 @@ def page(asked: Asked, url: str) -> Reply:
 def work(odd: OddServer, kind: Redirect) -> None:
     """Do what meets an answer of that kind, with a password."""
     reference, found = parse_reference(f"oras://{odd.host}/lab/train"), user("me", "secret")
-    client = OciClient(reference, found, plain_http=True, patience=SWIFT, doing="Looking up")
+    client = OciClient(reference, found, plain_http=True, policy=SWIFT, doing="Looking up")
     with client.session:
         if kind is read:
             client.read_manifest("latest")

@@ -15,7 +15,7 @@ from hpcdeploy.registry.credentials import Lookup, credential_files, find_creden
 from hpcdeploy.registry.manifest import annotate
 from hpcdeploy.registry.oci_client import OciClient
 from hpcdeploy.registry.reference import parse_reference
-from hpcdeploy.registry.retries import Patience
+from hpcdeploy.registry.retries import RetryPolicy
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab
 from tests.lab.test_running_lab import TINY_IMAGE
@@ -39,7 +39,7 @@ def built(lab: Lab) -> str:
 def read_manifest(lab: Lab, path: str, tag: str) -> dict[str, Any]:
     reference = parse_reference(f"{lab.registry}/{path}")
     client = OciClient(
-        reference, Lookup(credentials=None, consulted=()), plain_http=True, patience=Patience(), doing="Reading"
+        reference, Lookup(credentials=None, consulted=()), plain_http=True, policy=RetryPolicy(), doing="Reading"
     )
     with client.session:
         manifest: dict[str, Any] = json.loads(client.read_manifest(tag)[0])

@@ -29,14 +29,14 @@ from hpcdeploy.registry.client import Registry
 from hpcdeploy.registry import oci_client
 from hpcdeploy.registry.credentials import Lookup
 from hpcdeploy.registry.reference import parse_reference
-from hpcdeploy.registry.retries import Patience
+from hpcdeploy.registry.retries import RetryPolicy
 limits.LARGEST_DOCUMENT = limits.LARGEST_REFUSAL = 100_000
 host, what, read = sys.argv[1:]
 size = int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
 resource.setrlimit(resource.RLIMIT_AS, (size + %d, size + %d))
 registry = Registry(
     parse_reference(f"{host}/a/b:v1"), Lookup(credentials=None, consulted=()),
-    patience=Patience(read=float(read), attempts=2, first_wait=0, total=1),
+    policy=RetryPolicy(read=float(read), attempts=2, first_wait=0, total=1),
 )
 ask = {"manifest": registry.resolve, "tags": registry.tags, "config": registry.image_config}[what]
 try:

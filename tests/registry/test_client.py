@@ -164,7 +164,7 @@ def test_a_token_that_lived_its_life_is_not_sent_again(token_host: str, tokens: 
     def let_time_pass(_done: int, _total: int) -> None:
         now[0] += tokens.life + 1
 
-    place = registry(token_host, "lab/brief", found=user(USER, PASSWORD), patience=replace(SWIFT, clock=lambda: now[0]))
+    place = registry(token_host, "lab/brief", found=user(USER, PASSWORD), policy=replace(SWIFT, clock=lambda: now[0]))
     place.push(image.path, sha256=image.sha256, created=CREATED, progress=let_time_pass)
     assert len(tokens.asked) == 2
 
@@ -184,7 +184,7 @@ def test_the_users_netrc_is_not_looked_at(
     registry(token_host, "lab/netrc", found=found).push(image.path, sha256=image.sha256, created=CREATED, tags=("a",))
     (tmp_path / "netrc").write_text("default login nobody password nothing\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    client = OciClient(parse_reference(f"{token_host}/lab/netrc"), found, plain_http=True, patience=SWIFT, doing="Listing")
+    client = OciClient(parse_reference(f"{token_host}/lab/netrc"), found, plain_http=True, policy=SWIFT, doing="Listing")
     client.session.trust_env = True  # as for every registry that is not on this machine
     with client.session:
         assert client.list_tags() == ["a"]

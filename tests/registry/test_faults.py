@@ -21,7 +21,7 @@ from hpcdeploy.image import PublishedImage
 from hpcdeploy.registry.client import Registry
 from hpcdeploy.registry.credentials import Lookup
 from hpcdeploy.registry.reference import parse_image, parse_reference
-from hpcdeploy.registry.retries import Patience
+from hpcdeploy.registry.retries import RetryPolicy
 from tests import seed as seeds
 from tests.once.points import VARIABLE, share_of
 from tests.registry import containers
@@ -32,7 +32,7 @@ from tests.registry.images import CREATED, NOTHING, Image, make_image, user
 from tests.registry.test_image_config import SAID
 from tests.registry.token_service import PASSWORD, USER, TokenService, serve_tokens
 
-IMPATIENT = Patience(connect=5.0, read=5.0, upload=5.0, attempts=4, first_wait=0.0, total=30.0)
+IMPATIENT = RetryPolicy(connect=5.0, read=5.0, upload=5.0, attempts=4, first_wait=0.0, total=30.0)
 TAGS = tuple(f"v{number}" for number in range(7))
 AT_ONCE = 6
 
@@ -91,21 +91,21 @@ def put_container(host: str) -> None:
     containers.put_manifest(host, "lab/base", "v1", containers.index(one))
 
 
-def of(host: str, path: str, *, asked: str = "", registry: str = "open", patience: Patience = IMPATIENT) -> Registry:
+def of(host: str, path: str, *, asked: str = "", registry: str = "open", policy: RetryPolicy = IMPATIENT) -> Registry:
     """Return a client of one of the registries, or of a way to it."""
     found: Lookup = NOTHING if registry == "open" else user(USER, PASSWORD)
     text = f"{host}/{path}{asked}"
     reference = parse_image(text) if path == "lab/base" else parse_reference(text)
-    return Registry(reference, found, patience=patience)
+    return Registry(reference, found, policy=policy)
 
 
-def run(operation: str, registry: str, host: str, sites: Sites, folder: Path, patience: Patience = IMPATIENT) -> object:
+def run(operation: str, registry: str, host: str, sites: Sites, folder: Path, policy: RetryPolicy = IMPATIENT) -> object:
     """Do what is tested, over the way at `host`; return its value, which is `expected` if it is right."""
     image = sites.image
-    there = of(host, "lab/there", asked=":v1", registry=registry, patience=patience)
+    there = of(host, "lab/there", asked=":v1", registry=registry, policy=policy)
     match operation:
         case "push":
-            client = of(host, f"pushed/{folder.name}", registry=registry, patience=patience)
+            client = of(host, f"pushed/{folder.name}", registry=registry, policy=policy)
             return client.push(image.path, sha256=image.sha256, created=CREATED, tags=("a",)).sha256
         case "pull":
             there.download(there.resolve(), folder / "got.sif")
@@ -119,9 +119,9 @@ def run(operation: str, registry: str, host: str, sites: Sites, folder: Path, pa
             found, annotations = there.describe()
             return replace(found, repository=""), annotations["org.opencontainers.image.created"]
         case "tags":
-            return of(host, "lab/there", registry=registry, patience=patience).tags()
+            return of(host, "lab/there", registry=registry, policy=policy).tags()
         case _:
-            return of(host, "lab/base", asked=":v1", registry=registry, patience=patience).image_config().entrypoint
+            return of(host, "lab/base", asked=":v1", registry=registry, policy=policy).image_config().entrypoint
 
 
 def expected(operation: str, sites: Sites) -> object:
@@ -139,13 +139,13 @@ def expected(operation: str, sites: Sites) -> object:
 
 @pytest.fixture(scope="module")
 def usual(sites: Sites, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], list[Exchange]]:
-    """Do everything once without a fault, and return its exchanges; with patience, since a retry would be one more."""
+    """Do everything once without a fault, and return its exchanges. The default policy has timeouts that cause no retry."""
     found = {}
     for registry in REGISTRIES:
         for operation in OPERATIONS:
             folder = tmp_path_factory.mktemp("usual")
             with sites.way(registry) as way:
-                value = run(operation, registry, way.host, sites, folder, Patience())
+                value = run(operation, registry, way.host, sites, folder, RetryPolicy())
                 assert value == expected(operation, sites)
                 found[operation, registry] = list(way.exchanges)
     return found
@@ -195,10 +195,10 @@ def lost(fault: Fault, sites: Sites, folder: Path, refused: str) -> str:
     if refused:
         if (folder / "got.sif").exists():
             return "a file was kept of what was refused"
-        if run(fault.operation, fault.registry, host, sites, folder, Patience()) != expected(fault.operation, sites):
+        if run(fault.operation, fault.registry, host, sites, folder, RetryPolicy()) != expected(fault.operation, sites):
             return "a second call gave another value"
     if fault.operation == "push":
-        pushed = of(host, f"pushed/{folder.name}", asked=":a", registry=fault.registry, patience=Patience())
+        pushed = of(host, f"pushed/{folder.name}", asked=":a", registry=fault.registry, policy=RetryPolicy())
         found = pushed.resolve()
         content = b"".join(pushed.stream(found.sha256, found.size))
         if content != sites.image.content:

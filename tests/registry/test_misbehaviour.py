@@ -12,7 +12,7 @@ from hpcdeploy.errors import AuthenticationError, RegistryError
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.registry.credentials import Lookup
 from hpcdeploy.registry.manifest import digest_of, render_manifest
-from hpcdeploy.registry.retries import Patience
+from hpcdeploy.registry.retries import RetryPolicy
 from tests.disks import small_disk
 from tests.registry.images import CREATED, NOTHING, SWIFT, Image, make_image, registry, user
 from tests.registry.odd_server import Asked, OddServer, Reply, Script, misbehave
@@ -34,8 +34,8 @@ def uploads(asked: Asked, *, location: str = "/v2/lab/train/blobs/uploads/1?_sta
     return replies.get(asked.method, Reply(404))
 
 
-def push(odd: OddServer, image: Image, *, found: Lookup = NOTHING, patience: Patience = SWIFT) -> PublishedImage:
-    return registry(odd.host, found=found, patience=patience).push(image.path, sha256=image.sha256, created=CREATED)
+def push(odd: OddServer, image: Image, *, found: Lookup = NOTHING, policy: RetryPolicy = SWIFT) -> PublishedImage:
+    return registry(odd.host, found=found, policy=policy).push(image.path, sha256=image.sha256, created=CREATED)
 
 
 def blobs_put(odd: OddServer) -> list[bytes]:
@@ -148,7 +148,7 @@ def test_a_later_call_goes_on_where_an_earlier_one_broke_off(image: Image, tmp_p
     broken = Reply(body=image.content[:1_500_000], claim=len(image.content))
     once = replace(SWIFT, attempts=1)
     with misbehave(lambda _asked: broken) as odd, pytest.raises(RegistryError, match="was lost"):
-        registry(odd.host, patience=once).download(published(image), tmp_path / "got.sif")
+        registry(odd.host, policy=once).download(published(image), tmp_path / "got.sif")
     assert not (tmp_path / "got.sif").exists()
     with misbehave(lambda asked: ranged(asked, image.content)) as odd:
         registry(odd.host).download(published(image), tmp_path / "got.sif")
@@ -248,7 +248,7 @@ def test_retry_after_is_obeyed(image: Image) -> None:
         return Reply(429, {"Retry-After": "7"}) if len(odd.asked) == 1 else uploads(asked)
 
     with misbehave(script) as odd:
-        push(odd, image, patience=replace(SWIFT, sleep=waits.append))
+        push(odd, image, policy=replace(SWIFT, sleep=waits.append))
     assert waits == [7.0]
 
 
@@ -256,7 +256,7 @@ def test_a_long_retry_after_is_told_and_not_waited_for(image: Image) -> None:
     waits: list[float] = []
     busy = Reply(429, {"Retry-After": "3600"})
     with misbehave(lambda _asked: busy) as odd, pytest.raises(RegistryError, match=r"Retry-After: 3600"):
-        push(odd, image, patience=replace(SWIFT, sleep=waits.append))
+        push(odd, image, policy=replace(SWIFT, sleep=waits.append))
     assert waits == []
 
 
@@ -278,7 +278,7 @@ def test_a_refused_connection_is_told_after_a_few_short_waits(image: Image) -> N
     with misbehave(uploads) as odd:
         host = odd.host
     with pytest.raises(RegistryError, match=f"nothing listens at {host} after 4 attempts"):
-        registry(host, patience=replace(SWIFT, first_wait=0.5, sleep=waits.append)).resolve()
+        registry(host, policy=replace(SWIFT, first_wait=0.5, sleep=waits.append)).resolve()
     assert waits == [0.5, 1.0, 2.0]
 
 
@@ -492,7 +492,7 @@ def test_a_token_that_is_refused_is_exchanged_at_the_service_that_gave_it() -> N
 def test_an_upload_without_a_place_to_go_is_told_and_no_secret_is_shown(image: Image) -> None:
     with (
         misbehave(lambda asked: uploads(asked, location="")) as odd,
-        pytest.raises(RegistryError, match="sent no upload location"),
+        pytest.raises(RegistryError, match="sent no valid URL in the header Location"),
     ):
         push(odd, image)
     script: Script = lambda asked: Reply(400) if asked.method == "PUT" else uploads(asked)  # noqa: E731

@@ -23,9 +23,7 @@ DEEP = "[" * 50_000
 
 
 def client(host: str) -> OciClient:
-    return OciClient(
-        parse_reference(f"oras://{host}/lab/train"), NOTHING, plain_http=True, patience=SWIFT, doing="Looking up"
-    )
+    return OciClient(parse_reference(f"oras://{host}/lab/train"), NOTHING, plain_http=True, policy=SWIFT, doing="Looking up")
 
 
 @pytest.mark.parametrize("address", BAD)

@@ -3,24 +3,24 @@ from email.utils import format_datetime
 
 import pytest
 
-from hpcdeploy.registry.retries import Patience, next_wait, parse_retry_after
+from hpcdeploy.registry.retries import RetryPolicy, next_wait, parse_retry_after
 
 
 def test_waits_double_and_then_end() -> None:
-    patience = Patience(attempts=4, first_wait=0.5)
-    assert [next_wait(patience, failures=n, waited=0.0) for n in (1, 2, 3, 4)] == [0.5, 1.0, 2.0, None]
+    policy = RetryPolicy(attempts=4, first_wait=0.5)
+    assert [next_wait(policy, failures=n, waited=0.0) for n in (1, 2, 3, 4)] == [0.5, 1.0, 2.0, None]
 
 
 def test_all_waits_together_stay_small() -> None:
-    patience, waited = Patience(), 0.0
-    for failures in range(1, patience.attempts + 1):
-        waited += next_wait(patience, failures=failures, waited=waited) or 0.0
+    policy, waited = RetryPolicy(), 0.0
+    for failures in range(1, policy.attempts + 1):
+        waited += next_wait(policy, failures=failures, waited=waited) or 0.0
     assert waited < 10
 
 
 def test_what_the_server_asks_for_is_obeyed_or_given_up() -> None:
-    assert next_wait(Patience(total=30), failures=1, waited=0.0, retry_after="7") == 7
-    assert next_wait(Patience(total=30), failures=1, waited=25.0, retry_after="7") is None
+    assert next_wait(RetryPolicy(total=30), failures=1, waited=0.0, retry_after="7") == 7
+    assert next_wait(RetryPolicy(total=30), failures=1, waited=25.0, retry_after="7") is None
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @contextmanager
 def client(host: str) -> Iterator[OciClient]:
     """A client that speaks TLS to this machine too, which `Registry` never does."""
-    spoken = OciClient(parse_reference(f"{host}/lab/tls"), NOTHING, plain_http=False, patience=SWIFT, doing="Pushing")
+    spoken = OciClient(parse_reference(f"{host}/lab/tls"), NOTHING, plain_http=False, policy=SWIFT, doing="Pushing")
     with spoken.session:
         yield spoken
 

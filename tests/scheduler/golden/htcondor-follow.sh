@@ -35,5 +35,5 @@ set_paths() {
 
 # --- login/htcondor/follow.sh: print condor_q's ads of the queried jobs, and the part of each run's event log that shows the states of
 }
-# bash reads the script to its end before it runs anything: a script that was cut off does nothing.
+# bash reads main completely before it runs main. So a script that was cut off runs no part of main.
 main "$@" </dev/null

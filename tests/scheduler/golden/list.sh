@@ -28,5 +28,5 @@ set_paths() {
 
 # --- login/list.sh: list the files that match $patterns in the working folder of a run, and its logs ($with_logs).
 }
-# bash reads the script to its end before it runs anything: a script that was cut off does nothing.
+# bash reads main completely before it runs main. So a script that was cut off runs no part of main.
 main "$@" </dev/null

@@ -26,5 +26,5 @@ set_paths() {
 
 # --- login/logs.sh: print what tasks wrote since the last query, or their last lines.
 }
-# bash reads the script to its end before it runs anything: a script that was cut off does nothing.
+# bash reads main completely before it runs main. So a script that was cut off runs no part of main.
 main "$@" </dev/null

@@ -39,5 +39,5 @@ set_paths() {
 
 # --- login/receive.sh: receive a file. The answer is the number of bytes that are here already; the rest must follow. A cut connection
 }
-# bash reads the script to its end before it runs anything: a script that was cut off does nothing.
+# bash reads main completely before it runs main. So a script that was cut off runs no part of main.
 main; exec </dev/null

@@ -40,5 +40,5 @@ set_paths() {
 
 # --- login/records.sh: receive records of a file that is uploaded in parallel, in Python ($receiver, receive.py). Several of these scripts
 }
-# bash reads the script to its end before it runs anything: a script that was cut off does nothing.
+# bash reads main completely before it runs main. So a script that was cut off runs no part of main.
 main; exec </dev/null

@@ -29,5 +29,5 @@ set_paths() {
 
 # --- login/slurm/cancel.sh: cancel those jobs that have the number and the id of their run.
 }
-# bash reads the script to its end before it runs anything: a script that was cut off does nothing.
+# bash reads main completely before it runs main. So a script that was cut off runs no part of main.
 main "$@" </dev/null

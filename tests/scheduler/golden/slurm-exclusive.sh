@@ -200,5 +200,5 @@ HPCDEPLOY_END_0123456789
 
 # --- login/submit.sh: submit the run, exactly once however often this runs. docs/architecture.md explains each step.
 }
-# bash reads the script to its end before it runs anything: a script that was cut off does nothing.
+# bash reads main completely before it runs main. So a script that was cut off runs no part of main.
 main "$@" </dev/null

@@ -34,5 +34,5 @@ set_paths() {
 
 # --- login/slurm/follow.sh: print squeue's rows of the queried jobs, the tasks' own records, and sacct's rows of those tasks whose end
 }
-# bash reads the script to its end before it runs anything: a script that was cut off does nothing.
+# bash reads main completely before it runs main. So a script that was cut off runs no part of main.
 main "$@" </dev/null

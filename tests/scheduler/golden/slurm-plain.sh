@@ -814,5 +814,5 @@ done
 if "$already"; then say "run $run_id was submitted before"; else say "submitted as job $job_ids"; fi
 answer "$job_ids" "$already"
 }
-# bash reads the script to its end before it runs anything: a script that was cut off does nothing.
+# bash reads main completely before it runs main. So a script that was cut off runs no part of main.
 main "$@" </dev/null

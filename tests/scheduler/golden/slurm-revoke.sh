@@ -57,5 +57,5 @@ set_paths() {
 
 # --- login/find_jobs.sh: print the numbers of the run's jobs.
 }
-# bash reads the script to its end before it runs anything: a script that was cut off does nothing.
+# bash reads main completely before it runs main. So a script that was cut off runs no part of main.
 main "$@" </dev/null

@@ -121,8 +121,8 @@ class _Submission:
 
     def _uncertain(self, error: HpcdeployError) -> UncertainSubmissionError:
         return UncertainSubmissionError(
-            f"the connection was lost while run {self._run.id} was being submitted ({error}); it is unknown "
-            f"whether the run has a job. Run 'hpcdeploy submit --resume {self._run.id}': it finds the job or submits it, once"
+            f"the connection was lost while run {self._run.id} was being submitted ({error}); it is unknown whether "
+            f"it has a job. Run 'hpcdeploy submit --resume {self._run.id}': it finds the job or submits it, once"
         )
 
 

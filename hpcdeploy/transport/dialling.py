@@ -28,13 +28,13 @@ _ENDS = 2.0
 class _EagerSocket(socket.socket):
     """A socket that saves time in three ways.
 
-    - It sends the greeting at once, so that the server sends its algorithms while paramiko is still being imported. The
-      socket drops the same greeting when paramiko sends it later.
+    - It sends the greeting at once, so that the server sends its algorithms while paramiko is being imported. When paramiko
+      sends the same greeting later, the socket drops it.
     - It acknowledges the first packets at once. At the start sshd sends small packets one by one, and waits for an
       acknowledgement of each (Nagle), which the kernel delays by 40 ms (tcp(7), TCP_QUICKACK). With this delay, connecting
       and the first command took 90 ms instead of 40.
-    - It receives large pieces. paramiko reads the first 16 bytes of a packet and then the rest. During an upload sshd sends a
-      packet every 96 KiB, and each system call for it took the interpreter's lock from the sending thread.
+    - It receives large pieces. paramiko reads the first 16 bytes of a packet and then the rest. During an upload sshd sends
+      a packet every 96 KiB, and each system call for it took the interpreter's lock from the sending thread.
     """
 
     _left = 64 * 1024

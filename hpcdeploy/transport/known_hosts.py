@@ -152,8 +152,8 @@ def distrust(shown: str, settings: SshSettings, finding: Finding) -> str:
     match finding.verdict:
         case "changed":
             return (
-                f"the host key of {settings.alias} does NOT match {places}: the host has the {shown}. This may be an attack; "
-                f"ask the site, and replace that line only if the site confirms this fingerprint"
+                f"the host key of {settings.alias} does NOT match {places}: the host has the {shown}. This may be an "
+                f"attack; ask the site, and replace that line only if the site confirms this fingerprint"
             )
         case "revoked":
             return f"{settings.alias} has the {shown}, which {places} marks as revoked: do not connect; ask the site"

@@ -8,8 +8,8 @@ partial file are verified before the partial file is renamed.
 from hpcdeploy.frozen import frozen
 
 # $1: the partial file, $2: the expected size, $3: the marker. An incomplete file is removed. A complete file is kept until
-# the client has compared its checksum. openssl is preferred to sha256sum, because it uses the processor's SHA instructions. For
-# 1 GB, sha256sum took 3 to 4 s, as long as the upload itself (coreutils 9.1 on loopback).
+# the client has compared its checksum. openssl is preferred to sha256sum, because it uses the processor's SHA instructions.
+# For 1 GB, sha256sum took 3 to 4 s, as long as the upload itself (coreutils 9.1 on loopback).
 _RECEIVE = """
 trap 'rm -f -- "$1"' HUP INT TERM
 set -C

@@ -20,11 +20,11 @@ fi
 [% include setup_file %]
 set -u
 [% include "login/job/clean.sh" %]
-# HTCondor starts a job without PATH; bash (5.2) then has a default, which it does not export and which ends with ".". Apptainer uses it
-# to find the programs of the GPU driver, such as nvidia-smi and rocminfo (seen with HTCondor 23.9, Apptainer 1.4.5).
+# Export PATH, because Apptainer needs it to find the programs of the GPU driver, such as nvidia-smi and rocminfo. HTCondor starts a job without
+# PATH. bash (5.2) then uses a default that it does not export, and that ends with "." (seen with HTCondor 23.9, Apptainer 1.4.5).
 export PATH="${PATH%:.}"
 [% include "login/job/temporary_folders.sh" %]
-# Apptainer's temporary files and cache: in the job's own scratch folder, which HTCondor removes.
+# Put Apptainer's temporary files and cache into the job's scratch folder, which HTCondor removes at the end.
 scratch=${_CONDOR_SCRATCH_DIR:?is not set: HTCondor starts this}
 mkdir -p "$scratch/.apptainer/cache"
 export [= prefix =]_TMPDIR="$scratch/.apptainer" [= prefix =]_CACHEDIR="$scratch/.apptainer/cache"
@@ -34,7 +34,7 @@ mounts=()
 mount_folder() { mounts+=(--mount "type=bind,$(field source "$1"),$(field destination "$1")"); }
 mount_folder "$PWD"
 while IFS= read -r bind; do mounts+=(--mount "$bind"); done <"$run/binds"
-# The run's folder is mounted after these: a read-only bind of a folder above it would keep the program from recording its start.
+# The run's folder is mounted last. Otherwise a read-only bind of a parent folder would prevent that the program's start is recorded.
 mount_folder "$run"
 mount_folder "$scratch"
 [% if mounted %]
@@ -54,7 +54,7 @@ gpu_drivers=([% for driver in gpus.drivers %][= driver.device =]=[= driver.flag 
 # shellcheck disable=SC2034  # functions.sh uses it
 image_cache_owners=([= image_cache_owners | words =])
 image_fault=""
-# The functions that check the image, written by the submission script: the same as there (login/owners.sh, login/trust.sh).
+# Load the functions that check the image. The submission script wrote them, and uses the same ones (login/owners.sh, login/trust.sh).
 # shellcheck disable=SC1091
 . "$run/functions.sh" || exit 1
 if ! check_image "$image" "$sha256" "${run%/runs/*}"; then
@@ -66,8 +66,8 @@ fi
 unbegun=$run/tasks/.unbegun.$2.$1.${HPCDEPLOY_RESTART:-0}
 [% include "login/job/not_started.sh" %]
 contain() { exec [= apptainer | word =] --quiet exec --no-eval[= ' ${gpu:+"$gpu"}' if gpus =][= ' --no-https' if in_job and plain_http =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
-# HTCondor signals this shell, which forwards the signal and returns the container's exit code. Without -m the container would ignore INT
-# and QUIT (bash(1), SIGNALS).
+# HTCondor sends signals to this shell, which forwards them, and exits with the container's exit code. set -m is needed because otherwise the
+# container would ignore INT and QUIT (bash(1), SIGNALS).
 container=""
 for signal in HUP INT QUIT TERM USR1 USR2; do
   # shellcheck disable=SC2064

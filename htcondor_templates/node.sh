@@ -1,6 +1,6 @@
 #!/bin/bash
 # DAGMan calls this instead of condor_submit (dagman.config), and again if it failed. Written by hpcdeploy [= version =].
-# The schedd records a job in the job's own log when it accepts it: a job in the log is not submitted a second time.
+# If the job's event log contains a submission, do not submit again, because the schedd writes this event when it accepts the job.
 [% include "login/state.sh" %]
 [% if setup_values %]
 [= setup_values =]

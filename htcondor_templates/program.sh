@@ -1,13 +1,13 @@
 #!/bin/sh
 # Run [= run_id =], written by hpcdeploy [= version =]. This runs inside the container, once for each task; its [= 'last ' if container == "apptainer" =]arguments are the
 # task's number and the job's id[= ', then its line of the file "parameters"' if task_lines =].
-# The command and its variables are quoted here once, and nothing else interprets them.
+# The command and its variables are quoted here, and no other shell interprets them.
 [% if container == "apptainer" %]
-# The first argument is a file; emptying it shows that the program started (login/job/not_started.sh).
+# The first argument is a file. It is emptied to record that the program started (login/job/not_started.sh).
 [ -z "$1" ] || true >"$1"
 shift
 [% elif notes_begin %]
-# HTCondor transfers this back into the run's folder (job.sub): it shows that the program started.
+# Record that the program started: HTCondor transfers this file into the run's folder (job.sub).
 true >.hpcdeploy-begun
 [% endif %]
 export HPCDEPLOY_RUN=[= run_id | word =]
@@ -22,7 +22,7 @@ if [ "$(sha256sum <'./[= arrives_as =]')" != '[= sha256 =]  -' ]; then
 fi
 [% endif %]
 [% if task_lines %]
-# printf decodes a value; the dot keeps line breaks at its end, which $( ) would drop.
+# printf decodes a value. A dot is appended and removed again, because $( ) would remove line breaks at the end of the value.
 shift 3
 [% endif %]
 [% for name in parameters %]
@@ -45,7 +45,7 @@ export [= name =]=[= value | word =]
 # Without a command, run the image's own run script.
 set -- [= (command or ('/.singularity.d/runscript',)) | words =]
 [% if warning %]
-# HTCondor has no warning before its time limit. This process becomes the program, or forwards the signal.
+# Send the warning signal, because HTCondor sends none before its time limit. This process forwards it to the program.
 (sleep [= warning[1] =] && kill -[= warning[0] =] $$) </dev/null >/dev/null 2>&1 &
 [% endif %]
 [% if gathering %]
@@ -67,7 +67,7 @@ gather_all [= gathering | join(' ') =]
 [% if sends_all %]
 [% include "login/job/keep_back.sh" %]
 [% endif %]
-# HTCondor reads the output through pipes, and loses what it has not read when the job ends, up to 64 KiB (seen with 23.9 on a busy
-# machine): so the job ends a second later.
+# End a second later if the output is a pipe. HTCondor reads the pipe, and loses up to 64 KiB that it has not read when the job ends (seen with
+# 23.9 on a busy machine).
 if [ -p /dev/stdout ] || [ -p /dev/stderr ]; then sleep 1; fi
 exit "$code"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # DAGMan calls this instead of condor_rm (dagman.config). Written by hpcdeploy [= version =].
-# If one task fails DAGMan removes the others, "condor_rm CLUSTER -const ...": ignore that, so that they continue as in every other run.
-# When DAGMan itself is removed it calls "condor_rm -const ...": do that.
+# If a task fails, DAGMan calls "condor_rm CLUSTER -const ..." to remove the other tasks. This is ignored, so that they continue as in a run
+# without DAGMan. If DAGMan itself is removed, it calls "condor_rm -const ...", which is executed.
 case ${1-} in
   [0-9]*) ;;
   *) exec condor_rm "$@" ;;

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Report whether run [= run_id =] may start, which waits for other runs. Written by hpcdeploy [= version =].
-# DAGMan calls it before it submits job.sub (job.dag); "wait.sh now" only reports. It reads the event logs of the other runs.
-# Exit status: 0 it may start; 75 not yet; 1 it never may, with the reason.
+# Report whether run [= run_id =], which waits for other runs, may start. Written by hpcdeploy [= version =].
+# DAGMan calls this script before it submits job.sub (job.dag). "wait.sh now" only reports. The event logs of the other runs are read.
+# Exit status: 0 the run may start; 75 it must wait; 1 it can never start (the reason is printed).
 [% include "login/state.sh" %]
 cd -- "$(dirname -- "$0")" || exit 75
 [% if setup_values %]

@@ -1,4 +1,4 @@
-# --- login/build.sh: build the image, once for the same inputs.
+# --- login/build.sh: build the image, unless it was built from the same inputs before.
 folder=$root/builds/$inputs
 for program in flock tar sha256sum "$apptainer"; do
   command -v "$program" >/dev/null ||
@@ -8,7 +8,7 @@ mkdir -p -- "$cache" "$root/cache" "$folder" ||
   die 10 "cannot make $folder and $cache; set root and image-cache in the cluster's settings to folders that you may write to"
 keep_private "$root/builds" "$root/cache" "$folder"
 
-# Print the line that hpcdeploy reads; a login shell may print other lines before and after it.
+# Print the line that hpcdeploy parses; a login shell may print other lines before and after this one.
 answer() { printf '\nHPCDEPLOY {%s}\n' "$1" || true; }
 
 image_exists() {
@@ -27,7 +27,7 @@ answer_image() {
 exec {build_lock}>"$folder/lock"
 flock --nonblock "$build_lock" || { say "another build of the same inputs runs; waiting for it"; flock "$build_lock"; }
 
-# A site's own APPTAINER_TMPDIR, set in its setup, has precedence over the cluster's tmp.
+# APPTAINER_TMPDIR, if the site or the cluster's setup sets it, has precedence over the cluster's tmp.
 own_tmp=${prefix}_TMPDIR
 within=${!own_tmp:-$tmp}
 temporary=""
@@ -36,7 +36,7 @@ clean() {
   [ -z "$temporary" ] || { chmod -R u+rwX -- "$temporary" 2>/dev/null || true; rm -rf -- "$temporary"; }
   rm -rf -- "$folder/context" "$folder/temporary" ${part:+"$part"}
 }
-# Remove what an earlier build left that was killed. Each build has a folder with an unpredictable name, and records it here.
+# Remove the files of an earlier build that was killed. Each build records the unpredictable name of its temporary folder here.
 if [ -s "$folder/temporary" ]; then
   temporary=$(<"$folder/temporary")
   case $temporary in /*/build-"${inputs:0:16}"-????????) is_private "$temporary" || temporary="" ;; *) temporary="" ;; esac
@@ -53,7 +53,8 @@ if image_exists; then
   return
 fi
 
-# Apptainer writes this path into a shell script without quotes (cmd/internal/cli/inspect.go), and into its own --bind.
+# Reject special characters in the path of temporary files, because Apptainer writes the path without quotes into a shell script
+# (cmd/internal/cli/inspect.go) and into an option --bind.
 case $within in
   *["()'\",;&|\`\$<>:^"]* | *[[:blank:]]"#"*) die 10 "Apptainer cannot build in $within (\"could not inspect container\"): set \
 tmp in the cluster's settings, or ${prefix}_TMPDIR in its setup, to a folder without any of ( ) ' \" , ; & | \` \$ < > : ^ and ' #'" ;;
@@ -81,7 +82,7 @@ options=()
 for argument in ${build_args[@]+"${build_args[@]}"}; do options+=(--build-arg "$argument"); done
 [ "$has_secrets" = no ] || start_serving
 
-# Folders that a build makes get their mode from the umask, in the image too.
+# Build with umask 022, because folders that the build makes have the umask's mode in the image too.
 code=0
 (
   [ "$has_secrets" = no ] || exec {serving}>&-
@@ -91,8 +92,8 @@ code=0
 [ "$has_secrets" = no ] || stop_serving
 [ "$code" = 0 ] || die 12 "the build failed (exit status $code); Apptainer's message is above"
 
-# If the image's environment script exits with 0 before a program starts, %test passes without having run, and so would every job. An image
-# that cannot be started here, or whose environment fails, is accepted: there the job reports the failure.
+# Reject an image whose environment script exits with 0 before a program starts: %test and every job would seem to succeed without having run.
+# An image that cannot be started here, or whose environment script fails, is accepted, because a job then reports the failure.
 start=("$apptainer" exec --no-eval --pwd / "$part" /bin/sh -c "echo HPCDEPLOY_BEGUN")
 if output=$("${start[@]}" 2>/dev/null </dev/null) && [[ $output != *HPCDEPLOY_BEGUN* ]]; then
   die 12 "$no_program_begins"

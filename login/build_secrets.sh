@@ -1,4 +1,4 @@
-# --- login/build_secrets.sh: serve the secrets, which come on file descriptor $given, to the build.
+# --- login/build_secrets.sh: serve the secrets to the build; they are read from the file descriptor $given.
 start_serving() {
   local pipes=$temporary/secrets server_code bind
   make_secrets_folder "$pipes" || die 10 "cannot make named pipes in $pipes; set APPTAINER_TMPDIR in the cluster's setup"

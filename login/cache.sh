@@ -1,6 +1,6 @@
-# --- login/cache.sh: keep the cache of images below $cache_limit bytes, so that old images do not fill a quota.
+# --- login/cache.sh: remove old images, so that the image cache has at most $cache_limit bytes.
 
-# Record the use of the image under the lock of make_room, which removes no image that a run uses.
+# Record that this run uses the image. This is done under the lock of make_room, which then does not remove the image.
 record_image_use() {
   local room_lock
   open_lock "$cache/.room.lock" || die 10 "cannot open $cache/.room.lock, the lock for removing old images"
@@ -8,12 +8,13 @@ record_image_use() {
   flock --shared "$room_lock"
   record_image
   exec {room_lock}>&-
-  # The least recently used images are removed first. After each touch, an image that others can change would be read again.
+  # Set the image's time, because the least recently used images are removed first. For an image that others can change this is done only
+  # once a day, because its sha256 must be compared again after each change of its time.
   if ! others_can_change "$image" || [ -n "$(find "$image" -mmin +1440 2>/dev/null)" ]; then touch --no-create -- "$image" 2>/dev/null || true; fi
 }
 
-# Print the images that runs of this root may need: runs that a scheduler knows, and runs of the last day that have no job yet. Fail if
-# a scheduler cannot be queried.
+# Print the images of the runs of this root that may need them: runs that a scheduler knows, and runs of the last day that have no job yet.
+# Fail if a scheduler cannot be queried.
 images_in_use() {
   local names="" name record
   for name in "${schedulers[@]}"; do
@@ -32,13 +33,13 @@ images_in_use() {
   done < <(find "$root/runs" -mindepth 2 -maxdepth 2 -name image -mmin -1440 -print0)
 }
 
-# List incomplete files of other images: from a transfer in progress, or one that was given up.
+# List incomplete files of other images. They belong to a transfer that is in progress, or was abandoned.
 unfinished() {
   find "$cache" -maxdepth 1 -type f -regextype posix-extended -regex '.*/\.[0-9a-f]{64}\.(([0-9]+\.)?parcel|records|ranges|([0-9A-Za-z]+\.)?part|sif\..*)' ! -name ".$sha256.*" "$@"
 }
 
-# Remove the least recently used images until there is room for this one, except images that were built here, which may be in no
-# registry, and images in use. Incomplete files are removed after a day without progress.
+# Remove the least recently used images until there is room for this image. Images in use are kept, and so are images that were built here,
+# because they may not be in a registry. Incomplete files are removed after a day without progress.
 make_room() (
   total=0
   # This subshell releases the lock at its end. ensure_image records the use of an image under the same lock.

@@ -1,24 +1,24 @@
 # --- login/cancel.sh: record that runs are cancelled, and cancel their jobs (cancel_jobs).
 set -u
 runs=$root/runs
-# Record it first: of a task that never started nothing else shows that it was cancelled.
+# Record the cancellation first, because nothing else shows that a task which never started was cancelled.
 marked=()
 for run in "${run_ids[@]}"; do
   [ ! -d "$runs/$run" ] || [ -e "$runs/$run/cancelled" ] || { : >"$runs/$run/cancelled" && marked+=("$runs/$run/cancelled"); }
 done
-# If the scheduler could not be queried, the runs continue.
+# End with exit status $1 if the scheduler could not be queried. The runs continue, so remove the records of the cancellation.
 give_up() {
   [ "${#marked[@]}" = 0 ] || rm -f -- "${marked[@]}"
   exit "$1"
 }
-# A number alone does not identify a job: after a crash a scheduler may give it to another job. The run's id in the job does. A job
-# with the number but without the run's id is not cancelled, and its run is not reported as cancelled.
+# A job is cancelled only if it contains the run's id. A job id alone does not identify a job, because a scheduler may reuse it after a
+# crash. If the job does not contain the run's id, its run is not reported as cancelled.
 code=0
-# stranger JOB RUN WHAT: report a job in the queue that has the run's number but not its id.
+# stranger JOB RUN WHAT: report a job in the queue that has the job id of the run, but does not contain the run's id.
 stranger() {
   local mark
   code=1
   for mark in ${marked[@]+"${marked[@]}"}; do [ "$mark" != "$runs/$2/cancelled" ] || rm -f -- "$mark"; done
-  echo "job $1, the number of run $2, is in the queue, but it does not have the run's id: $3. If it is the run's job all the same, \
+  echo "job $1, the job id of run $2, is in the queue, but the job does not contain the run's id: $3. If it is the run's job all the same, \
 cancel it with '$cancel_command $1'" >&2
 }

@@ -1,15 +1,16 @@
-# --- login/clean.sh: remove the folders of ended runs ($run_ids), and staged files that no run needs ($staged). With $listing it only
-# lists both. It keeps what a scheduler has in its queue, what the files of another run name, and what is not hpcdeploy's.
+# --- login/clean.sh: remove the folders of finished runs ($run_ids), and staged files that no run needs ($staged). With $listing, only list
+# them. A run is kept if its job is in a scheduler's queue, or if a file of another run names it. A staged file is kept if a file of another
+# run names it. Files and folders that hpcdeploy did not make are kept.
 export LC_ALL=C
 shopt -s nullglob
 case $root in /*) ;; *) die 10 "the cluster's root is $root, which is no absolute path; set root in the cluster's settings" ;; esac
 command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
 cutoff=$(($(date +%s) - older_than))
 
-# Test whether $1 is a folder of this user, no link, in which nobody else can rename or make anything.
+# Test whether $1 is a folder (no link) that belongs to this user, and to which only this user can write.
 is_own() { [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ] && [ -z "$(find "$1" -maxdepth 0 -perm /022)" ]; }
 
-# A run's folder has these, whatever release made it.
+# Test whether $1 is a run's folder, by files and folders that every release of hpcdeploy makes.
 is_run() { is_own "$1" && [ -d "$1/tasks" ] && [ -d "$1/logs" ] && { [ -L "$1/id" ] || [ -f "$1/cancelled" ]; }; }
 
 queue() {
@@ -22,7 +23,8 @@ queue() {
   done
 }
 
-# Print the words in the scripts of all runs but the candidates: the runs that they wait for or read, and the sha256 of staged files.
+# Print the words in the scripts of all runs except the candidates for removal. Among them are the ids of runs that these runs wait for or
+# read, and the sha256 of their staged files.
 words_of_others() {
   find runs -mindepth 2 -maxdepth 2 -type f \( -name '*.sh' -o -name 'job.*' \) -print0 |
     while IFS= read -r -d '' file; do
@@ -40,7 +42,7 @@ read_words() {
   done <<<"$words"
 }
 
-# Test whether a run may be in submission: it has no job yet, and its folder is locked, or changed in the last two days.
+# Test whether a run may be in submission: a run that has no job yet, and whose folder is locked, or was changed in the last two days.
 is_submitting() {
   local folder lock
   for folder in runs/*/; do
@@ -54,7 +56,7 @@ is_submitting() {
   return 1
 }
 
-# Remove the tree $1, and no link's target. A program may have left folders that it made read-only.
+# Remove the folder or file $1; links are removed, not their targets. Folders that a program made read-only are made writable first.
 remove_tree() {
   rm -rf --one-file-system -- "$1" 2>/dev/null && return
   find "$1" -xdev -type d ! -perm -u=rwx -exec chmod u+rwx -- {} + 2>/dev/null || true
@@ -63,7 +65,8 @@ remove_tree() {
 
 size_of() { { du -skx -- "$1" 2>/dev/null || echo 0; } | { read -r size _ && printf '%s' "$size"; }; }
 
-# Finish what an interrupted call left: it had decided on a run's folder and on ".removed" files, and not yet on ".removing" ones.
+# Finish what an interrupted call left. Runs' folders ".removing.*" and staged files "*.removed" are removed, because the call had decided to
+# remove them. Staged files "*.removing" are restored, because the call had not decided yet.
 finish_earlier() {
   local path name
   for path in runs/.removing.* code/.*.removed inputs/.*.removed; do remove_tree "$path" || true; done
@@ -75,7 +78,7 @@ restore() {
   if [ -e "$name" ]; then remove_tree "$1" || true; else mv -T -- "$1" "$name"; fi
 }
 
-# A run that stays counts among the others from now on, so that its staged files stay too.
+# Remove or list the runs. A run that is kept is no candidate any more, so that its staged files are kept too.
 clean_runs() {
   local id size
   for id in ${run_ids[@]+"${run_ids[@]}"}; do
@@ -105,7 +108,7 @@ keep() {
   echo "$1 0 $2"
 }
 
-# List complete and unfinished staged files that have not changed since the cutoff, except those that a remaining run names.
+# List complete and incomplete staged files that have not changed since the cutoff, except staged files that a remaining run names.
 old_staged() {
   local folder path name
   for folder in code inputs; do
@@ -119,8 +122,8 @@ old_staged() {
   done
 }
 
-# Submissions first look whether a staged file is there, and name it in their scripts later. So each file is moved away first, and
-# comes back if a run that names it, or may do so soon, has appeared meanwhile.
+# Remove or list the staged files. A submission first tests whether a staged file exists, and writes its name into a script later. So each file
+# is renamed first. It is restored if meanwhile a run has appeared that names it, or that is in submission and may name it soon.
 clean_staged() {
   local path name size moved=() busy=no
   if is_submitting || ! read_words; then

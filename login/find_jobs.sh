@@ -1,10 +1,10 @@
-# --- login/find_jobs.sh: print the numbers of the run's jobs.
+# --- login/find_jobs.sh: print the ids of the run's jobs.
 
-# Add the job of this chunk to job_ids, by its link or by its name; fail if it has none.
+# Find the job of this chunk by its link, or else by its name, and add it to job_ids; fail if the chunk has no job.
 find_job() {
   jobs=()
   if ! job_id=$(readlink -- "$run/id$chunk"); then
-    # Even if no submission is recorded there may be a job: the folder may have been lost.
+    # Query the scheduler even if no submission is recorded, because the run's folder may have been lost.
     if [ -e "$run/submitting$chunk" ]; then query_jobs_with_retries; else query_jobs; fi || unanswered
     [ "${#jobs[@]}" != 0 ] || return
     record_job "${jobs[@]}"
@@ -23,10 +23,12 @@ if find_job; then
   [ "$is_array" = no ] || choose_chunks
   for chunk in "${chunks[@]:1}"; do find_job || { whole=no && break; }; done
 fi
-# A run that has all its jobs gets no other one: it is cancelled like any run, and then has the file for that (login/cancel.sh).
+# If the run has all its jobs, remove the file "cancelled" that login/revoke.sh wrote. hpcdeploy then cancels the jobs as usual, and
+# login/cancel.sh writes the file again.
 if [ "$whole" = yes ] && [ "$marked" = yes ]; then rm -f -- "$run/cancelled"; fi
 if [ "$scheduler" = htcondor ] && [ -z "$job_ids" ] && [ -e "$run/program.sh" ]; then
-  # A job that arrives late does not see this folder; but the schedd reads its program here when it starts it.
+  # The schedd may still accept a job from a request that is under way. It reads the job's program from this folder when it starts the job, so
+  # replace the program by one that does nothing.
   {
     printf '#!/bin/sh\necho "run %s was cancelled; nothing to do" >&2\nexit 1\n' "$run_id" | write "$run/program.sh"
     chmod 0755 "$run/program.sh"

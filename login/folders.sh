@@ -1,4 +1,4 @@
-# --- login/folders.sh: check the cluster's folders; only this user may write to the root.
+# --- login/folders.sh: check the cluster's folders, and that only this user can write to the root.
 absolute() { case $2 in /*) ;; *) die 10 "the cluster's $1 is $2, which is no absolute path; set $1 in the cluster's settings" ;; esac; }
 absolute root "$root"
 absolute image-cache "$cache"
@@ -8,8 +8,8 @@ case $cache in *[$'\n"']* | *\$\(*) die 10 "the cluster's image-cache contains a
 # If the root is in a project, git and hpcdeploy must ignore it.
 [ -e "$root" ] || { mkdir -p -- "$root" && printf '*\n' >"$root/.gitignore"; } || true
 
-# keep_private FOLDER...: remove the permission of others to write to these folders, which hold the scripts that jobs run, uploads and
-# results. The root itself may belong to root (the user), if an administrator made it.
+# keep_private FOLDER...: ensure that others cannot write to these folders, because they contain scripts that jobs run, uploads and results.
+# The folders must belong to this user. Only the cluster's root may also belong to the user root, if an administrator made it.
 keep_private() {
   local mode owner folder
   while read -r mode owner folder; do

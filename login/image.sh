@@ -1,4 +1,4 @@
-# --- login/image.sh: provide the image, once for all runs, as $cache/SHA256.sif. $image_from is where a missing image comes from.
+# --- login/image.sh: provide the image as $cache/SHA256.sif, once for all runs. $image_from tells where a missing image is taken from.
 image=$cache/$sha256.sif
 
 record_image() {

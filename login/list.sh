@@ -1,4 +1,4 @@
-# --- login/list.sh: list the files that match $patterns in the working folder of a run, and its logs ($with_logs).
+# --- login/list.sh: list the files that match $patterns in the working folder of a run, and with $with_logs also its logs.
 set -u
 shopt -s nullglob
 export LC_ALL=C
@@ -9,12 +9,12 @@ if [ ! -d "$run" ]; then
   return 1
 fi
 
-# Print kind (!: not readable), size, time, mode, name and link target of each file in the folder $1 that standard input names.
+# Read names of files and folders in the folder $1; print kind (!: not readable), size, time, mode, name and link target of each file.
 describe() {
   (cd -- "$1" && xargs -0 -r bash -c 'exec find "$@" ! -type d \( -type f ! -readable -printf ! -o -printf %y \) -printf " %s %T@ %m %p\0%l\0"' find)
 }
 
-# The shell expands the patterns to names, in the working folder.
+# Print the names in the working folder that match the patterns; the shell expands the patterns.
 matching() {
   local pattern path IFS=
   cd -- "$work" || return

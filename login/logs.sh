@@ -1,8 +1,9 @@
 # --- login/logs.sh: print what tasks wrote since the last query, or their last lines.
-# Each line of $wanted: a task, and the first byte of its output and of its error output; lastN instead of these: its last N lines.
+# Each line of $wanted: a task, and the position of the first byte to print of its standard output and of its standard error (from 1 on).
+# Instead of a position, lastN requests the last N lines.
 set -u
 run=$root/runs/$run_id
-# Get all sizes at once: a file that did not grow is not opened.
+# Get all sizes at once, so that files without new output need not be opened.
 names=()
 while read -r task _; do names+=("$task.out" "$task.err"); done <<<"$wanted"
 declare -A size=()
@@ -13,8 +14,8 @@ ended() {
   local task
   while read -r task _; do [ ! -e "$run/tasks/$task.end" ] || printf '%s\n' "$task"; done <<<"$wanted"
 }
-# Print the number of the first byte of the last $2 lines of the file $1, which had $3 bytes. Only its end is read; what is written meanwhile
-# belongs to the next query.
+# Print the position (from 1 on) of the first byte of the last $2 lines in the first $3 bytes of the file $1. Later bytes belong to the next
+# query. Only the end of the file is read.
 first_byte() {
   local lines=$2 bytes=$3 window=65536 found
   while :; do
@@ -25,7 +26,7 @@ first_byte() {
   done
   printf '%s' "$((bytes - found + 1))"
 }
-# Print the ended tasks before the output: a task that has recorded its end writes no more.
+# Print the ended tasks before the output, so that the output of a task that is listed here is complete.
 section ended ended
 while read -r task out err; do
   case $out in last*)

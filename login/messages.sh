@@ -1,9 +1,9 @@
-# --- login/messages.sh: strict mode, private files, messages. A cut connection must not end the script between the scheduler's
-# answer and the record of it.
+# --- login/messages.sh: set strict mode and private files, and define messages. HUP and PIPE are ignored, because a lost connection
+# must not end the script after the scheduler accepted a job and before the job id is recorded.
 set -euo pipefail
 umask 077
 trap '' HUP PIPE
 say() { printf '%s\n' "$*" >&2 || true; }
-# Without +e a failing command in ~/.bash_logout, which a login shell runs at its exit (Debian's fails without a terminal), would
-# replace the exit code.
+# End with the error message $2 and exit status $1. set +e is needed because a login shell runs ~/.bash_logout at its exit: with -e, a command
+# that fails there would replace the exit status (Debian's file has one that fails without a terminal).
 die() { local code=$1; shift; say "error: $*"; trap - EXIT; set +e; exit "$code"; }

@@ -1,7 +1,7 @@
-# --- login/owners.sh: who may have written a file. An ACL that lets others write also shows in the mode, as the bits of the group
-# (acl(5), "Correspondence Between ACL Entries And File Permission Bits").
+# --- login/owners.sh: functions about owners of files. Modes are sufficient to find out who can write to a file: if an ACL permits others to
+# write, the mode permits the group to write (acl(5), "Correspondence Between ACL Entries And File Permission Bits").
 
-# Print the owner of $1, by name if the machine knows one.
+# Print the name of the owner of $1, or the user number if the machine knows no name.
 owner_of() {
   local name
   name=$(stat -Lc %U -- "$1")

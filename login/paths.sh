@@ -1,2 +1,2 @@
-# --- login/paths.sh: assign the paths, whose variables the setup may have set. An unset variable ends the script with a message.
+# --- login/paths.sh: assign the paths, after the setup, which may set variables in them. An unset variable ends the script with a message.
 set_paths

@@ -1,4 +1,4 @@
-# --- login/pull.sh: pull the image from a registry. If hpcdeploy can upload it instead ($can_upload), a failure is only a message.
+# --- login/pull.sh: pull the image from a registry. If hpcdeploy can upload the image instead ($can_upload), a failed pull is no error.
 cannot_pull() {
   local code=$1
   shift
@@ -6,13 +6,14 @@ cannot_pull() {
   return "$code"
 }
 
-# A firewall may delay each attempt for minutes, so test the connection first. Behind a proxy only a pull can tell.
+# Test whether the registry can be reached. This is done before a pull, because behind a firewall a pull may take minutes to fail. With a proxy
+# there is no test, because only the proxy connects to the registry.
 registry_answers() {
   [ -z "${https_proxy-}${HTTPS_PROXY-}${http_proxy-}${HTTP_PROXY-}${all_proxy-}${ALL_PROXY-}" ] || return 0
   timeout 10 bash -c "exec 3<>/dev/tcp/$registry_host/$registry_port" 2>/dev/null
 }
 
-# Pull under a lock, so that several runs pull an image once.
+# Pull the image under a lock, so that it is pulled only once if several runs need it.
 pull_once() {
   local image_lock code
   open_lock "$cache/.$sha256.lock" || die 10 "cannot open $cache/.$sha256.lock, the lock for pulling the image"
@@ -30,7 +31,7 @@ pull_once() {
   exec {image_lock}>&-
 }
 
-# This runs where set -e has no effect, so each failure is handled.
+# Pull the image. Each failure is handled here, because set -e has no effect in a function that is called before "||".
 pull_image() {
   local part temporary watcher code=0
   command -v "$apptainer" >/dev/null || {
@@ -47,10 +48,10 @@ pull_image() {
   # Keep Apptainer's cache and temporary files out of $HOME, whose quota they would fill ($HOME/.apptainer/cache).
   make_temporary "$tmp" pull
   mkdir -- "$temporary/cache" || die 10 "cannot make a folder in $tmp; make room there (a full disk, or your quota)"
-  # The name is unpredictable: others who may write to the folder could put a link there.
+  # The name of the file is unpredictable, because others who may write to the folder could put a link at a known name.
   part=$(mktemp -u -- "$cache/.$sha256.XXXXXXXXXX.part")
   say "pulling the image $reference"
-  # End the sleep too: it would keep the connection open.
+  # Show the progress. The trap also ends sleep, which would keep the connection open.
   {
     trap 'kill "$!"; exit' TERM
     while sleep 5 & wait "$!"; do

@@ -1,11 +1,11 @@
-# --- login/revoke.sh: find the run's jobs, or prevent its submission.
+# --- login/revoke.sh: find the run's jobs, or prevent that the run is submitted.
 run=$root/runs/$run_id
 command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
 mkdir -p -- "$run" || die 10 "cannot make $run; set root in the cluster's settings to a folder that you may write to, and that has space"
 keep_private "$root/runs" "$run"
 
-# The file "cancelled" is first: a submission in progress, here or on a machine that does not see this lock, finds it before it submits,
-# or afterwards, and then cancels its job (login/submit.sh).
+# Write the file "cancelled" before taking the lock. A submission in progress, also on a machine where the lock has no effect, then sees the
+# file before it submits, or after it submitted, and in that case cancels its job (login/submit.sh).
 marked=no
 [ -e "$run/cancelled" ] || { : >"$run/cancelled" && marked=yes; } ||
   die 10 "cannot write to $run; make room there (a full disk, or your quota). Nothing was cancelled"

@@ -1,9 +1,9 @@
-# --- login/run_lock.sh: one call at a time for each run.
+# --- login/run_lock.sh: lock the run, so that only one script at a time works on it.
 
 # Write standard input to the file $1 atomically, even if two calls write it at once.
 write() { cat >"$1.$HOSTNAME.$$.part" && mv -f -- "$1.$HOSTNAME.$$.part" "$1"; }
 
-# Child processes inherit the lock: a sbatch that outlives its script keeps the next call waiting.
+# Child processes inherit the lock, so that the next call also waits for a sbatch that is still running after its script was killed.
 { : >>"$run/lock"; } || die 10 "cannot write to $run; make room there (a full disk, or your quota)"
 exec {run_lock}>"$run/lock"
 flock --nonblock "$run_lock" || {

@@ -1,2 +1,2 @@
-# --- login/secret_variables.sh: remove the variables of this machine with the names of the build's secrets.
+# --- login/secret_variables.sh: remove variables of this machine that have the name of a secret of the build.
 unset "${secret_variables[@]}"

@@ -1,9 +1,10 @@
 # --- login/secrets.sh: serve the secrets of a build. A value is in this shell's memory and, while a step reads it, in a pipe; it is never in
 # a file, an argument or an environment variable. The folder of pipes is bound into the build as /run/secrets:
-#   .ask      a step sources it, with the names of the secrets that it needs as "$@"
-#   .wanted   receives these names; the step's shell keeps it open, so that its end is known, however it ends
-#   .answer   says that the pipes exist, or why they do not
-#   NAME      exists only in between: each process that opens it gets the whole value, and the next one a new pipe
+#   .ask      a script that a step sources, with the names of the secrets that the step needs as "$@"
+#   .wanted   a pipe that receives these names; the step's shell keeps it open, so that the server notices the end of the step in any case
+#   .answer   a pipe that tells the step that the pipes of the secrets exist, or why they do not exist
+#   NAME      a pipe with the value of a secret, which exists only during the step; each process that opens it gets the whole value, because
+#             the pipe is replaced by a new one each time
 
 make_secrets_folder() {
   mkdir -m 700 -- "$1" && mkfifo -m 600 -- "$1/.wanted" "$1/.answer" && cat >"$1/.ask" <<'END'
@@ -19,8 +20,9 @@ set --
 END
 }
 
-# Read lines NAME BASE64 from standard input up to an empty one; serve until standard input ends, for whatever reason. The shell that calls
-# this leads its own process group: killing the group is the only way to end a process that waits at a pipe of a removed folder.
+# Read lines NAME BASE64 from standard input up to an empty line, and serve these secrets until standard input ends. The shell that calls this
+# must lead a process group of its own. The group is killed at the end, because a process that waits at a pipe of a removed folder cannot be
+# ended in another way.
 serve_secrets() {
   local folder=$1 name value gate pipe held
   local -A values=()
@@ -33,7 +35,7 @@ serve_secrets() {
   cat >/dev/null || true
   kill -TERM -- "-$BASHPID" 2>/dev/null || true
   wait "$gate" 2>/dev/null || true
-  # A pipe that is open for reading and writing blocks no process: a step that waits at one continues without a value.
+  # Open all pipes for reading and writing. Then a step that waits at a pipe is not blocked any more, and continues without a value.
   for pipe in "$folder"/* "$folder"/.[a-zA-Z_]*; do
     [ ! -p "$pipe" ] || exec {held}<>"$pipe" || true
   done
@@ -43,9 +45,9 @@ serve_secrets() {
 # shellcheck disable=SC2094
 keep_gate() {
   local feeders=() names=() answer
-  # Keep a reader open: otherwise a step that asks at the wrong moment would get "broken pipe".
+  # Keep a reader open: otherwise a step that writes names while no reader has the pipe open would fail ("broken pipe").
   exec 5<>"$folder/.wanted" 6<"$folder/.wanted" 5>&-
-  # Keep the pipe of the answers open: an answer stays in it until it is read.
+  # Keep the pipe of the answers open, so that an answer remains in it until a step reads it.
   exec 8<>"$folder/.answer"
   while [ -p "$folder/.wanted" ]; do
     exec 7<"$folder/.wanted"
@@ -76,19 +78,20 @@ open_gate() {
 
 close_gate() {
   local feeder
-  while read -t 0 -u 8 && read -r -u 8; do :; done  # an answer that no step read, because it was killed
+  while read -t 0 -u 8 && read -r -u 8; do :; done  # remove an answer that was not read because the step was killed
   for feeder in ${feeders[@]+"${feeders[@]}"}; do
     kill "$feeder" 2>/dev/null || true
     wait "$feeder" 2>/dev/null || true
   done
   for name in ${names[@]+"${names[@]}"}; do
-    [ ! -p "$folder/$name" ] || : <>"$folder/$name" || true  # releases a reader that came too late
+    [ ! -p "$folder/$name" ] || : <>"$folder/$name" || true  # unblocks a process that opened the pipe too late
     rm -f -- "$folder/$name" "$folder/.$name"
   done
   feeders=() names=()
 }
 
-# Opening a pipe waits for a reader. The next reader gets a new pipe: in the same one it might get the end of this value.
+# Write the value of the secret $1 to each reader. Opening a pipe waits for a reader. Each reader gets a new pipe, because from the same pipe a
+# second reader might get the end of the first reader's value.
 # shellcheck disable=SC2094
 feed() {
   while [ -p "$folder/$1" ]; do

@@ -1,4 +1,4 @@
-# --- login/sections.sh: print the output of a command between two marker lines; the second one has its exit status.
+# --- login/sections.sh: print the output of a command between two marker lines. The second marker contains the exit status.
 section() {
   local name=$1 code=0
   shift

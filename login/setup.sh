@@ -1,13 +1,13 @@
-# --- login/setup.sh: run the cluster's setup ($setup_lines), without -e, -u and pipefail, which site scripts do not expect.
-# Afterwards options, traps, functions that hide a program and the working directory are as before.
+# --- login/setup.sh: run the cluster's setup ($setup_lines) without the options -e, -u and pipefail, because site scripts do not expect
+# them. Afterwards restore options, traps and the working directory, and remove functions that hide a program.
 # shellcheck disable=SC2317,SC2329  # the trap calls it
 setup_failed() {
-  # A command inside a function, or inside a file that a line reads, is not a line of the setup.
+  # Ignore failures inside a function, or inside a file that a setup line sources: only the setup lines themselves are checked.
   [ "${FUNCNAME[1]}" = main ] || return 0
   # shellcheck disable=SC2016  # the text of the command
   case $setup_must_succeed:$2 in
     *:'eval "$setup_lines"'*) echo "error: bash cannot read the cluster's setup: its message is above" >&2 ;;
-    # The exit status of a file is that of its last command, which may be a test.
+    # A sourced file may end with a test that fails, so its exit status is only reported.
     yes:". "* | yes:"source "*) echo "note: a line of the cluster's setup ended with exit status $1: ${2:0:200}" >&2 && return ;;
     yes:*) echo "error: a line of the cluster's setup failed (exit status $1): ${2:0:200}; correct it, or append '|| true' if that does not matter" >&2 ;;
     *) echo "note: a line of the cluster's setup failed (exit status $1): ${2:0:200}" >&2 && return ;;
@@ -23,10 +23,10 @@ setup_ended() {
 }
 exit_trap=$(trap -p EXIT)
 setup_folder=$PWD
-set +euET +o pipefail # with -E the trap for ERR would also run for failures inside $( )
+set +euET +o pipefail # +E: otherwise the trap for ERR would also run for failures inside $( )
 trap 'setup_failed "$?" "$BASH_COMMAND"' ERR
 trap 'setup_ended "$?"' EXIT
-# The last command succeeds, so any other exit status of the whole means that bash could not parse it.
+# The last command (:) always succeeds. So if eval fails, bash could not parse the setup lines.
 eval "$setup_lines"$'\n\n:'
 trap - ERR EXIT
 eval "$exit_trap"

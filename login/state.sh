@@ -1,5 +1,5 @@
-# --- login/state.sh: start bash from one known state, whatever a profile has set (options, IFS, aliases, functions).
-# In POSIX mode no function hides a special builtin (Bash Reference Manual, 6.11); a backslash prevents alias expansion.
+# --- login/state.sh: set bash to a known state, whatever a profile has set (options, IFS, aliases, functions). In POSIX mode a function cannot
+# hide a special builtin (Bash Reference Manual, 6.11). A backslash before a command prevents alias expansion.
 case ${BASH_VERSION-} in
   "")
     echo "error: this script is for bash, but another shell reads it. If a login profile calls exec (exec zsh), let it do so in" \
@@ -9,7 +9,7 @@ case ${BASH_VERSION-} in
 esac
 { POSIXLY_CORRECT=1; \set +efnuvxC; \unset -f builtin unset set unalias shopt declare type trap eval exit return local test [ printf echo; \unset POSIXLY_CORRECT; } 2>/dev/null
 \trap - DEBUG ERR
-# The other functions that hide programs are removed after the setup, which may use them (known_state). A job calls these before.
+# Remove functions that hide programs which a job calls before the setup. Others are removed after the setup (known_state), which may use them.
 \unset -f cat cd date hostname ln mv readlink rm sleep
 \unalias -a
 \shopt -u expand_aliases
@@ -22,8 +22,8 @@ known_state() {
   IFS=$' \t\n'
   unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS TMOUT 2>/dev/null
   trap - DEBUG ERR RETURN
-  # Remove functions that hide a builtin or a program (cd, rm). Keep others: the job's setup may need them (module). Keep a
-  # site's wrappers of the scheduler's and Apptainer's commands: they are how the site calls them.
+  # Remove functions that hide a builtin or a program (cd, rm). Keep other functions, because the job's setup may need them (module). Keep
+  # functions with the names of the scheduler's and Apptainer's commands, because the site wants users to call its wrappers.
   for name in $(declare -F); do
     case $name in
       declare | -* | known_state | set_paths | record | finish) continue ;;
@@ -31,7 +31,7 @@ known_state() {
     esac
     if type -f "$name" >/dev/null 2>&1; then unset -f "$name"; fi
   done
-  # Programs that are bash scripts (a site's sbatch) would inherit this script's options.
+  # Do not export the options of this script, because a program that is a bash script (a site's sbatch) would inherit them.
   export -n SHELLOPTS BASHOPTS
   return 0
 }

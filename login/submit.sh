@@ -1,13 +1,14 @@
-# --- login/submit.sh: submit the run, exactly once however often this runs. docs/architecture.md explains each step.
+# --- login/submit.sh: submit the run exactly once, however often this script is run. docs/architecture.md explains each step.
 chunks=("")
 chunk_size=0
-# A site limits how many tasks an array may have, so a large run needs several arrays, its chunks. Each has its own job, link and files,
-# whose names end with a dot and the number of its first task; for the first chunk, mostly the only one, with nothing.
+# A site limits the number of tasks in an array, so a large run is split into several arrays, called chunks. Each chunk has its own job, link
+# and files. Their names end with $chunk: a dot and the number of the chunk's first task. It is empty for the first chunk, which usually is
+# the only one.
 [ "$is_array" = no ] || choose_chunks
 chunk=""
 job_ids=""
 
-# Before anything is submitted a failure is final; afterwards it is not, because the earlier chunks are submitted.
+# End with the exit status $1. If earlier chunks are submitted already, use 13 instead (unknown), because the run is submitted in part.
 stop() {
   local code=$1
   shift
@@ -15,14 +16,14 @@ stop() {
   die "$code" "$@"
 }
 
-# Test whether the scheduler answers and does not know the job that it accepted, which left no trace either. A controller that crashes
-# forgets the jobs of its last seconds, and gives their numbers to the next jobs (seen with Slurm 24.11).
+# Test whether the scheduler lost the run's job: the scheduler answers, does not know the job, and no task has recorded anything. A slurmctld
+# that crashes forgets the jobs of its last seconds, and reuses their ids (seen with Slurm 24.11).
 is_forgotten() {
   [ ! -e "$run/cancelled" ] && [ -z "$(ls -A -- "$run/tasks")" ] && query_jobs && [ "${#jobs[@]}" = 0 ]
 }
 
-# A cancellation before the job's number is known first writes a file into the run's folder, and then looks for the job. A call that does
-# not see the file before it submits sees it afterwards, and cancels the job $1.
+# End if the run was cancelled, and cancel the job $1 if there is one. login/revoke.sh first writes the file "cancelled", and then looks for a
+# job. So a call that does not see this file before it submits sees it afterwards.
 stop_if_cancelled() {
   [ -e "$run/cancelled" ] || return 0
   [ -z "${1-}" ] || { say "cancelling job $1" && cancel_job "$1" >&2; } || true
@@ -42,12 +43,12 @@ cluster's host to its login node, or add a line that provides $submit_command (m
   ensure_image
   [ "$has_uploads" = no ] || ensure_uploads
   for tree in ${trees[@]+"${trees[@]}"}; do unpack "$tree"; done
-  # No "||" after these commands: it would let them continue after a failure (bash(1), set -e).
+  # A trap instead of "||", because a command before "||" would continue after a failure (bash(1), set -e).
   trap cannot_write EXIT
   write_job
 }
 
-# Submit this chunk, unless it is submitted already, and set job_id to its job.
+# Submit this chunk, unless it is submitted already, and set job_id to the id of its job.
 submit_chunk() {
   local code earlier=no
   if job_id=$(readlink -- "$run/id$chunk"); then
@@ -77,7 +78,7 @@ it was cancelled before that, or a crash of $scheduler lost it. To run it after 
   trap - EXIT
   sync -- "$run/submitting$chunk" "$run" 2>/dev/null || true
 
-  # From here on no failure ends the script automatically: each exit reports what is known about the job.
+  # From here on a failed command does not end the script, because each exit must report what is known about the job.
   set +e
   job_id=$(submit_job 2>"$run/submit.err")
   code=$?
@@ -86,7 +87,7 @@ it was cancelled before that, or a crash of $scheduler lost it. To run it after 
     # The request of an earlier call may have arrived after all.
     [ "$earlier" = no ] || query_jobs
     [ "${#jobs[@]}" != 0 ] || jobs=("$job_id")
-  # The scheduler may have accepted the job although its answer was lost: query it before accepting a failure.
+  # Query the scheduler before a failure is reported, because it may have accepted the job although its answer was lost.
   elif is_refusal "$run/submit.err"; then
     query_jobs || die 13 "the submission failed, and the scheduler could not be queried whether it accepted the job"
     if [ "${#jobs[@]}" = 0 ]; then

@@ -1,4 +1,4 @@
-# --- login/submit_folders.sh: make the folders of the run.
+# --- login/submit_folders.sh: make the folders of the run, of images and of temporary files.
 arguments=" $* "
 run=$root/runs/$run_id
 command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"

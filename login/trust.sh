@@ -1,11 +1,12 @@
-# --- login/trust.sh: check that only this user, or trusted users, can have changed an image.
+# --- login/trust.sh: check that nobody but this user and trusted users can have changed an image.
 
-# Test whether $1 is a folder, not a link, of this user, and only this user can write to it.
+# Test whether $1 is a folder (no link) that belongs to this user, and to which only this user can write.
 is_private() { [ ! -L "$1" ] && [ -d "$1" ] && [ -O "$1" ] && [ $((0$(stat -c %a -- "$1") & 022)) = 0 ]; }
 
-# Test whether anybody but this user and root can have written or replaced the file $1: by owner and mode of the file and of each folder
-# and link on its path. In a folder with the sticky bit, others cannot remove or rename the file (rename(2), EPERM). But a file of this
-# user can get a second name there if fs.protected_hardlinks is 0 (proc_sys_fs(5)), so in such a folder a file must have one name.
+# Test whether anybody but this user and root can have written or replaced the file $1. Owner and mode of the file, and of each folder and
+# link on its path, are examined. Others may write to a folder with the sticky bit, because they cannot remove or rename this user's files
+# there (rename(2), EPERM). But if fs.protected_hardlinks is 0, they can give a file of this user a second name there (proc_sys_fs(5)). So
+# a file in such a folder must have only one name.
 others_can_change() {
   local rest=$1 name here mode owner hard_links target paths names number shared links=0
   while :; do
@@ -44,13 +45,13 @@ others_can_change() {
   [ "$number" != "${#paths[@]}" ]
 }
 
-# Print the folder in the root $1 that records images with a verified sha256; fail if others can write to it.
+# Print the folder in the root $1 with the records of images whose sha256 was verified; fail if others can write to this folder.
 verified_in() {
   [ -d "$1/verified" ] || mkdir -m 0700 -- "$1/verified" 2>/dev/null || true
   is_private "$1/verified" && printf '%s' "$1/verified"
 }
 
-# Compare the image $1 with its sha256 $2; on a mismatch image_fault is the reason.
+# Test whether the sha256 of the image $1 is $2; if not, set image_fault to the error message.
 is_the_image() {
   local found
   echo "checking the sha256 of $1, which others can have written" >&2
@@ -61,7 +62,8 @@ Remove it, or set image-cache to a folder of your own"
   return 1
 }
 
-# Replace the image $1, which others may write to, by a copy: a process that has the file open could change it while a job runs.
+# Replace the image $1, to which others may write, by a copy. Changing only the mode would not suffice, because a process that has the file
+# open could change it while a job runs.
 replace_by_copy() {
   local copy
   { copy=$(mktemp -- "${1%/*}/.$2.XXXXXXXXXX.part") && cp --reflink=auto -- "$1" "$copy"; } ||
@@ -72,10 +74,11 @@ replace_by_copy() {
   return 1
 }
 
-# check_image FILE SHA256 ROOT: test whether the image may run; if not, image_fault is the reason. A trusted user must own it and its
-# folder, and no other user may write to it. If others can have replaced it, its sha256 is compared. A match is recorded with device,
-# inode, size and the times of the last change of content and inode, one of which changes with the file. A file that was changed in the
-# last two seconds is not recorded: the clock of a file system has ticks, and a second change within one tick would be invisible.
+# check_image FILE SHA256 ROOT: test whether the image may be used; if not, set image_fault to the error message. The image and its folder
+# must belong to a trusted user, and no other user may write to the image. If others can have replaced the image, its sha256 is compared.
+# A match is recorded with device, inode, size and the times of the last change of content and inode, so that the sha256 is computed again
+# only after a change. A file that was changed in the last two seconds is not recorded, because another change in the same tick of the file
+# system's clock would not change the times.
 check_image() {
   local file=$1 path mode owner now known="" identity changed altered
   image_fault=""

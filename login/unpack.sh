@@ -1,12 +1,12 @@
-# --- login/unpack.sh: unpack uploaded archives, once for all runs, into folders that are named by the archive's sha256.
+# --- login/unpack.sh: unpack uploaded archives, once for all runs, into folders (trees) that are named by the archive's sha256.
 
-# Test whether a tree has all its files: a site that removes old files from its scratch file system leaves it incomplete.
+# Test whether the tree $1 has all its files; it is incomplete if the site removes old files from its scratch file system.
 is_whole() {
   local count=${1%/*}/.${1##*/}.count
   [ -d "$1" ] && { [ ! -s "$count" ] || [ "$(find "$1" ! -type d -printf . | wc -c)" = "$(cat -- "$count")" ]; }
 }
 
-# Move the unpacked tree $1 to $2; if $2 is incomplete, add only the missing files, because jobs may be reading the others.
+# Move the unpacked tree $1 to $2. If $2 exists, add only the missing files, because jobs may be reading the existing ones.
 put_into_place() {
   local file
   [ -d "$2" ] || { mv -T -- "$1" "$2" && return; }
@@ -16,7 +16,8 @@ put_into_place() {
   rm -rf -- "$1"
 }
 
-# A tree gets its name when it is complete. The lock is that of the upload. Files get today's date (-m), because sites remove old ones.
+# Unpack the tree $1. A tree is renamed to its final name when it is complete. The lock is the same as that of an upload of the archive. Files
+# get today's date (tar -m), because sites remove old files.
 unpack() {
   local tree=$root/$1 part=$root/${1%/*}/.${1##*/}.unpacking count=$root/${1%/*}/.${1##*/}.count tree_lock
   if is_whole "$tree"; then

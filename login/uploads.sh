@@ -1,9 +1,9 @@
-# --- login/uploads.sh: check which files must be uploaded first ($uploads: sha256, size, path, description and unpacked tree of each).
-# hpcdeploy uploads a file atomically (login/receive.sh); one that a person copies here grows.
+# --- login/uploads.sh: find out which files must be uploaded first. $uploads has five words for each: sha256, size, path, description and
+# unpacked tree. A file is present if it has the right size: one that a person is copying here still grows.
 needs=""
 need() {
   local sha256=$1 size=$2 path=$3 what=$4 tree=$5 have
-  # In this order: another run makes the tree first and then removes the archive.
+  # Look for the archive before the tree, because another run makes the tree first and then removes the archive.
   if [ "$(stat -Lc %s -- "$path" 2>/dev/null)" = "$size" ]; then return 0; fi
   if [ -n "$tree" ] && is_whole "$tree"; then return 0; fi
   have=$(stat -c %s -- "${path%/*}/.$sha256.parcel" 2>/dev/null || echo 0)

@@ -7,7 +7,7 @@ image_fault=""
 [% include "login/job/scratch.sh" %]
 export [= prefix =]_TMPDIR="$scratch" [= prefix =]_CACHEDIR="$scratch/cache"
 
-# The functions that check the image, written by the submission script: the same as there (login/owners.sh, login/trust.sh).
+# Load the functions that check the image. The submission script wrote them, and uses the same ones (login/owners.sh, login/trust.sh).
 # shellcheck disable=SC1091
 . "$run/functions.sh" || finish 1
 [% if in_job %]
@@ -33,7 +33,7 @@ mounts+=(--mount "type=bind,$(field source "$PWD"),$(field destination "$PWD")")
 [% for bind in binds %]
 mounts+=(--mount "type=bind,$(field source [= bind.source | path =]),$(field destination [= bind.destination | path =])[= ',ro' if bind.read_only =]")
 [% endfor %]
-# The run's folder is mounted after these: a read-only bind of a folder above it would keep the program from recording its start.
+# The run's folder is mounted last. Otherwise a read-only bind of a parent folder would prevent that the program's start is recorded.
 mounts+=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
 [% if mounted %]
 placements=([% for path, target, kind in mounted %][= path =] [= target =] [= kind =][= " " if not loop.last =][% endfor %])

@@ -6,7 +6,7 @@
 set -u
 run=$PWD
 [% if is_array %]
-# A run that is too large for one array has several, its chunks: $1 is a dot and the number of the chunk's first task, or empty.
+# A run that is too large for one array is split into chunks: $1 is a dot and the number of the chunk's first task; empty in the first chunk.
 chunk=${1-}
 task=$((${chunk#.} + SLURM_ARRAY_TASK_ID))
 [% else %]
@@ -16,21 +16,21 @@ task=${SLURM_ARRAY_TASK_ID:-0}
 job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}
 
 [% if is_array %]
-# Slurm names the logs of a later chunk by the chunk's own numbers; link them to the task's number.
+# Slurm names the logs of a later chunk by task numbers within the chunk; link them to the name with the task number in the run.
 if [ -n "$chunk" ]; then
   for stream in out err; do
     ln "$run/parts/${chunk#.}-$SLURM_ARRAY_TASK_ID.$stream" "$run/logs/$task.$stream" 2>/dev/null
   done
-  # Some file systems have no hard links (BeeGFS: none to another folder).
+  # Where that fails, redirect the output: some file systems have no hard links, or none to another folder (BeeGFS).
   [ "$run/logs/$task.out" -ef "$run/parts/${chunk#.}-$SLURM_ARRAY_TASK_ID.out" ] ||
     exec >>"$run/logs/$task.out" 2>>"$run/logs/$task.err"
 fi
 
 [% endif %]
-# Write the file $1 of the run's tasks atomically.
+# Write the text $2 to the file $1 in the folder tasks, atomically.
 record() { printf '%s\n' "$2" >"$run/tasks/.$1.$SLURM_JOB_ID" && mv -f "$run/tasks/.$1.$SLURM_JOB_ID" "$run/tasks/$1"; }
 
-# A run that was cancelled before its job was known may still get a job, late.
+# If the run was cancelled before its job id was known, this job may have been submitted afterwards: end it.
 if [ -e "$run/cancelled" ]; then
   echo "job $job: run [= run_id =] was cancelled; nothing to do" >&2
   # Slurm then reports it as cancelled too.
@@ -38,7 +38,7 @@ if [ -e "$run/cancelled" ]; then
   exit 1
 fi
 
-# One run, one job: only one process can make the link that names the job. A second job of this run ends here.
+# Record this job as the run's job with the link "id", which only one process can make. A second job of the run ends here.
 ln -sT "$job" "$run/id$chunk" 2>/dev/null
 owner=$(readlink "$run/id$chunk")
 if [ -z "$owner" ]; then
@@ -50,14 +50,14 @@ if [ "$owner" != "$job" ]; then
   exit 0
 fi
 
-# After a requeue the recorded end of the earlier attempt is no longer valid.
+# After a requeue there may be a record of the end of the earlier attempt, which is not valid any more.
 rm -f "$run/tasks/$task.end"
 started="$(date +%s) $SLURM_JOB_ID ${SLURMD_NODENAME:-$(hostname)}"
 record "$task.start" "$started"
 export HPCDEPLOY_RESTART=${SLURM_RESTART_COUNT:-0}
 why=""
 finish() {
-  # If a requeue on another node superseded this attempt, because this node was lost for a time, do not record its end.
+  # Record the end, unless another attempt has started: if this node was unreachable for a time, Slurm requeued the job on another node.
   [ "$(cat "$run/tasks/$task.start")" != "$started" ] || record "$task.end" "$(date +%s) $1${why:+ $why}"
   exit "$1"
 }
@@ -71,11 +71,11 @@ set -u
 # Slurm 26.05 sets these in batch scripts too (to -5; src/common/env.c), and a program that is linked with Open MPI 4 then assumes that
 # it is a process of a step, and aborts. srun sets them again.
 unset SLURM_STEP_ID SLURM_STEPID
-# srun inherits --export=NONE from sbatch and would start the container without any environment (sbatch(1)).
+# Without this, srun would inherit --export=NONE from sbatch, and start the container without any environment (sbatch(1)).
 export SLURM_EXPORT_ENV=ALL
 
 [% if task_lines %]
-# The task's own line: its number and its parameters, in printable characters only.
+# Read the line of this task: its number and its parameters, encoded in printable characters.
 IFS=' ' read -r -a line < <(sed -n "$((task + 1)){p;q}" "$run/parameters") || finish 1
 
 [% endif %]
@@ -83,12 +83,13 @@ IFS=' ' read -r -a line < <(sed -n "$((task + 1)){p;q}" "$run/parameters") || fi
 [% include "slurm_templates/container.sh" %]
 
 [% endif %]
-# Slurm signals this shell: forward the signal, and stay to record how the program ended.
+# Slurm sends signals to this shell. Forward them, and do not exit, so that the end of the program is recorded.
 container=""
 trap 'signalled=yes; kill -TERM "$container" 2>/dev/null' TERM
 trap 'signalled=yes; kill -INT "$container" 2>/dev/null' INT
 [% if launched %]
-# The processes can meet on the node with SLURM_PROCID 0, at the first port from the job's own upwards at which nothing listens there.
+# MASTER_ADDR and MASTER_PORT: an address for the processes to connect to, on the node of process 0. The port is the first one, from a number
+# computed from the job id upwards, on which nothing listens.
 free_port() {
   local port=$((10000 + SLURM_JOB_ID % 20000))
   while (exec 3<>"/dev/tcp/localhost/$port") 2>/dev/null; do port=$((10000 + (port - 9999) % 20000)); done
@@ -98,8 +99,8 @@ MASTER_ADDR=${SLURMD_NODENAME:-$(hostname)}
 MASTER_PORT=$(free_port)
 export MASTER_ADDR MASTER_PORT
 [% if nodes > 1 %]
-# Process 0 need not be on this node: with a tree or block topology (seen with Slurm 26.05), or the distribution "arbitrary", it is on
-# another one. Only Slurm knows, so start a step with the same options.
+# Find the node of process 0 with a step that has the same options, because only Slurm knows it. With a tree or block topology (seen with Slurm
+# 26.05), or with the distribution "arbitrary", it may be another node than this one.
 # shellcheck disable=SC2016  # each process expands it
 leader=$(srun [= srun =] --mpi=none bash -c "$(declare -f free_port)"'
   [ "$SLURM_PROCID" != 0 ] || echo "HPCDEPLOY_LEADER $SLURMD_NODENAME $(free_port)"' </dev/null | sed -n 's/.*HPCDEPLOY_LEADER //p')
@@ -114,7 +115,7 @@ warning=[= warning =]
 [% include "login/job/warn.sh" %]
 [% endif %]
 [% if mpi %]
-# Where the site's PMIx keeps, on each node, what the processes share (mpi.conf(5); if that has no setting, slurm.conf(5)).
+# The folder on each node for the shared memory of PMIx: PMIxCliTmpDirBase (mpi.conf(5)), or else TmpFS (slurm.conf(5)).
 HPCDEPLOY_PMIX=$(scontrol show config | sed -nE 's/^(TmpFS|PMIxCliTmpDirBase) *= *(\/.*)/\2/p' | tail -n 1)
 export HPCDEPLOY_PMIX
 [% endif %]

@@ -1,1 +1,1 @@
-"""All access to login nodes: connections, scripts, their results, upload and download."""
+"""All access to login nodes: connections, scripts and their output, upload and download."""

@@ -1,4 +1,4 @@
-"""Read what a script on a login node prints: its start, its result line, its exit code, its error output."""
+"""Parse what a script on a login node prints: its first line, its answer, its exit code and its error output."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,21 +15,21 @@ from hpcdeploy.run import Run
 from hpcdeploy.transport.contract import Completed, Output
 
 STREAM_SHELL = ("bash", "-l", "-s")
-"""Start a login shell that runs the script on its standard input and leaves later input unread. Therefore it reads byte by
-byte.
+"""The command of a login shell that runs a script from standard input, whose later bytes are data.
 
-A login shell, because sites set up PATH and modules in the profile (bash(1)).
+bash reads a script from a pipe byte by byte, so the data remains unread. It is a login shell, because sites set PATH and
+modules in the profile (bash(1)).
 """
 
 SHELL = ("bash", "-l", "-c", r'{ \set +x; \trap - DEBUG; } 2>/dev/null; \eval "$(\command cat)"', "bash")
-"""Start a login shell whose whole input is the script. It is read at once: reading a large script byte by byte takes 0.1
-s.
+"""The command of a login shell that runs its whole standard input as a script.
 
-The command undoes settings of a profile that would change the script: an alias named cat, a trap that prints, ``set -x``.
+``cat`` reads the script at once, because bash takes 0.1 s to read a large script byte by byte. The rest of the command
+undoes settings of a profile that would affect the script: an alias named cat, a trap that prints, ``set -x``.
 """
 
 SUBMITTING = (*SHELL, "bring")
-"""The same for a script that submits a run; the argument tells it that the caller uploads missing files."""
+"""`SHELL` for a script that submits a run; the argument means that the caller uploads missing files."""
 
 
 class ExitCode(IntEnum):
@@ -43,7 +43,7 @@ class ExitCode(IntEnum):
     REJECTED = 12
     """The scheduler rejected the job."""
     UNKNOWN = 13
-    """It is unknown whether the scheduler has the job, or its output exceeds the limit."""
+    """It is unknown whether the scheduler has the job, or the scheduler's output exceeds the limit."""
     FILES_NEEDED = 14
     """Files must be uploaded first; the answer lists them."""
     CANCELLED = 15
@@ -57,35 +57,40 @@ class UploadExitCode(IntEnum):
     UNUSABLE = 10
     """The login node is not usable: a command is missing, or the disk is full."""
     DAMAGED = 11
-    """The checksum is wrong; the received bytes were removed, or the record was not written."""
+    """The checksum is wrong. The received bytes of the file were removed, or the record was not written."""
     INCOMPLETE = 15
-    """Not all bytes were received; they are kept, and the next call resumes."""
+    """Not all bytes were received. The received ones are kept, and the next call receives the rest."""
 
 
 MARK = b"HPCDEPLOY "
-"""Marker that each script prints first (`login/begin.sh`), and before its answers."""
+"""Marker that each script prints when it starts (`login/begin.sh`), and before each answer."""
 
 _BEGINNINGS = (b'{"', b"{}", b"{")
-"""The start of an answer after the mark; the last one if the line ends with it. A profile may have printed text before the
-mark without a line break: ``tput``, a terminal's title."""
+"""How an answer begins after the marker; a single ``{`` only if it is the last character of the line.
+
+This distinguishes an answer from a marker in other text.
+"""
 
 _SHOWN = 500
 """Maximum number of characters of an answer that a message quotes."""
 
-_MOSTMARKS = 16
-"""Maximum number of marks to try in one line: a value of an answer may contain the text of a mark."""
+_MOST_MARKS = 16
+"""Maximum number of markers in one line that are tried as the start of the answer.
+
+A line may have several, because a value of the answer, such as a path, may contain the text of a marker.
+"""
 
 
 def read_answer(stdout: bytes) -> Mapping[str, object] | None:
-    """Return the values of the last mark ``HPCDEPLOY {...}``; None if there is none.
+    """Return the values of the last answer ``HPCDEPLOY {...}``; None if there is no answer.
 
-    A mark ends with its line, but may start anywhere in it: a login shell may print other text around it. Bytes that are
-    not UTF-8, as in a file's name, become surrogate escapes.
+    An answer ends with its line. It may start anywhere in the line, because a login profile may print text without a line
+    break before it (``tput``, a terminal's title). Bytes that are not UTF-8, as in a file's name, become surrogate escapes.
 
     Raises:
-        ValueError: The line is not JSON, as from a script that was interrupted; the message quotes it.
+        ValueError: The answer is not JSON, for example because the script was interrupted. The message quotes it.
     """
-    # Bytes: as text, a name with U+2028 or U+0085 in it would end the line too.
+    # The line is searched in bytes: str.splitlines() would also break it at U+2028 and U+0085 in a file's name.
     last = len(stdout)
     while (last := stdout.rfind(MARK, 0, last)) >= 0:
         if _begins_answer(stdout, last):
@@ -94,7 +99,7 @@ def read_answer(stdout: bytes) -> Mapping[str, object] | None:
         return None
     start = max(stdout.rfind(b"\n", 0, last), stdout.rfind(b"\r", 0, last)) + 1
     line = stdout[start : _line_end(stdout, last)]
-    texts = [line[place:].decode("utf-8", "surrogateescape") for place in islice(_answers(line), _MOSTMARKS)]
+    texts = [line[place:].decode("utf-8", "surrogateescape") for place in islice(_answers(line), _MOST_MARKS)]
     for text in texts:
         try:
             answer: dict[str, object] = read_json(text.partition(" ")[2])
@@ -115,7 +120,7 @@ def _answers(line: bytes) -> Iterator[int]:
 
 
 def _begins_answer(stdout: bytes, place: int) -> bool:
-    """Tell whether an answer follows the mark at `place`."""
+    """Tell whether an answer follows the marker at `place`."""
     start = place + len(MARK)
     if stdout.startswith(_BEGINNINGS[:2], start):
         return True
@@ -132,13 +137,23 @@ Answer = Mapping[str, object]
 _JOBS = re.compile(r"[0-9]{1,20}(?:,[0-9]{1,20})*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LONGEST = 200
+"""Maximum number of characters of a wrong value in a message."""
+
 _PATH_MAX = 4096
 """Maximum length of a path in bytes (limits.h, PATH_MAX)."""
 
 
 @frozen
 class Submission:
-    """The answer of a submission script."""
+    """The answer of a submission script.
+
+    Attributes:
+        run: The run, with its job id and folder if the script submitted it.
+        already: An earlier call of the script had submitted the run.
+        needs: The files that must be uploaded first, each with ``sha256``, ``path`` and ``have`` (bytes present); None if
+            the run was submitted or cancelled.
+        cancelled: The script's message if the run was cancelled; otherwise empty.
+    """
 
     run: Run
     already: bool = False
@@ -150,12 +165,13 @@ def read_submission(answer: Answer, run: Run, *, may_lack_job: bool = False) -> 
     """Parse the answer of a submission script: the job of `run`, or the files that it needs first.
 
     Args:
-        answer: The answer.
-        run: The run.
-        may_lack_job: It is the answer of a cancelling script, which may not find a job, and needs no files.
+        answer: The values that the script printed.
+        run: The run that the script was to submit.
+        may_lack_job: The script was to find or prevent a job. Its answer may have an empty job id, but may not request
+            files.
 
     Raises:
-        ValueError: The answer is malformed; the message describes the error.
+        ValueError: The answer is malformed; the message names the wrong value and what was expected.
     """
     if answer.get("run", run.id) != run.id:
         raise _wrong("run", answer, run.id)
@@ -179,7 +195,7 @@ def read_submission(answer: Answer, run: Run, *, may_lack_job: bool = False) -> 
 
 
 def is_path(value: object) -> TypeGuard[str]:
-    """Tell whether `value` can be a path, which has no line break in an answer (``login/answer.sh``)."""
+    """Tell whether `value` can be a path; a script never prints a path with a line break (``login/answer.sh``)."""
     return isinstance(value, str) and 0 < len(value) <= _PATH_MAX and not set(value) & set("\0\n\r")
 
 
@@ -187,7 +203,7 @@ def number_of(answer: Answer, key: str) -> int:
     """Return the whole number under `key`.
 
     Raises:
-        ValueError: There is none.
+        ValueError: The value is missing, or not a whole number.
     """
     number = whole_number(answer.get(key), LARGEST)
     if number is None:
@@ -196,10 +212,10 @@ def number_of(answer: Answer, key: str) -> int:
 
 
 def ranges_of(answer: Answer, size: int) -> list[range]:
-    """Return the ranges of a file of `size` bytes under ``have``, which are pairs of offset and length.
+    """Return the ranges of a file that the login node has: the pairs of offset and length under ``have``, in bytes.
 
     Raises:
-        ValueError: There are none, or one is beyond the end.
+        ValueError: ``have`` is not a list of such pairs, or a range ends after `size` bytes.
     """
     found = []
     have = answer.get("have")
@@ -231,7 +247,10 @@ _ERROR = "error: "
 
 
 class ErrorOutput:
-    """Forward a script's standard error line by line, except for a final error line, which becomes the error message."""
+    """Forward a script's standard error line by line, but hold back a last line that begins with ``error: ``.
+
+    `message` returns this line as the error message, so that the user does not see it twice.
+    """
 
     def __init__(self, report: Output) -> None:
         self._report = report
@@ -244,7 +263,7 @@ class ErrorOutput:
             self._line(line + b"\n")
 
     def message(self, completed: Completed) -> str:
-        """Return the error message of a script that `completed`: only its error line if the other lines were forwarded."""
+        """Return the error message of a finished script: its error line, or the last lines if nothing was forwarded."""
         self._line(self._open.rest())
         if completed.exit_code and self._error and self._report is not ignore_output:
             return self._error.decode("utf-8", "replace").strip().removeprefix(_ERROR)
@@ -254,7 +273,7 @@ class ErrorOutput:
     def _line(self, line: bytes) -> None:
         if not line:
             return
-        self._pass(self._error)  # it was not the last line
+        self._pass(self._error)  # another line follows, so this error line is not the last one
         self._error = line if line.startswith(_ERROR.encode()) else b""
         self._pass(b"" if self._error else line)
 
@@ -264,6 +283,6 @@ class ErrorOutput:
 
 
 def last_lines(stderr: bytes) -> str:
-    """Return the last lines of standard error: the script's own error line, and the scheduler's output before it."""
+    """Return the last four lines of standard error: the script's error line, and the scheduler's output before it."""
     lines = [line for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
     return "\n".join(line.removeprefix(_ERROR) for line in lines[-4:]) or "the login node's script failed without a message"

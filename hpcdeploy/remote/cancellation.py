@@ -14,10 +14,10 @@ from hpcdeploy.templates import refuse_former
 
 
 def cancel_jobs(runs: Sequence[Run], session: Session) -> None:
-    """Cancel the jobs of `runs`, all of one scheduler.
+    """Cancel the jobs of `runs`, all of which belong to one scheduler.
 
     Raises:
-        SchedulerError: The scheduler rejected the request; the message contains its own.
+        SchedulerError: The scheduler rejected the request; the message contains the scheduler's message.
         TransportError: The connection failed.
     """
     result = session.run(cancelling(session.cluster, runs, overrides=session.overrides))
@@ -27,7 +27,9 @@ def cancel_jobs(runs: Sequence[Run], session: Session) -> None:
 
 
 def cancelling(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None = None) -> str:
-    """Render the script that cancels `runs`, all of one scheduler, and records the cancellation in their folders.
+    """Render the script that cancels `runs`, and records the cancellation in their folders.
+
+    All of the runs must belong to one scheduler.
 
     Raises:
         ConfigError: A path contains a line break or a NUL.
@@ -47,12 +49,15 @@ def cancelling(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None 
 
 
 def find_or_prevent(run: Run, session: Session) -> Run:
-    """Return `run` with the job that an interrupted submission left; without a job if its submission is prevented now.
+    """Find the job that an interrupted submission of `run` created, or prevent that it is created.
+
+    Returns:
+        The run with its job id. The job id is empty if there is no job and there will be none.
 
     Raises:
-        SchedulerError: The login node is not usable.
-        UncertainSubmissionError: It is still not known whether the run has a job.
-        TransportError: No connection can be opened.
+        SchedulerError: The login node is not usable; nothing was done.
+        UncertainSubmissionError: It is still unknown whether the run has a job.
+        TransportError: No connection can be opened; nothing was done.
     """
     again = f"run 'hpcdeploy cancel {run.id}' again later"
     try:
@@ -76,7 +81,7 @@ def find_or_prevent(run: Run, session: Session) -> Run:
     raise UncertainSubmissionError(f"{message}; {again}")
 
 
-def revoking(cluster: Cluster, run: Run, *, patience: int = 30, overrides: Path | None = None) -> str:
+def revoking(cluster: Cluster, run: Run, *, lock_timeout: int = 30, overrides: Path | None = None) -> str:
     """Render the script that finds the job of a `run` whose submission is uncertain, or prevents its submission.
 
     The script prints the job id, which can then be cancelled as usual.
@@ -84,7 +89,7 @@ def revoking(cluster: Cluster, run: Run, *, patience: int = 30, overrides: Path 
     Args:
         cluster: The cluster.
         run: The run.
-        patience: Maximum time in seconds to wait for a submission of the run that is in progress on the login node.
+        lock_timeout: Maximum time in seconds to wait for a submission of the run that is in progress on the login node.
         overrides: The project's folder, whose own templates replace the built-in ones.
 
     Raises:
@@ -98,7 +103,7 @@ def revoking(cluster: Cluster, run: Run, *, patience: int = 30, overrides: Path 
         "scheduler": run.scheduler,
         **({"tasks": run.tasks} if is_array else {}),
         "is_array": is_array,
-        "lock_timeout": str(patience),
+        "lock_timeout": str(lock_timeout),
         "image_cache_owners": cluster.image_cache_owners,
     }
     chunks = ("slurm/chunks.sh",) if is_array else ()

@@ -1,4 +1,4 @@
-"""List and remove folders of ended runs and staged files on a cluster (``login/clean.sh``)."""
+"""List and remove folders of finished runs, and staged files, on a cluster (``login/clean.sh``)."""
 
 import re
 import secrets
@@ -18,7 +18,7 @@ from hpcdeploy.shell_script import Value
 from hpcdeploy.templates import refuse_former
 
 BUSY = "busy"
-"""The verdict on all staged files while a run may be in submission."""
+"""The verdict in the only row about staged files while a run may be in submission: none of them was examined."""
 
 _VERDICTS = frozenset({"free", "removed", "gone", "queued", "foreign", "named", "failed", BUSY})
 _STAGED = re.compile(r"(?:code|inputs)/(?:[0-9a-f]{64}(?:\.tar|\.archive)?|\.[0-9a-f]{64}(?:\.[0-9]{1,20})?\.parcel)|-")
@@ -30,11 +30,11 @@ class Item:
     """A run's folder or a staged file.
 
     Attributes:
-        name: The run's id, or the path of the file below the cluster's root.
-        verdict: ``free`` (can be removed), ``removed``, ``failed`` (removed in part), or why it stays: ``gone`` (it was not
-            there), ``queued`` (a job of the run is in the queue), ``named`` (another run's files name it), ``foreign`` (it
-            is not a run's folder of this user).
-        size: Its size in bytes; 0 if it stays.
+        name: The run's id, or the path of the file relative to the cluster's root.
+        verdict: ``free`` (can be removed), ``removed``, ``failed`` (removed in part), or the reason why nothing is removed:
+            ``gone`` (the folder or file does not exist), ``queued`` (a job of the run is in the queue), ``named`` (another
+            run uses the file), ``foreign`` (the folder is not a run's folder of this user).
+        size: The size in bytes; 0 if nothing is removed.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Item:
 
 @frozen
 class Cleaned:
-    """What can be removed from a cluster, or was.
+    """What can be removed from a cluster, or was removed.
 
     Attributes:
-        runs: The folders of runs.
-        staged: The staged files.
+        runs: The examined folders of runs.
+        staged: The examined staged files.
         busy: No staged file was examined, because a run may be in submission.
         errors: The script's standard error.
     """
@@ -60,10 +60,11 @@ class Cleaned:
 
 
 def clean(session: Session, runs: Sequence[Run], staged: Sequence[str] | None, *, older_than: int) -> Cleaned:
-    """Remove the folders of `runs`, which have ended, and `staged`; with None list only what can be removed.
+    """Remove the folders of the finished `runs` and the `staged` files. If `staged` is None, only list what can be removed.
 
     Raises:
-        SchedulerError: Nothing was removed, or the answer cannot be read: a scheduler did not answer, or the root is unsafe.
+        SchedulerError: Nothing was removed, because a scheduler did not answer or the root is not private. Or the script's
+            output cannot be parsed; then something may have been removed.
         TransportError: The connection failed.
     """
     fence = secrets.token_hex(8)
@@ -87,7 +88,7 @@ def read_items(content: bytes) -> Iterator[Item]:
     """Yield the items in a section of the script's output; malformed lines are left out.
 
     Raises:
-        SchedulerError: There are more than `hpcdeploy.limits.MOST_CLEANED`.
+        SchedulerError: The section has more than `hpcdeploy.limits.MOST_CLEANED` lines.
     """
     for number, line in enumerate(limits.text_lines(content.decode("utf-8", "replace"))):
         if number >= limits.MOST_CLEANED:
@@ -112,10 +113,10 @@ def cleaning(
 
     Args:
         cluster: The cluster.
-        runs: The runs, all of which have ended.
-        staged: Paths below the root, as the list has them; None to list only.
+        runs: The runs, all of which have finished.
+        staged: Paths of staged files relative to the root, as the script listed them; None to list only.
         fence: An unpredictable word for the markers in the output.
-        older_than: Age in seconds: a staged file that changed later stays.
+        older_than: Minimum age of a staged file in seconds; one that was changed more recently is not removed.
         overrides: The project's folder, whose own templates replace the built-in ones.
 
     Raises:
@@ -132,8 +133,8 @@ def cleaning(
         "fence": fence,
     }
     title = (
-        "List what can be removed: folders of ended runs, and staged files."
+        "List what can be removed: folders of finished runs, and staged files."
         if staged is None
-        else ("Remove folders of ended runs, and staged files that no run needs.")
+        else ("Remove folders of finished runs, and staged files that no run needs.")
     )
     return query_script(title, values, cluster, "clean", with_variables=True)

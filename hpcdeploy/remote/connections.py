@@ -1,4 +1,4 @@
-"""Hold one connection to each cluster, opened on first use and shared by all parts of a command."""
+"""Manage the connections of a command: one to each cluster, opened on first use and shared by all parts of the command."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +11,7 @@ from hpcdeploy.transport.contract import Transport
 
 
 class Connections:
-    """A pool with one connection to each cluster; leaving its context closes them all."""
+    """A pool with one connection to each cluster; leaving its context closes all connections."""
 
     def __init__(
         self,
@@ -23,7 +23,7 @@ class Connections:
         """Make a pool.
 
         Args:
-            connect: Opens a connection to a cluster.
+            connect: Returns a transport to a cluster.
             overrides: The project's folder, whose own templates replace the built-in ones; None for the built-in ones.
             retry: The retry policy of the sessions.
         """
@@ -34,13 +34,13 @@ class Connections:
         self._links: dict[Cluster, Link] = {}
 
     def to(self, cluster: Cluster) -> Session:
-        """Return a session with `cluster`; it connects on first use."""
+        """Return a session with `cluster`; the connection is opened on first use."""
         if cluster not in self._links:
             self._links[cluster] = Link(partial(self._connect, cluster))
         return Session(cluster=cluster, link=self._links[cluster], overrides=self._overrides, retry=self._retry)
 
     def for_project(self, overrides: Path) -> "Connections":
-        """Return the same connections for another project, with its own templates; this pool closes them."""
+        """Return a pool that shares these connections but uses another project's templates; only this pool closes them."""
         other = Connections(self._connect, overrides=overrides, retry=self._retry)
         other._links = self._links
         return other

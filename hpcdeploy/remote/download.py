@@ -1,4 +1,4 @@
-"""Download the files of a run: small ones in archives, large ones in chunks that can be requested again."""
+"""Download the files of a run: small files in archives, large files in chunks, so that a lost connection costs one chunk."""
 
 import hashlib
 import os
@@ -17,21 +17,26 @@ from hpcdeploy.remote.session import ScriptResult, Session
 from hpcdeploy.remote.unfinished import fresh, own_parts, resumed
 
 CHUNK = 32 * 1024 * 1024
-"""Number of bytes to download at once: large enough that the round trip does not matter, small enough to lose."""
+"""Number of bytes to download at once.
+
+It is large enough that the time of the round trip is negligible, and small enough to be downloaded again after a failure.
+"""
 
 _MOST_FILES = 2000
-"""Maximum number of files in an archive, which limits the loss after a failed connection."""
+"""Maximum number of files in an archive, so that few files must be downloaded again after a lost connection."""
 
 
 PARTS = ".hpcdeploy-parts"
 """The folder for incomplete files, inside the destination folder."""
 
 _KNOWN = "unset -f printf cd tar tail head find; unset CDPATH TAR_OPTIONS"
-"""Removes shell functions from the environment: a /bin/sh that is bash imports those that ~/.bashrc exports, which sshd's
-shell reads."""
+"""The start of a script for sh: remove shell functions and variables that would change the commands used here.
 
-# $1: a marker before the data, because login shells print banners; $2: the folder. File names come on standard input, each
-# with a leading ./ so that no tar takes it for an option.
+sshd's shell reads ~/.bashrc, which may export functions. If /bin/sh is bash, it imports them from the environment.
+"""
+
+# $1: a marker, which is printed before the data because login shells print banners; $2: the folder. The names of the files
+# are read from standard input. Each begins with ./ so that tar does not parse it as an option.
 _ARCHIVE = f"""
 {_KNOWN}
 printf '\\n%s\\n' "$1"
@@ -51,14 +56,14 @@ _MAY_GROW = 32 * 1024 * 1024
 """Maximum growth in bytes of an archive's files, in total, between listing and packing."""
 
 _OF_A_MEMBER = 3 * 512
-"""Overhead of a file in an archive, in bytes: its header, that of a long name, and the padding of the last block."""
+"""Overhead of a file in an archive, in bytes: its header, the header of a long name, and the padding of the last block."""
 
 
 class Download:
-    """Download files into `folder`; repeated after a lost connection.
+    """Download files into `folder`. An archive or chunk is requested again after a lost connection.
 
     Attributes:
-        received: The paths of the files that are complete.
+        received: The paths of the files that were downloaded completely, relative to `folder`.
     """
 
     def __init__(
@@ -77,8 +82,9 @@ class Download:
         """Download the files.
 
         Raises:
-            SchedulerError: The login node did not send them.
+            SchedulerError: The login node sent no files, or an invalid archive.
             ConnectionLostError: The connection was lost in each attempt.
+            OverLimitError: The login node sent more data than it listed.
             TransportError: The machine cannot be reached.
             OSError: A file cannot be written.
         """
@@ -89,7 +95,7 @@ class Download:
                 self._small(group)
 
     def _small(self, files: Sequence[RemoteFile]) -> None:
-        """Download `files` of one part in one archive; files that were removed meanwhile are left out."""
+        """Download `files` of one part in one archive; files that were removed on the cluster meanwhile are left out."""
         base = self._bases[files[0].part]
         names = b"".join(os.fsencode(f"./{file.name}") + b"\0" for file in files)
         size = sum(file.size + _OF_A_MEMBER + 2 * len(file.name.encode("utf-8", "surrogateescape")) for file in files)
@@ -113,16 +119,17 @@ class Download:
                 part = self._parts() / "small"
                 with fresh(part) as writing:
                     copy_member(archive, member, writing)
-                # The file may be newer than its listing. In that case it does not get the listed time, and is downloaded
-                # again.
+                # If the file's size differs from the listing, the file was changed after it was listed. Then it does not get
+                # the listed time, so that the next fetch downloads it again.
                 self._give_name(part, file, same=member.size == file.size)
 
     def _large(self, file: RemoteFile) -> None:
-        """Download one file in chunks, from where an earlier attempt stopped; a file that is being rewritten is left alone.
+        """Download one file in chunks, and continue an earlier, incomplete download.
 
-        If the file only grows, its listed size is downloaded.
+        If the file grew after it was listed, its first bytes are downloaded, up to the listed size. If it was changed
+        otherwise, it is not downloaded.
         """
-        # The name depends on size and time, because the beginning of an older version must not be reused.
+        # The name of the incomplete file depends on size and time, so that the beginning of an older version is not reused.
         name = hashlib.sha256(os.fsencode(f"{file.place}\0{file.size}\0{file.modified}")).hexdigest()
         part = self._parts() / name
         same = True
@@ -167,22 +174,24 @@ class Download:
 def _receive(
     session: Session, script: str, *arguments: str, file: BinaryIO, size: int, stdin: bytes = b""
 ) -> tuple[Received, ScriptResult]:
-    """Run a script that prints its first argument, a marker, and then data; write the data to `file`.
+    """Run a script that prints its first argument (a marker) and then data, and write the data to `file`.
+
+    The script is run again after a lost connection.
 
     Args:
-        session: The session; the script is repeated after a lost connection.
+        session: A session with the cluster.
         script: The script, for sh.
-        *arguments: Its further arguments.
+        *arguments: The arguments of the script after the marker.
         file: The file; data is written at its current position.
         size: Maximum size of the data in bytes.
         stdin: The script's standard input.
 
     Returns:
-        The received data, and how the script ended.
+        What was received, and the result of the script.
 
     Raises:
         ConnectionLostError: The connection was lost in each attempt.
-        OverLimitError: The script printed more data.
+        OverLimitError: The script printed more than `size` bytes of data.
         SchedulerError: The script printed no marker.
     """
     mark, start = secrets.token_hex(16), file.tell()
@@ -202,7 +211,7 @@ def _receive(
 
 
 def groups(files: Iterable[RemoteFile], *, at_most: int = CHUNK) -> Iterator[Sequence[RemoteFile]]:
-    """Group files of the same part so that a group has at most `at_most` bytes, or a single file."""
+    """Yield groups of consecutive files of the same part, each with at most `at_most` bytes, or with a single file."""
     group: list[RemoteFile] = []
     size = 0
     for file in files:

@@ -1,4 +1,4 @@
-"""Run the script that builds an image on a login node, and read its answer."""
+"""Run the script that builds an image on a login node, and return its answer."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -12,17 +12,17 @@ from hpcdeploy.remote.session import Session
 
 
 def run_build(stdin: bytes, session: Session, show: Show, failure: Callable[[str, Sequence[str]], str]) -> Answer:
-    """Run the script that builds an image, which is idempotent, and return its answer.
+    """Run the script that builds an image, and return its answer.
 
     Args:
-        stdin: The script, and the values of the secrets after it.
+        stdin: The script, followed by the values of the secrets.
         session: A session with the cluster.
         show: Receives the build's output, and masks the values of secrets in it.
         failure: Returns the message for a failed build, from the machine's name and the last lines of output.
 
     Raises:
         BuildError: The build failed, or the answer is malformed.
-        MissingProgramError: Apptainer is not installed there.
+        MissingProgramError: A program that the script needs, such as Apptainer, is not installed on the login node.
         TransportError: The connection failed.
     """
     result = session.stream(STREAM_SHELL, stdin=stdin, on_stderr=show.piece, limit=limits.BUILD)
@@ -35,10 +35,10 @@ def run_build(stdin: bytes, session: Session, show: Show, failure: Callable[[str
         return answer
     if result.exit_code == build_script.FAILED:
         raise BuildError(failure(result.where, tuple(show.tail)))
-    # The values are on the script's standard input, which a shell that reads no script may repeat.
+    # Secrets are masked here too, because they are in the standard input, which a wrong shell may print in its errors.
     masked = replace(result.completed, stderr=show.mask(result.completed.stderr.decode("utf-8", "replace")).encode())
     replace(result, completed=masked).check_began(BuildError)
-    # A failing setup line may print its own error before it ends the script, which then prints another.
+    # All error lines are shown, because a failing setup line may print an error before the script prints its own.
     errors = "; ".join(line.removeprefix("error: ") for line in show.tail if line.startswith("error: "))
     if "is not on this machine's PATH" in errors:
         raise MissingProgramError(f"{result.where}: {errors}")

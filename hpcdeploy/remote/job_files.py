@@ -1,4 +1,7 @@
-"""Render the files of a run, which the submission script writes into the run's folder, and what else it needs of a job."""
+"""Render the files of a run, and the other values of a job that the submission script needs.
+
+The submission script writes the files into the run's folder.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -21,13 +24,13 @@ _CHECK_FUNCTIONS = (
     *("owner_of", "trusted", "is_private", "others_can_change"),
     *("verified_in", "is_the_image", "replace_by_copy", "check_image"),
 )
-"""The functions of ``login/owners.sh`` and ``login/trust.sh``, which the submission script also writes for the job."""
+"""Functions of ``login/owners.sh`` and ``login/trust.sh`` that the submission script copies into a file for the job."""
 
 _PULL_FUNCTIONS = ("open_lock", "image_mode")
-"""The functions that a job needs besides to pull the image."""
+"""Further functions that the submission script copies for a job that pulls its image itself."""
 
 _DAG = ("job.dag", "dagman.config", "wait.sh", "node.sh", "remove.sh")
-"""The files of an HTCondor run that waits for others."""
+"""Additional files of an HTCondor run that waits for other runs."""
 
 
 @frozen
@@ -35,11 +38,12 @@ class JobFiles:
     """The files and values of a job for the submission script.
 
     Attributes:
-        values: Values of the script's header.
-        paths: Paths of the job as shell code, by the names of variables; they are assigned just before the job is written.
-        functions: Functions that write the files of the run.
-        library: Names of more library files.
-        trees: The folders that uploaded archives are unpacked to, relative to the cluster's root.
+        values: Variables that the submission script assigns first, by name.
+        paths: Variables that the submission script assigns just before it writes the files, by name. The values are shell
+            code.
+        functions: Shell functions that write the files of the run.
+        library: Names of library files (folder ``login/``) that the submission script needs in addition.
+        trees: The folders into which uploaded archives are unpacked, relative to the cluster's root.
     """
 
     values: Mapping[str, Value]
@@ -75,7 +79,7 @@ def job_files(
 
 
 def _values(run: Run, job: Job, cluster: Cluster, delivery: Delivery, after: Sequence[Predecessor]) -> dict[str, object]:
-    """Return the values that the templates of both schedulers get."""
+    """Return the template values that both schedulers use."""
     parameters = job.array.parameters if job.array else None
     setup = Setup(lines=cluster.setup, on_failure=("finish" if run.scheduler == "slurm" else "exit", "1"))
     return {
@@ -84,7 +88,7 @@ def _values(run: Run, job: Job, cluster: Cluster, delivery: Delivery, after: Seq
         "setup_values": assignments(setup.values),
         "setup_file": f"login/{setup.file}",
         "apptainer": cluster.apptainer,
-        # SingularityCE accepts only its own prefix; Apptainer would print a warning about it.
+        # The prefix of variables. SingularityCE accepts only SINGULARITY, and Apptainer prints a warning about that one.
         "prefix": "SINGULARITY" if Path(cluster.apptainer).name == "singularity" else "APPTAINER",
         "image_cache_owners": cluster.image_cache_owners,
         "sha256": delivery.sha256,
@@ -122,7 +126,8 @@ def _slurm_files(run: Run, values: Mapping[str, object], after: Sequence[Predece
     header: dict[str, Value] = {
         "is_array": is_array,
         "log_name": str(values["log_name"]),
-        # sbatch's option replaces the directive in job.sh, and only an array may need more than that.
+        # The dependency is passed as an option of sbatch, which replaces the directive in job.sh. Only an array that does
+        # not wait for other runs of hpcdeploy needs this.
         "dependency": str(values["dependency"]) if is_array and not after else "",
         "mpi": str(values["mpi"] or ""),
         "job_functions": (*_CHECK_FUNCTIONS, *(_PULL_FUNCTIONS if values["in_job"] else ())),
@@ -192,7 +197,7 @@ def _write_files(run: Run, files: Mapping[str, str]) -> str:
 
 
 def _end(run: Run) -> str:
-    """Return the last line of a here-document: it has the random part of the run's id, so no text contains it."""
+    """Return the last line of a here-document. It contains the random part of the run's id, so that no text contains it."""
     return f"HPCDEPLOY_END_{run.id.rpartition('-')[2]}"
 
 
@@ -215,7 +220,7 @@ def _binds(binds: object) -> str:
 
 
 def _task_lines(array: Array | None) -> str:
-    """Return the parameter lines of the tasks; empty if the task number is all that a task needs."""
+    """Return the parameter lines of the tasks, one for each; empty if a task needs only its number."""
     if array is None or not (array.parameters or array.numbers):
         return ""
     numbers = array.numbers or range(array.size)
@@ -224,7 +229,10 @@ def _task_lines(array: Array | None) -> str:
 
 
 def _program(run: Run, values: Mapping[str, object], parameters: Parameters | None, overrides: Path | None) -> str:
-    """Render the program that runs in the container; in a sweep, its arguments are quoted around their parameters."""
+    """Render the program that runs in the container.
+
+    In a sweep, each parameter in an argument becomes a shell variable, and the text around it is quoted.
+    """
     name = f"{run.scheduler}_templates/program.sh"
     if parameters is None:
         return _render(name, values, overrides)

@@ -22,11 +22,13 @@ from hpcdeploy.shell_script import Script, Setup, Value, paths_function
 from hpcdeploy.templates import refuse_former
 
 _LISTED = (0, 123)
-"""Exit codes of a complete listing; 123: find met an unreadable file, or one that was removed (xargs(1), find(1))."""
+"""Exit codes of a usable listing. With 123, find could not read a file, or the file was removed (xargs(1), find(1))."""
 
 _UNITS = (1, 100, 10**3, 10**6, 10**7, 10**9, 2 * 10**9)
-"""Resolutions of file times on this machine's file systems, in nanoseconds: most, NTFS and SMB, others, relatives of FAT,
-HFS+ and old ext, FAT."""
+"""Possible resolutions of file times on this machine, in nanoseconds.
+
+Most file systems have 1, NTFS and SMB 100, relatives of FAT 10**7, HFS+ and old ext 10**9, FAT 2 * 10**9.
+"""
 
 
 _LONGEST_NAME = 255
@@ -41,13 +43,13 @@ class RemoteFile:
     """A file on the cluster.
 
     Attributes:
-        part: ``output`` or ``logs``.
-        name: Its path in that folder.
-        kind: find's letter (``f``: file, ``l``: link), or ``!`` if it is not readable.
-        size: Its size in bytes.
-        modified: Its modification time in nanoseconds since 1970.
-        mode: Its mode.
-        link: The target of a link.
+        part: ``output`` (the task's files) or ``logs``.
+        name: The file's path in the folder of its part.
+        kind: The type as find prints it (``f``: file, ``l``: link), or ``!`` if the file is not readable.
+        size: The size in bytes.
+        modified: The modification time in nanoseconds since 1970.
+        mode: The permission bits.
+        link: The target of a link; empty for a file.
     """
 
     part: str
@@ -60,7 +62,7 @@ class RemoteFile:
 
     @property
     def place(self) -> str:
-        """Its path in the destination folder."""
+        """The file's path relative to the destination folder on this machine."""
         return f"{self.part}/{self.name}"
 
 
@@ -69,9 +71,9 @@ class Listing:
     """The files of a run on a cluster.
 
     Attributes:
-        bases: The folder of each part (``output``, ``logs``) there.
-        files: The files.
-        notes: Messages on files that could not be listed.
+        bases: The folder of each part (``output``, ``logs``) on the cluster.
+        files: The listed files.
+        notes: Messages about files and folders that could not be listed.
     """
 
     bases: Mapping[str, str]
@@ -80,11 +82,14 @@ class Listing:
 
 
 def list_files(run: Run, patterns: Sequence[str], session: Session) -> Listing:
-    """List the files of `run` in one round trip: those that match `patterns`; without patterns all of them, and the logs.
+    """List the files of `run` in one round trip.
+
+    With `patterns`, only matching files in the tasks' working folders are listed. Without patterns, the job's outputs are
+    listed, or all files in the run's own folder if the job has no outputs; in both cases the logs are listed as well.
 
     Raises:
-        SchedulerError: The files cannot be listed, or are too many.
-        OverLimitError: The list is too long.
+        SchedulerError: The files cannot be listed, or there are more than `hpcdeploy.limits.MOST_FILES` of a part.
+        OverLimitError: The list has more bytes than `hpcdeploy.limits.LISTING`.
         ConnectionLostError: The connection was lost in each attempt.
         TransportError: The machine cannot be reached.
     """
@@ -125,8 +130,8 @@ def listing(cluster: Cluster, run: Run, patterns: tuple[str, ...], fence: str, *
     Args:
         cluster: The cluster.
         run: The run.
-        patterns: Patterns of files in each task's working folder. If empty, list the job's outputs (or, without outputs,
-            everything in the run's own folder), and the logs.
+        patterns: Patterns of files in each task's working folder. Without patterns, the script lists the job's outputs, or
+            everything in the run's own folder if the job has no outputs; in both cases also the logs.
         fence: An unpredictable word for the markers in the output.
         overrides: The project's folder, whose own templates replace the built-in ones.
 
@@ -158,10 +163,10 @@ def listing(cluster: Cluster, run: Run, patterns: tuple[str, ...], fence: str, *
 def read_listing(part: str, content: bytes) -> tuple[list[RemoteFile], list[str]]:
     """Parse the output of ``login/list.sh`` for one part: the files, and the malformed entries.
 
-    A file that is listed twice counts once.
+    A file that is listed twice is returned once.
 
     Raises:
-        SchedulerError: There are more than `hpcdeploy.limits.MOST_FILES` files.
+        SchedulerError: There are more than `hpcdeploy.limits.MOST_FILES` files and malformed entries.
     """
     found: dict[str, RemoteFile] = {}
     unread: list[str] = []
@@ -199,7 +204,9 @@ def _entries(content: bytes) -> Iterator[tuple[str, str]]:
 
 
 def read_state(text: str) -> tuple[int, int]:
-    """Parse a file's size (bytes) and time (nanoseconds since 1970) from find's ``%s %T@``; -1 for both if there is no file.
+    """Return a file's size in bytes and its time in nanoseconds since 1970, from find's ``%s %T@``.
+
+    If `text` is empty, the file does not exist, and both values are -1.
 
     Raises:
         ValueError: `text` is malformed.
@@ -217,7 +224,8 @@ def read_state(text: str) -> tuple[int, int]:
 def inside(folder: Path, place: str) -> Path:
     """Return the path of `place` in `folder`.
 
-    The first component of `place` is a part. Other files in `folder`, such as those that record a fetch, are not reachable.
+    The first component of `place` is a part (``output`` or ``logs``). The result is always in the folder of this part, so it
+    cannot be another file in `folder`, such as the one that records the fetch.
 
     Raises:
         SchedulerError: The path would be outside the folder of its part.
@@ -229,13 +237,16 @@ def inside(folder: Path, place: str) -> Path:
 
 
 def leads_out(file: RemoteFile) -> bool:
-    """Tell whether a link leads out of its part."""
+    """Tell whether the target of a link is outside the folder of its part."""
     whole = PurePosixPath(os.path.normpath(PurePosixPath(file.name).parent / file.link))
     return whole.is_absolute() or whole.parts[:1] == ("..",)
 
 
 def is_here(file: RemoteFile, folder: Path) -> bool:
-    """Tell whether `folder` has the same file: by size and time, as rsync does, or by the target of a link."""
+    """Tell whether `folder` already has `file`.
+
+    Files are compared by size and modification time, as rsync does. Links are compared by their targets.
+    """
     path = inside(folder, file.place)
     try:
         status = path.lstat()
@@ -248,9 +259,10 @@ def is_here(file: RemoteFile, folder: Path) -> bool:
 
 
 def place_for(file: RemoteFile, folder: Path) -> Path:
-    """Return the path of `file` in `folder`; create its parent folders, and remove links and files in their place.
+    """Return the path of `file` in `folder`, and create its parent folders.
 
-    An earlier download may have left a link where a folder is now, and files must never be written through links.
+    If a parent is a link or a file, for example from an earlier download, it is replaced by a folder, because files must
+    never be written through links.
     """
     path = inside(folder, file.place)
     for parent in reversed(path.relative_to(folder).parents[:-1]):

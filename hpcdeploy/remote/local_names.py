@@ -1,8 +1,11 @@
-"""Find names of a run's files that this machine's file system does not take, or takes for the name of another file.
+"""Find files of a run that cannot be written on this machine, because of their names.
 
-Linux takes almost every name. APFS, the file system of macOS, takes UTF-8 only (EILSEQ otherwise) and usually ignores case
-and the Unicode normal form, so one of two such files would replace the other; FAT and NTFS ignore case too. A path has at
-most 1024 bytes on macOS, 4096 on Linux (limits.h, PATH_MAX).
+A file system may reject a name, or treat two names as the same file, so that one file would replace the other:
+
+- Linux accepts almost every name.
+- APFS, the file system of macOS, accepts only UTF-8 (EILSEQ otherwise). It usually ignores case and the Unicode normal form.
+- FAT and NTFS ignore case.
+- A path has at most 1024 bytes on macOS and 4096 on Linux (limits.h, PATH_MAX).
 """
 
 import errno
@@ -16,22 +19,26 @@ from typing import Protocol
 
 from hpcdeploy.remote.unfinished import own_parts
 
-_NOT_TAKEN = (errno.EILSEQ, errno.ENAMETOOLONG, errno.EINVAL)
-"""Errors of open(2) for a name: the encoding, the length, a character that is not allowed (FAT)."""
+_REJECTED = (errno.EILSEQ, errno.ENAMETOOLONG, errno.EINVAL)
+"""Errors of open(2) for a rejected name: wrong encoding, too long, a character that is not allowed (FAT)."""
 
 
 class Names(Protocol):
-    """What a file system says of names."""
+    """The rules of a file system for names."""
 
     def refusal(self, place: str, /) -> str:
         """Return why the path `place` cannot be used; empty if it can."""
 
     def are_same(self, one: str, other: str, /) -> bool:
-        """Tell whether two names in a folder lead to the same file."""
+        """Tell whether two names in the same folder are the same file for the file system."""
 
 
 class FolderNames:
-    """Try names in `folder`, which is created when it is needed; it lies beside the folders of the files."""
+    """Test names by creating files in `folder`.
+
+    The folder is created when it is needed. It must be in the destination folder of the files, and so on the same file
+    system.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -39,11 +46,11 @@ class FolderNames:
         self._is_odd: Callable[[str], str] = cache(self._try)
 
     def refusal(self, place: str) -> str:
-        """Return why the path `place` cannot be used; empty if it can. Only names that are not ASCII are tried."""
+        """Return why the path `place` cannot be used; empty if it can. Only names that are not ASCII are tested."""
         try:
             (self._folder.parent / place).lstat()
         except OSError as error:
-            if error.errno in _NOT_TAKEN:
+            if error.errno in _REJECTED:
                 return str(error.strerror)
         else:
             return ""
@@ -54,7 +61,7 @@ class FolderNames:
         try:
             (self._room / name).touch()
         except OSError as error:
-            if error.errno in _NOT_TAKEN:
+            if error.errno in _REJECTED:
                 return str(error.strerror)
         return ""
 
@@ -79,33 +86,34 @@ class FolderNames:
 def unusable_names(places: Iterable[str], names: Names) -> dict[str, str]:
     """Return the paths that cannot be used on this machine, each with the reason, as the end of a sentence.
 
-    Of paths that lead to the same file, the first one is used. Folders that are the same become one.
+    If several paths are the same file for the file system, only the first is usable. Folders with the same name for the file
+    system are merged.
 
     Args:
-        places: The relative paths of files, each once.
-        names: What the file system says of names.
+        places: The relative paths of files, without duplicates.
+        names: The rules of the file system.
     """
     unusable: dict[str, str] = {}
     seen: dict[str, tuple[str, bool]] = {}
     for place in places:
         if why := names.refusal(place):
-            unusable[place] = f"a name that the file system of this machine does not take ({why})"
+            unusable[place] = f"because this machine's file system rejects its name ({why})"
             continue
         parts = place.split("/")
         for count in range(1, len(parts) + 1):
             path, is_file = "/".join(parts[:count]), count == len(parts)
             first, was_file = seen.setdefault(_folded(path), (path, is_file))
             if first != path and (is_file or was_file) and _lead_to_one(first, path, names):
-                unusable[place] = f"since the file system of this machine takes its name for that of {first}; {_ADVICE}"
+                unusable[place] = f"because for this machine's file system it is the same file as {first}; {_ADVICE}"
                 break
     return unusable
 
 
-_ADVICE = "fetch it by its name with another --output"
+_ADVICE = "fetch it by its name into another folder (--output)"
 
 
 def _folded(path: str) -> str:
-    """Return the same text for all paths that a file system may take for one."""
+    """Return a text that is equal for all paths that a file system may treat as the same."""
     if path.isascii():
         return path.lower()
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())

@@ -1,4 +1,4 @@
-"""Read the output files of a run's tasks from where the last read ended."""
+"""Read the new part of the output files of a run's tasks."""
 
 import secrets
 import time
@@ -24,7 +24,14 @@ _LARGEST_FILE = 2**63
 
 @frozen
 class Piece:
-    """New output of a task on standard output and standard error; `more`: there may be more."""
+    """New output of a task.
+
+    Attributes:
+        task: The number of the task.
+        out: New bytes of standard output.
+        err: New bytes of standard error.
+        more: One of the two has the maximum size, so more output may follow at once.
+    """
 
     task: int
     out: bytes
@@ -41,14 +48,14 @@ class LogReader:
     """Read a run's logs piece by piece; no output is lost or repeated.
 
     Attributes:
-        session: The session.
-        run: The run.
-        offsets: The number of bytes read from standard output and standard error, by task.
-        tail: The number of lines that the first read of a task starts before its end; None for its whole output.
-        ended: The tasks that recorded their end.
-        interval: The time between two reads, in seconds; pauses after a lost connection grow from it.
+        session: A session with the run's cluster.
+        run: The run whose logs are read.
+        offsets: The numbers of bytes already read from standard output and from standard error, by task.
+        tail: The number of last lines with which the first read of a task begins; None to begin with the first line.
+        ended: The numbers of tasks that recorded their end.
+        interval: The time between two reads, in seconds. The first pause after a lost connection is computed from it.
         pause: Waits for a number of seconds.
-        report: Receives the errors of lost connections.
+        report: Receives the error message of each lost connection.
     """
 
     session: Session
@@ -96,7 +103,7 @@ class LogReader:
 
         Raises:
             SchedulerError: The logs cannot be read.
-            TransportError: The first connection cannot be opened.
+            TransportError: The connection failed before any read succeeded.
         """
         try:
             pieces = self.read(tasks)
@@ -113,7 +120,7 @@ class LogReader:
 
 
 def _piece(task: int, answers: Mapping[str, Section], most: int) -> Piece:
-    """Return the new output of one task; a piece of the maximum size, `most` bytes, may have more after it."""
+    """Return the new output of one task, of which the script printed at most `most` bytes for each stream."""
     out, err = (answers[name].content if name in answers else b"" for name in (f"out.{task}", f"err.{task}"))
     return Piece(task=task, out=out, err=err, more=most in {len(out), len(err)})
 
@@ -121,11 +128,11 @@ def _piece(task: int, answers: Mapping[str, Section], most: int) -> Piece:
 NO_TAIL: Mapping[int, int] = {}
 
 LOG_PIECE = 1024 * 1024
-"""Maximum bytes to read at once from each stream, so that neither memory use nor an output line grows with the log."""
+"""Maximum number of bytes to read at once from each stream, so that memory use does not grow with the log."""
 
 
 def log_piece(tasks: int) -> int:
-    """Return the number of bytes to read at once from each stream of `tasks` tasks, so that all fit into memory."""
+    """Return the maximum number of bytes to read at once from each stream of `tasks` tasks, to limit memory use."""
     return max(1, min(LOG_PIECE, limits.LOGS_AT_ONCE // (2 * max(1, tasks))))
 
 
@@ -143,10 +150,10 @@ def reading_logs(
     Args:
         cluster: The cluster.
         run: The run.
-        wanted: Triples of a task, and how many bytes of its standard output and standard error are known.
+        wanted: Triples: the number of a task, and the numbers of bytes already read from its standard output and error.
         fence: An unpredictable word for the markers in the output.
-        last: The number of last lines to print, for tasks of which nothing is known yet; the output then names the first
-            byte of each stream.
+        last: The number of last lines to print, by task, for tasks of which nothing was read yet. For these tasks the script
+            also prints the position of the first printed byte of each stream.
         overrides: The project's folder, whose own templates replace the built-in ones.
 
     Raises:
@@ -168,10 +175,10 @@ def reading_logs(
 
 
 def _starts(task: int, answers: Mapping[str, Section]) -> tuple[int, int]:
-    """Return the numbers of bytes before the last lines of a task.
+    """Return how many bytes precede the printed last lines in a task's standard output and standard error.
 
     Raises:
-        SchedulerError: The answer is malformed.
+        SchedulerError: The section with these positions is malformed.
     """
     words = _words(answers[f"from.{task}"])
     starts = [whole_number(word, _LARGEST_FILE) for word in words]

@@ -18,25 +18,36 @@ from hpcdeploy.shell_script import Value
 from hpcdeploy.templates import refuse_former
 
 _SILENCE = 120.0
-"""Timeout for output from a login node, in seconds; more than a busy controller takes (slurm.conf(5), MessageTimeout)."""
+"""Maximum time in seconds without output from a login node.
+
+A busy slurmctld answers sooner: Slurm's commands time out after MessageTimeout, by default 10 s (slurm.conf(5)).
+"""
 
 _AT_ONCE = 5000
-"""Maximum number of runs in one query: their job ids may be one argument of sacct, which Linux limits to 128 KiB
-(execve(2))."""
+"""Maximum number of runs in one query.
+
+The job ids of all runs may become one argument of sacct, and Linux limits an argument to 128 KiB (execve(2)).
+"""
 
 
 @frozen
 class QueryResult:
-    """The new states of runs on a cluster, and the first error, if not all of its schedulers answered."""
+    """The new states of runs on a cluster.
+
+    Attributes:
+        statuses: The states that were received.
+        error: The first error if a query failed; None if all succeeded.
+    """
 
     statuses: tuple[RunStatus, ...] = ()
     error: HpcdeployError | None = None
 
 
 def query(session: Session, known: Sequence[RunStatus]) -> QueryResult:
-    """Query the schedulers of a cluster for those runs that have not ended; an error ends the connection.
+    """Query the schedulers of a cluster for the runs in `known` that have not finished.
 
-    After an error of one scheduler the other is still queried, and states received before the error are used.
+    If one scheduler's answer is invalid, the other scheduler is still queried. States that were received before an error are
+    returned with the error. After an error the connection is closed.
     """
     alive = [one for one in known if one.alive]
     learned: list[RunStatus] = []
@@ -56,12 +67,12 @@ def query(session: Session, known: Sequence[RunStatus]) -> QueryResult:
 
 
 def query_scheduler(session: Session, scheduler: SchedulerName, known: Sequence[RunStatus]) -> Iterator[RunStatus]:
-    """Query one scheduler of a cluster for runs that have not ended, and yield their new states.
+    """Query one scheduler of a cluster for runs that have not finished, and yield their new states.
 
-    Tasks that are known to have ended keep their state.
+    Tasks that are known to have finished keep their state.
 
     Raises:
-        SchedulerError: The output cannot be parsed. If only some rows cannot, it is raised after the other runs were
+        SchedulerError: The output cannot be parsed. If only some rows are malformed, the error is raised after all runs were
             yielded.
         TransportError: The connection failed.
     """
@@ -135,7 +146,10 @@ def following(
 
 
 def _asked(run: Run, over: Iterable[int]) -> Iterator[str]:
-    """Yield the query for each job of a run: job id, run id, number of tasks, finished tasks, number of its first task."""
+    """Yield a line of the query for each job of a run.
+
+    Its fields are: job id, run id, number of tasks, finished tasks, number of the job's first task in the run.
+    """
     ended = frozenset(over)
     for part in run.parts:
         known = spans(task for task in range(part.tasks) if part.first + task in ended)
@@ -143,7 +157,7 @@ def _asked(run: Run, over: Iterable[int]) -> Iterator[str]:
 
 
 def spans(numbers: Iterable[int]) -> str:
-    """Write whole numbers in the form that awk parses on the login node, such as ``0-57,60``; ``-`` for none."""
+    """Return whole numbers as text for awk on the login node, such as ``0-57,60``; ``-`` if there are no numbers."""
     found: list[list[int]] = []
     for number in sorted(numbers):
         if found and number == found[-1][1] + 1:
@@ -155,7 +169,7 @@ def spans(numbers: Iterable[int]) -> str:
 
 def _joined(before: RunStatus, states: Sequence[TaskStatus]) -> tuple[TaskStatus, ...]:
     kept = {task.task: task for task in before.tasks if task.task in before.over}
-    # Tasks without a new state were cancelled before they were submitted.
+    # A finished task may have no new state: it was cancelled before it was submitted, so it has no job.
     joined = {task.task: task for task in states} | kept
     return tuple(joined[task] for task in sorted(joined))
 

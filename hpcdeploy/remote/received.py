@@ -1,4 +1,4 @@
-"""Receive data that a script sends after a marker, and unpack the archives in it without trusting them."""
+"""Receive data that a script prints after a marker, and read untrusted archives in the data safely."""
 
 import io
 import tarfile
@@ -8,23 +8,23 @@ from hpcdeploy import limits
 from hpcdeploy.limits import TooMuchError, bytes_in_words
 
 LONGEST_STATE = 256
-"""Maximum size in bytes of the size and time that follow a file's content."""
+"""Maximum length in bytes of the text after a file's content: the file's current size and time."""
 
 _LONGEST_HEADER = 16 * 1024
 """Maximum number of bytes to read at once from an archive.
 
-A name that does not fit into its header has at most 4096 bytes (PATH_MAX). The tarfile module reads a header in one piece,
-whatever its size, and parses PAX headers with an expression that takes quadratic time (CVE-2024-6232).
+The largest valid header contains a path, which has at most 4096 bytes (PATH_MAX). A limit is needed because the tarfile
+module reads a header of any size at once, and parses PAX headers in quadratic time (CVE-2024-6232).
 """
 
 
 class Received:
-    """Write the data after a marker to `file`, at its current position: at most `size` bytes.
+    """Write the first `size` bytes after a marker to `file`, at its current position.
 
     Attributes:
         began: The marker was received.
-        count: The number of bytes written.
-        behind: Up to `LONGEST_STATE` bytes that follow the data.
+        count: The number of bytes written to the file.
+        behind: The bytes that follow the data, at most `LONGEST_STATE`.
     """
 
     def __init__(self, file: BinaryIO, mark: str, size: int) -> None:
@@ -41,7 +41,8 @@ class Received:
         """Process received bytes.
 
         Raises:
-            TooMuchError: There is more data than announced, or too much output before the marker.
+            TooMuchError: More than `LONGEST_STATE` bytes follow the data, or more than `hpcdeploy.limits.BANNER` bytes
+                precede the marker.
         """
         if not self.began:
             piece = self._after_marker(piece)
@@ -67,7 +68,7 @@ class Received:
 
 
 class _Small(io.RawIOBase):
-    """A file that refuses to read large pieces."""
+    """A file that raises an error if more than `_LONGEST_HEADER` bytes are to be read at once."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -85,9 +86,10 @@ class _Small(io.RawIOBase):
 
 
 def open_archive(file: BinaryIO) -> tarfile.TarFile:
-    """Open an archive in the format of our script's tar command: GNU format, not compressed.
+    """Open an archive in the format that our script requests from tar: GNU format, not compressed.
 
-    A compressed archive may expand a thousandfold, and so may a sparse file (`copy_member`).
+    Compressed archives are rejected, because they may expand a thousandfold. For the same reason `copy_member` rejects
+    sparse files.
 
     Raises:
         tarfile.TarError: The archive is malformed.
@@ -99,10 +101,10 @@ def copy_member(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Binar
     """Copy the content of a file in an archive to `target`.
 
     Raises:
-        tarfile.TarError: The file is sparse; tar only writes sparse files if requested, which our script does not.
+        tarfile.TarError: The file is sparse. An archive of our script has none: tar writes sparse files only if requested.
     """
     if member.issparse():
-        raise tarfile.ReadError(f"{member.name!r} is sparse in it")
+        raise tarfile.ReadError(f"{member.name!r} is a sparse file, which hpcdeploy does not request")
     source = archive.extractfile(member)
     if source is None:
         return

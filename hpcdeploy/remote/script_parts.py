@@ -1,4 +1,4 @@
-"""Define the common parts of the scripts for login nodes: library files, the text about their usage, the cluster's paths."""
+"""Define the common parts of the scripts for login nodes: library files, texts about their usage, the cluster's paths."""
 
 from collections.abc import Mapping
 
@@ -9,39 +9,39 @@ from hpcdeploy.shell_script import Script, Setup, Value, paths_function
 ABOUT_SUBMIT = """\
 
 Run it on a login node:  bash submit.sh
-It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's own commands, and nothing of hpcdeploy.
-It may run any number of times: the run is submitted once, and every later call reports that. With the argument "again" it
-first queries the scheduler for the run's job, even if the run's folder, which may be lost, has no record of an earlier call.
-With the argument "bring" it does not ask you to copy missing files, because hpcdeploy uploads them.
+It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's commands, but not hpcdeploy.
+You can run it several times: it submits the run once, and later calls report the submitted job. With the argument "again" it
+first queries the scheduler for the run's job, even if the run's folder does not exist or has no record of an earlier call.
+With the argument "bring" it does not tell you to copy missing files, because hpcdeploy uploads them.
 
 Exit status: 0 submitted, now or earlier. 10 login node not usable (missing command, unusable root). 11 no image.
-12 rejected by the scheduler. 13 unknown whether the scheduler accepted the job: run this again.
+12 rejected by the scheduler. 13 unknown whether the scheduler accepted the job: run this script again.
 14 files must be uploaded first (they are listed). 15 the run was cancelled.
 """
 
 ABOUT_REVOKE = """\
 
 Run it on a login node:  bash revoke.sh
-It needs bash, coreutils, flock (util-linux) and the scheduler's own commands, and changes nothing but the run's own folder.
+It needs bash, coreutils, flock (util-linux) and the scheduler's commands. It changes only the run's folder.
 
-Exit status: 0 it printed the job's number, or that there is none and will be none. 10 login node not usable.
-13 unknown whether there is a job: run this again.
+Exit status: 0 the job's id was printed, or that the run has no job and will not get one. 10 login node not usable.
+13 unknown whether the run has a job: run this script again.
 """
 
 ABOUT_RECEIVE = """\
 
-Exit status: 0 the file is here. 10 login node not usable. 11 the file arrived damaged and was removed.
-15 incomplete: call again.
+Exit status: 0 the file is complete. 10 login node not usable. 11 the received file was damaged, and was removed.
+15 the file is incomplete: run this script again.
 """
 
 ABOUT_RECEIVE_RECORDS = """\
 
-Exit status: 0 the records are here. 10 login node not usable. 11 a record arrived damaged, and was not written.
-15 incomplete; or, with an empty answer: there is no python3, or the whole file is here.
+Exit status: 0 all records were received. 10 login node not usable. 11 a received record was damaged, and was not written.
+15 records are missing. With an empty answer: there is no python3, or the file is already complete.
 """
 
 DATA_FOLLOWS = "main; exec </dev/null"
-"""The last line of a script whose standard input continues with data, which must never be read as commands."""
+"""The last line of a script that is followed by data on standard input; the shell must not read data as commands."""
 
 _UPLOAD = ("paths.sh", "messages.sh", "owners.sh", "open_lock.sh", "upload.sh")
 FIND = ("json.sh", "answer.sh", "job_link.sh")
@@ -66,7 +66,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "slurm-submit": ("slurm/release.sh", "slurm/check_job.sh", "slurm/submit.sh"),
     "htcondor-submit": ("htcondor/submit.sh",),
 }
-"""The library files of each script, or of a part of it, in the order in which they run (the folder ``login/``)."""
+"""The library files (folder ``login/``) of each script, or of a part of a script, in the order in which they run."""
 
 
 def set_paths(cluster: Cluster) -> str:
@@ -76,29 +76,30 @@ def set_paths(cluster: Cluster) -> str:
 
 
 def setup_for(cluster: Cluster, *paths: str) -> tuple[str, ...]:
-    """Return the cluster's setup for a script that only needs `paths`, or nothing if these contain no variables.
+    """Return the cluster's setup lines for a script that only uses `paths`; nothing if the paths contain no variables.
 
-    Setup lines may set the variables, as they do for `submission`, but loading modules can take a second (`module load`).
+    Setup lines may set variables in the paths. Otherwise they are omitted to save time: ``module load`` can take a second.
     """
     return cluster.setup if any(set(shell.variables(path)) - {"HOME"} for path in paths) else ()
 
 
 def on_cluster(path: str, cluster: Cluster) -> str:
-    """Return `path`, below the cluster's root if it is relative, as a shell word for the login node."""
+    """Return `path` as a shell word for the login node; a relative path is below the cluster's root."""
     return shell.path(path if path.startswith(("/", "$", "~/")) else f"{cluster.root}/{path}")
 
 
 def query_script(
     title: str, values: Mapping[str, Value], cluster: Cluster, files: str, *, with_variables: bool = False
 ) -> str:
-    """Render a script that needs the cluster's root only.
+    """Render a script that uses no other folder of the cluster than its root.
 
     Args:
-        title: What it does.
-        values: Its values.
+        title: What the script does, as a sentence.
+        values: The variables that the script assigns, by name.
         cluster: The cluster.
-        files: Its key in `FILES`.
-        with_variables: It calls the scheduler's commands, whose variables it removes, after all setup lines.
+        files: The script's key in `FILES`.
+        with_variables: The script calls the scheduler's commands. So it runs all setup lines, and removes variables that
+            would change what these commands do (``login/variables.sh``).
     """
     return Script(
         title=title,

@@ -1,4 +1,4 @@
-"""Run scripts on a cluster's login node: the connection, the retries, and what a script printed."""
+"""Run scripts on a cluster's login node: the connection, the retries, and a script's output."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -20,10 +20,10 @@ _SHOWN = 500
 """Maximum number of characters of standard error in a message."""
 
 _NOT_BASH = b"error: this script is for bash"
-"""Error that a script prints if a shell other than bash reads it (`login/state.sh`)."""
+"""Start of the error that a script prints if a shell other than bash reads the script (`login/state.sh`)."""
 
 _LAST_EXIT_CODE = 128
-"""Largest exit code that a script of ours or a shell can choose; sshd's shell reports a signal N as 128 + N."""
+"""Largest exit code of our scripts. A larger one means that a signal N killed the script: a shell reports it as 128 + N."""
 
 _LAST_SIGNAL = 64
 """Largest number of a signal (signal(7), SIGRTMAX)."""
@@ -31,15 +31,16 @@ _LAST_SIGNAL = 64
 
 @frozen
 class RetryPolicy:
-    """How often a call over a lost connection is repeated.
+    """How often, and with which pauses, a call is repeated after a lost connection.
 
-    Only idempotent calls are repeated. Each caller selects the errors that are worth another attempt; a connection that was
-    rejected from the start never is.
+    Only idempotent calls are repeated. Each caller decides after which errors it tries again. No caller tries again if the
+    first connection was rejected.
 
     Attributes:
-        pauses: Times to wait before the second attempt, the third and so on, in seconds; after them the error is final.
-        growth: The factor by which pauses grow if there is no last attempt (``logs --follow``).
-        longest: The maximum of these pauses, in seconds.
+        pauses: Pauses before the second attempt, the third attempt and so on, in seconds. There is no attempt after the
+            one that follows the last pause.
+        growth: The factor by which pauses grow if the number of attempts is not limited (``logs --follow``).
+        longest: The maximum pause in seconds if the number of attempts is not limited.
     """
 
     pauses: tuple[float, ...] = (1, 2, 4)
@@ -47,7 +48,7 @@ class RetryPolicy:
     longest: float = 60.0
 
     def after(self, pause: float) -> float:
-        """Return the pause after `pause`, if there is no last attempt."""
+        """Return the pause that follows `pause`, if the number of attempts is not limited."""
         return min(pause * self.growth, self.longest)
 
 
@@ -57,8 +58,8 @@ class ScriptResult:
 
     Attributes:
         where: The machine's name, for messages.
-        completed: Its exit code and its output.
-        message: Its error message, for an exit code that is not 0.
+        completed: The exit code and the output of the script.
+        message: The error message of the script, if the exit code is not 0.
     """
 
     where: str
@@ -87,7 +88,7 @@ class ScriptResult:
 
     @property
     def signal(self) -> int:
-        """The signal that killed the script, or 0."""
+        """The number of the signal that killed the script; 0 if none did."""
         if self.exit_code < 0:
             return -self.exit_code
         number = self.exit_code - _LAST_EXIT_CODE
@@ -97,20 +98,20 @@ class ScriptResult:
         """Return the values that the script printed as its answer, or None if it printed none.
 
         Raises:
-            ValueError: The answer is malformed.
+            ValueError: The answer is not JSON.
         """
         return read_answer(self.stdout)
 
     def check_began(self, error: type[HpcdeployError] = SchedulerError) -> None:
-        """Raise `error` if the login shell ended before it read the script, so nothing was done."""
+        """Check that the script began; raise `error` if the login shell ended before it read the script."""
         if not _began(self.stdout, self.completed.stderr):
             raise error(_never_began(self.where, self.completed.stderr))
 
 
 def _began(stdout: bytes, stderr: bytes) -> bool:
-    """Tell whether a script began that printed this; if not, nothing of it was done.
+    """Tell from the output of a script whether the script began; if it did not, nothing was done.
 
-    If another shell than bash reads it, it prints an error about that (`login/state.sh`).
+    A script that was read by a shell other than bash began as well: it prints an error (`login/state.sh`).
     """
     return MARK in stdout or _NOT_BASH in stderr
 
@@ -158,17 +159,17 @@ class Link:
         self._open = None
 
     def pinned(self) -> "Link":
-        """Return a link for another thread, which keeps its connection if this one abandons it."""
+        """Return a link for another thread. It uses the same connection, and keeps it even if this link abandons it."""
         return Link(self.open, self)
 
 
 @frozen
 class Session:
-    """A cluster's login node, and the project whose templates its scripts are made from.
+    """A cluster's login node, and the project whose templates the scripts for it are rendered from.
 
     Attributes:
         cluster: The cluster.
-        link: The connection, which may be shared with other sessions.
+        link: The connection; other sessions may share it.
         overrides: The project's folder, whose own templates replace the built-in ones; None for the built-in ones.
         retry: The retry policy.
     """
@@ -184,7 +185,7 @@ class Session:
         return self.link.open().where
 
     def begin(self, shell: Sequence[str] = SHELL) -> None:
-        """Start connecting, and starting `shell`, in the background, because it will be used soon."""
+        """Connect and start `shell` in the background, because it will be used soon."""
         self.link.open().begin(shell)
 
     def run(
@@ -196,18 +197,20 @@ class Session:
         timeout: float | None = None,
         limit: OutputLimit | None = None,
     ) -> ScriptResult:
-        """Run a script, and check that it began, unless a signal killed it.
+        """Run a script, and check that it began. The check is omitted if a signal killed the script.
 
         Args:
-            script: The script.
-            shell: The shell that reads it.
-            report: Receives its standard error line by line, without a final error line, which becomes the message.
+            script: The text of the script.
+            shell: The command that reads the script from standard input.
+            report: Receives the script's standard error line by line, except for a final error line, which becomes the
+                result's message.
             timeout: Maximum time in seconds without output; None for no limit.
-            limit: Limits of its output and run time; None for `hpcdeploy.limits.SCRIPT`.
+            limit: Limits of the script's output and run time; None for `hpcdeploy.limits.SCRIPT`.
 
         Raises:
             TransportError: The machine cannot be reached; nothing was done.
-            ConnectionLostError: The connection was lost; the script may have done its work.
+            ConnectionLostError: The connection was lost, or `timeout` is over; the script may have done its work.
+            OverLimitError: The script exceeded `limit`, and was ended; it may have done its work.
             SchedulerError: The login shell did not run the script; nothing was done.
         """
         errors, connection = ErrorOutput(report), self.link.open()
@@ -227,29 +230,30 @@ class Session:
         on_stderr: Output = ignore_output,
         limit: OutputLimit | None = None,
     ) -> ScriptResult:
-        """Run `argv` with a standard input that may go on after the script; the caller checks that the script began.
+        """Run a command whose standard input may contain data. Whether it began is not checked (see `ScriptResult`).
 
         Args:
-            argv: The command, mostly a shell.
-            stdin: Its standard input.
+            argv: The command, usually a shell.
+            stdin: The standard input: usually a script, and data after it.
             on_stdout: Receives standard output.
             on_stderr: Receives standard error.
-            limit: Limits of its output and run time; None for `hpcdeploy.limits.SCRIPT`.
+            limit: Limits of the command's output and run time; None for `hpcdeploy.limits.SCRIPT`.
 
         Raises:
             TransportError: The machine cannot be reached; nothing was done.
             ConnectionLostError: The connection was lost; the command may have run.
+            OverLimitError: The command exceeded `limit`, and was ended.
         """
         connection = self.link.open()
         completed = connection.run(argv, stdin=stdin, on_stdout=on_stdout, on_stderr=on_stderr, limit=limit)
         return ScriptResult(where=connection.where, completed=completed, message=last_lines(completed.stderr))
 
     def repeat(self, attempt: Callable[[], _Result]) -> _Result:
-        """Return the result of `attempt`, which must be idempotent; repeat it after a lost connection.
+        """Return the result of `attempt`, which must be idempotent; call it again after a lost connection.
 
         Raises:
             ConnectionLostError: The connection was lost in each attempt.
-            OverLimitError: The output exceeds its limit, which another attempt does not change.
+            OverLimitError: The output exceeds its limit. There is no other attempt, because it would exceed the limit too.
         """
         for pause in self.retry.pauses:
             try:
@@ -286,7 +290,7 @@ class Session:
         self.link.abandon()
 
     def pinned(self) -> "Session":
-        """Return a session for another thread, which keeps its connection if this one abandons it."""
+        """Return a session with the same connection for another thread, which keeps it even if this session abandons it."""
         return replace(self, link=self.link.pinned())
 
 

@@ -1,4 +1,4 @@
-"""Run a submission script on a login node until it has submitted its run exactly once."""
+"""Run a submission script on a login node, repeatedly if necessary, so that its run is submitted exactly once."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.transport.contract import Output
 
 _MOST_DELIVERIES = 4
-"""Maximum number of times that a script may request uploaded files; after that it evidently cannot see them."""
+"""Maximum number of times that a script may request uploads. After that, the uploaded files are assumed to be invisible."""
 
 _Needed = Sequence[Mapping[str, object]]
 
@@ -33,23 +33,25 @@ def deliver(
     feedback: Feedback = NO_FEEDBACK,
     again: bool = False,
 ) -> Submission:
-    """Run a submission script until it answers; upload the files that it reports as missing, and run it again.
+    """Run a submission script until it has submitted the run.
 
-    The script is idempotent, so it is run again after a lost connection.
+    If the script reports missing files, they are uploaded, and it is run again. It is also run again after a lost
+    connection, because it is idempotent.
 
     Args:
         run: The run.
-        script: Its submission script.
+        script: The submission script of the run.
         session: A session with the cluster.
-        uploads: The files to upload if they are missing.
+        uploads: The files of the run; those that are missing on the cluster are uploaded.
         feedback: Shows messages and the progress of an upload.
-        again: An earlier call may have submitted the run. The files are checked before they are uploaded.
+        again: An earlier call may have submitted the run. The script then looks for its job first, and files are checked
+            before they are uploaded.
 
     Raises:
-        SchedulerError: The submission was rejected.
+        SchedulerError: The run was not submitted: the script failed, or the scheduler rejected the job.
         UncertainSubmissionError: The run may have a job; submitting the same run again is safe.
-        TransportError: No first connection can be opened, or an upload failed.
-        ConfigError: A source file has changed.
+        TransportError: No connection could be opened, or an upload failed; the run was not submitted.
+        ConfigError: A file to upload cannot be read, or has changed; the run was not submitted.
     """
     submission = _Submission(run, script, session, feedback.report, again=again)
 
@@ -62,9 +64,10 @@ def deliver(
 
 
 class _Submission:
-    """One submission of a run; it remembers whether a call was lost.
+    """One submission of a run.
 
-    The lost script may still run on the login node, and submit. From then on no failure of a later call is final.
+    If the connection was lost while the script ran, the script may still submit the run. Therefore the error of every later
+    call is reported as an uncertain submission.
     """
 
     def __init__(self, run: Run, script: str, session: Session, report: Output, *, again: bool) -> None:
@@ -76,7 +79,7 @@ class _Submission:
         self._lost: TransportError | None = None
 
     def deliver(self, upload_files: Callable[[_Needed], None]) -> Submission:
-        """Run the script, and upload what it needs, until it has submitted the run."""
+        """Run the script, and upload the files that it requests, until it has submitted the run."""
         try:
             return self._deliver(upload_files)
         except UncertainSubmissionError:
@@ -95,12 +98,12 @@ class _Submission:
             needed = submission.needs
             upload_files(needed)
         raise SchedulerError(
-            f"the files uploaded for run {self._run.id} are not visible on the login node:  "
+            f"the files uploaded for run {self._run.id} are not visible on the login node: "
             f"{', '.join(str(need['path']) for need in needed)}; check that all login nodes share the cluster's root"
         )
 
     def _answer(self) -> Submission:
-        """Run the script until it answers."""
+        """Run the script, and again after a lost connection, until it answers or there is no attempt left."""
         for pause in (0, *self._session.retry.pauses):
             time.sleep(pause)
             shell = (*SUBMITTING, *(("again",) if self._again or self._lost else ()))
@@ -118,8 +121,8 @@ class _Submission:
 
     def _uncertain(self, error: HpcdeployError) -> UncertainSubmissionError:
         return UncertainSubmissionError(
-            f"the connection died while run {self._run.id} was being submitted ({error}); the job may or may not be there. "
-            f"Run 'hpcdeploy submit --resume {self._run.id}': it finds the job, or submits it, once"
+            f"the connection was lost while run {self._run.id} was being submitted ({error}); it is unknown whether "
+            f"it has a job. Run 'hpcdeploy submit --resume {self._run.id}': it finds the job or submits it, once"
         )
 
 

@@ -24,18 +24,17 @@ def submission(
     after: Sequence[Predecessor] = (),
     overrides: Path | None = None,
 ) -> str:
-    """Render the script that provides the image and submits `run` exactly once, however often the script runs.
+    """Render the script that provides the image and submits `run` exactly once, however often the script is run.
 
-    Before it submits, the script reports which uploads of `placements` and `delivery` are missing on the cluster, so
-    that they can be uploaded (`receiving`).
+    If uploads of `placements` or `delivery` are missing on the cluster, the script only lists them, and submits nothing.
 
     Args:
         run: The run.
-        job: Its job.
-        cluster: The cluster.
-        delivery: How the image gets there.
-        placements: Code and inputs.
-        after: Runs that must end before this one starts.
+        job: The job of the run.
+        cluster: The cluster that gets the job.
+        delivery: How the image gets to the cluster.
+        placements: The job's code and inputs.
+        after: Runs that must finish before this run starts.
         overrides: The project's folder, whose own templates replace the built-in ones.
 
     Raises:
@@ -76,10 +75,11 @@ def _files(run: Run, job: JobFiles, *, pulled: bool, limited: bool, uploads: boo
 
     Args:
         run: The run.
+        run: The run.
         job: The job's files and values.
-        pulled: The script pulls the image.
-        limited: The image cache has a maximum size.
-        uploads: The job needs uploads.
+        pulled: The script pulls the image on the login node.
+        limited: The image is stored in the image cache, which has a maximum size.
+        uploads: The run has files that may have to be uploaded.
     """
     return _unique(
         *FILES["submit"],
@@ -106,8 +106,8 @@ def _image_values(cluster: Cluster, delivery: Delivery, *, limited: bool) -> dic
 
     Args:
         cluster: The cluster.
-        delivery: How the image gets there.
-        limited: The cache has a maximum size, and the image is stored there.
+        delivery: How the image gets to the cluster.
+        limited: The image is stored in the image cache, which has a maximum size.
     """
     pulled = bool(delivery.reference) and not delivery.in_job
     uploaded = delivery.upload is not None
@@ -135,6 +135,6 @@ def _image_values(cluster: Cluster, delivery: Delivery, *, limited: bool) -> dic
 
 
 def _upload(staged: StagedFile, cluster: Cluster) -> str:
-    """Return the five words about an upload that ``login/uploads.sh`` reads."""
+    """Return five shell words about an upload for ``login/uploads.sh``: sha256, size, path, description, unpacked folder."""
     tree = on_cluster(staged.becomes, cluster) if staged.becomes else "''"
     return f"{staged.sha256} {staged.size} {on_cluster(staged.path, cluster)} {shell.word(staged.what)} {tree}"

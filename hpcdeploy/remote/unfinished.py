@@ -1,8 +1,8 @@
 """Open the folder and the files of an unfinished download, without following links.
 
-A project, or an unpacked archive, may contain a folder that looks like that of a download, with links to the user's other
-files. So files are opened without following links (open(2), O_NOFOLLOW), and must be regular files without a second hard
-link.
+A project, or an unpacked archive, may contain a folder that looks like a download folder, but has links to other files of
+the user. So files are opened without following links (open(2), O_NOFOLLOW). They must be regular files, and those that are
+appended to must not have a second hard link.
 """
 
 import errno
@@ -16,14 +16,17 @@ from typing import BinaryIO, TextIO
 _FLAGS = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _OTHER_KINDS = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EOPNOTSUPP)
-"""Errors of open(2) for a link, a folder, a pipe without a reader, and a socket (ENXIO on Linux, EOPNOTSUPP on macOS)."""
+"""Errors of open(2) if the path is not a regular file.
+
+ELOOP: a link. EISDIR: a folder. ENXIO: a pipe without a reader, or a socket on Linux. EOPNOTSUPP: a socket on macOS.
+"""
 
 
 def own_parts(folder: Path) -> Path:
-    """Create the folder `folder` if there is none, replacing a link or a file; return it.
+    """Create `folder` unless it exists, and return it; a link or a file at this path is replaced.
 
     Raises:
-        OSError: It cannot be created.
+        OSError: The folder cannot be created.
     """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         folder.unlink()
@@ -32,20 +35,22 @@ def own_parts(folder: Path) -> Path:
 
 
 def fresh(path: Path) -> BinaryIO:
-    """Open a new file `path` for writing and reading; replace anything that exists there.
+    """Open a new file `path` for writing and reading; a file, link or folder at this path is removed first.
 
     Raises:
-        OSError: It cannot be created.
+        OSError: The file cannot be created.
     """
     _remove(path)
     return os.fdopen(os.open(path, os.O_RDWR | os.O_EXCL | _FLAGS, 0o666), "w+b")
 
 
 def resumed(path: Path) -> BinaryIO:
-    """Open `path` for appending; replace anything there that is not a regular file with one name.
+    """Open `path` for appending, and create it if it is missing.
+
+    Anything at this path that is not a regular file, and a file with a second hard link, is removed and replaced.
 
     Raises:
-        OSError: It cannot be opened.
+        OSError: The file cannot be opened.
     """
     try:
         return os.fdopen(_opened(path, os.O_WRONLY | os.O_APPEND, most_names=1), "ab")
@@ -60,19 +65,20 @@ def mark(path: Path) -> TextIO:
     """Open the mark of a download folder for reading and appending; create it if it is missing.
 
     Raises:
-        OSError: It is a link (ELOOP), or not a regular file.
+        OSError: The mark cannot be opened, is a link (ELOOP), or is not a regular file.
     """
     return os.fdopen(_opened(path, os.O_RDWR | os.O_APPEND), "a+", encoding="utf-8")
 
 
 def read_mark(path: Path) -> str | None:
-    """Return the text of a mark; None if there is no valid one.
+    """Return the text of a mark; None if there is no mark, or if it is not valid.
 
-    An empty mark will be written, so it must not have another hard link. A mark with a run's id is only read, and may have
-    one, for example in a backup made of hard links.
+    - A valid mark is a regular file.
+    - An empty mark is valid only without a second hard link, because it will be written to.
+    - A mark with a run's id is only read. So it may have a second hard link, for example in a backup.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The mark cannot be read.
     """
     try:
         status = path.lstat()
@@ -86,7 +92,8 @@ def _opened(path: Path, flags: int, most_names: int = sys.maxsize) -> int:
     """Return a descriptor of `path`.
 
     Raises:
-        OSError: It is not a regular file, or has more than `most_names` names (ELOOP, EISDIR or ENXIO).
+        OSError: The file cannot be opened. Or it is not a regular file, or has more than `most_names` names (hard links);
+            the error number is ELOOP then, or another one of `_OTHER_KINDS`.
     """
     opened = os.open(path, flags | _FLAGS, 0o666)
     status = os.fstat(opened)

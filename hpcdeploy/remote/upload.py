@@ -1,4 +1,4 @@
-"""Upload staged files to a login node, resuming where an earlier attempt stopped."""
+"""Upload staged files to a login node, from where an earlier attempt stopped."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -25,22 +25,23 @@ def upload(
     carrying: Carrying = silently,
     check: bool = False,
 ) -> None:
-    """Upload those of `uploads` that a submission script `needed`, one after the other.
+    """Upload the files that a submission script reported as missing, one after the other.
 
-    After a lost connection the upload resumes, as long as each attempt makes progress.
+    After a lost connection, the rest of the file is uploaded in another attempt. The upload fails if this does not make
+    progress as many times in succession as the retry policy has pauses.
 
     Args:
         needed: The files that the script reported as missing.
-        uploads: The files of the submission.
+        uploads: All files of the submission that can be uploaded.
         session: A session with the cluster.
         report: Receives messages for the user.
         carrying: Shows the progress of an upload.
-        check: Compare a source's checksum before any of it is sent. Since a run was planned, a project may have put a link
-            to another file in the place of a source.
+        check: Compare a source's checksum before any byte is sent, because the source may have been replaced since the run
+            was planned, for example by a link to another file.
 
     Raises:
-        TransportError: The connection failed repeatedly. Received data is kept for the next call.
-        SchedulerError: The login node rejected the upload.
+        TransportError: No connection could be opened, or it was lost repeatedly. Received data is kept for the next call.
+        SchedulerError: The login node could not receive a file, or requested one that is not in `uploads`.
         ConfigError: A source file cannot be read, or has changed.
     """
     by_sha256 = {file.sha256: file for file in uploads}
@@ -48,7 +49,7 @@ def upload(
         file = by_sha256.get(str(need["sha256"]))
         if file is None:
             raise SchedulerError(
-                f"the login node asks for {need['path']}, which is not part of this submission; submit the job again"
+                f"the login node requested {need['path']}, which is not part of this submission; submit the job again"
             )
         if check and Path(file.source).is_file() and sha256_of(Path(file.source)) != file.sha256:
             raise changed(file)
@@ -72,14 +73,14 @@ def _upload(file: StagedFile, have: int, session: Session, report: Output, progr
             lost = error
         if lost is None:
             return
-        have = file.size if stream.answered else have  # what a single stream has begun, it continues
+        have = file.size if stream.answered else have  # only a single stream can continue what a single stream began
         began = max(parallel.began, stream.began)
         failures = 0 if began > farthest >= 0 else failures
         farthest = max(farthest, began)
         if failures == len(session.retry.pauses):
             raise TransportError(
-                f"{file.what} was interrupted ({lost}); the received part is kept: submit again, and the upload "
-                "resumes there"
+                f"the upload of {file.what} was interrupted ({lost}); the received part is kept. Submit again to upload "
+                "the rest"
             ) from lost
         report(f"{lost}; resuming\n".encode())
         time.sleep(session.retry.pauses[failures])
@@ -87,7 +88,7 @@ def _upload(file: StagedFile, have: int, session: Session, report: Output, progr
 
 
 def _try(stream: UploadStream, file: StagedFile, session: Session, report: Output) -> HpcdeployError | None:
-    """Upload once; return the reason for another attempt, or None if the file is complete."""
+    """Upload in one attempt; return the error that justifies another attempt, or None if the file is complete."""
     try:
         result = session.stream(
             STREAM_SHELL, stdin=stream.pieces(), on_stdout=stream.take, on_stderr=report, limit=limits.TRANSFER
@@ -108,7 +109,7 @@ def _try(stream: UploadStream, file: StagedFile, session: Session, report: Outpu
             return None
         case UploadExitCode.DAMAGED if not stream.began:
             raise changed(file)
-        # The damaged bytes were from an earlier attempt, and have been removed.
+        # Damaged, although this attempt continued an earlier one: the earlier bytes may be wrong. The script removed them.
         case code if code in (UploadExitCode.DAMAGED, UploadExitCode.INCOMPLETE) or code < 0:
             return ConnectionLostError(message or f"the transfer of {file.what} was interrupted")
         case code:

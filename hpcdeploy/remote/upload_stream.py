@@ -18,14 +18,14 @@ from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.templates import refuse_former
 
 Supplier = Callable[[int], Iterator[bytes]]
-"""Return a file's bytes from an offset on, in pieces of any size."""
+"""A function that returns a file's bytes from an offset on, in pieces of any size."""
 
 _BLOCK = 8 * (32 * 1024 - 64)
-"""Bytes to read at once: a number of full SSH packets (`hpcdeploy.transport.ssh`)."""
+"""Number of bytes to read at once: eight full SSH packets (`hpcdeploy.transport.ssh_copy.PIECE`)."""
 
 
 def supplier_of(file: StagedFile) -> Supplier:
-    """Return the supplier of a staged file's bytes, which reads its source."""
+    """Return a function that reads the bytes of a staged file from its source (a file, or a registry)."""
     if file.source.startswith("oras://"):
         registry = registry_of(file.source)
         return lambda offset: registry.stream(file.sha256, file.size, offset)
@@ -41,7 +41,7 @@ def supplier_of(file: StagedFile) -> Supplier:
 
 
 def changed(file: StagedFile) -> ConfigError:
-    """Return the error for a source that has changed."""
+    """Return the error for a staged file whose source has changed."""
     return ConfigError(
         f"{file.source} has changed since the job was planned (sha256 {file.sha256}, {file.size} bytes), "
         f"so {file.what} was not uploaded; submit the job again"
@@ -49,12 +49,12 @@ def changed(file: StagedFile) -> ConfigError:
 
 
 class UploadStream:
-    """One upload attempt: the script, and after it reported how much of the file it has, the remaining bytes.
+    """One upload attempt: send the script, wait until it reports how many bytes of the file are present, send the rest.
 
     Attributes:
-        answered: The script has reported the bytes that it already has.
-        began: Bytes of the file that were present at the start of this attempt, as reported.
-        error: The error of the source or the answer, which ended the upload early.
+        answered: The script has reported the number of present bytes.
+        began: The number of bytes of the file that were present at the start of this attempt; 0 until it was reported.
+        error: The error that ended the attempt early: the source cannot be read, or the report is malformed.
     """
 
     def __init__(self, script: bytes, file: StagedFile, progress: Progress) -> None:
@@ -84,7 +84,7 @@ class UploadStream:
             self._have.put(self.began)
 
     def end(self) -> None:
-        """Wake up the thread that waits for the script's answer, which may never come."""
+        """Wake up the thread in `pieces` that waits for the script's report, because the report may never come."""
         self._have.put(None)
 
     def pieces(self) -> Iterator[bytes]:
@@ -114,13 +114,15 @@ class UploadStream:
 
 
 def receiving(staged: StagedFile, cluster: Cluster, *, patience: int = 120, overrides: Path | None = None) -> str:
-    """Render the script that receives an upload after its own text, and resumes where an earlier call stopped.
+    """Render the script that receives a file, whose bytes follow the script on standard input.
+
+    If an earlier call received a part of the file, the script receives the rest.
 
     Args:
-        staged: The upload.
+        staged: The file.
         cluster: The cluster.
-        patience: Timeout in seconds without data, after which the script assumes that the client is gone. It then keeps
-            the received bytes and exits.
+        patience: Maximum time in seconds without data. After that the script keeps the received bytes and exits, because it
+            assumes that the client no longer runs.
         overrides: The project's folder, whose own templates replace the built-in ones.
 
     Raises:
@@ -134,7 +136,7 @@ def receiving(staged: StagedFile, cluster: Cluster, *, patience: int = 120, over
 
 
 def upload_script(staged: StagedFile, cluster: Cluster, values: Mapping[str, Value]) -> Script:
-    """Return a script that receives an upload, without its title and its files."""
+    """Return a script that receives an upload; the caller adds its title and its library files."""
     return Script(
         title="",
         values={

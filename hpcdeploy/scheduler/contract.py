@@ -1,4 +1,4 @@
-"""Define the interface of a scheduler, and the sections of command output that it parses. It never runs a program."""
+"""Define the interface of a scheduler, and split a script's output into sections. Nothing here runs a program."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,24 +11,28 @@ from hpcdeploy.job import Job
 from hpcdeploy.run import Run, TaskStatus
 
 _JSON = frozenset({"sacct_json", "condor_q", "condor_history"})
-"""Sections that hold JSON."""
+"""The names of sections that contain JSON."""
 
 _MOST = 10_000
-"""Maximum number of sections in one output: two streams of 500 tasks are 1001 (`hpcdeploy.flows.logs`)."""
+"""Maximum number of sections in one output.
+
+The largest legitimate output has 1001: two streams for each of 500 tasks, and one more (`hpcdeploy.flows.logs`).
+"""
 
 _LONGEST_MARK = 200
-"""Maximum length in bytes of a section's name and exit status."""
+"""Maximum length in bytes of the rest of a marker line: ``begin`` or ``end``, the section's name and the exit status."""
 
 
 @frozen
 class Answer:
-    """The output of one command on the login node, and its exit code."""
+    """The decoded output of one command on the login node, and the command's exit code."""
 
     text: str
     exit_code: int
 
 
 _LONGEST_ROW = 200
+"""Maximum number of characters of a malformed row in a message."""
 
 Answers = dict[str, Answer]
 """Answers by section name (``squeue``, ``sacct``, ``records``, ``condor_q``, ``events``)."""
@@ -40,8 +44,8 @@ class Rows:
 
     Attributes:
         found: Task states by job id.
-        unread: One malformed row for each job id. The empty id has a row whose job id is malformed too, so it may belong to
-            any job.
+        unread: One malformed row for each job id. If even the job id of a row is malformed, the row is under the empty id,
+            because it may belong to any job.
     """
 
     found: Mapping[str, list[TaskStatus]]
@@ -51,7 +55,7 @@ class Rows:
         """Return the task states of a job.
 
         Raises:
-            KeyError: There are none.
+            KeyError: The section has no row of this job.
         """
         return self.found[job_id]
 
@@ -64,13 +68,13 @@ NO_ROWS = Rows(found={}, unread={})
 
 
 def shown(row: object) -> str:
-    """Return a malformed row for a message: quoted, and at most 200 characters of it."""
+    """Return the first 200 characters of a malformed row, quoted, for a message."""
     return repr(row if isinstance(row, str) else str(row)[:_LONGEST_ROW])[:_LONGEST_ROW]
 
 
 @frozen
 class Section:
-    """A section as received."""
+    """The undecoded output of one command on the login node, and the command's exit code."""
 
     content: bytes
     exit_code: int
@@ -79,16 +83,17 @@ class Section:
 def read_answers(output: bytes, fence: str, *needed: str, lines: int = sys.maxsize) -> Answers:
     """Split `output` at the markers that contain `fence`, and decode its sections.
 
-    Bytes that are not UTF-8 become surrogates.
+    Bytes that are not UTF-8 become surrogates (PEP 383).
 
     Args:
         output: The output of the follow script.
         fence: The unpredictable word in its markers.
         *needed: The names of required sections.
-        lines: Maximum number of lines in a section. JSON is exempt, because its parser has a limit of its own.
+        lines: Maximum number of lines in a section. Sections with JSON are exempt, because the JSON parser limits them.
 
     Raises:
-        SchedulerError: No section is complete, a required one is not, or one has more than `lines` lines.
+        SchedulerError: No section is complete, a required section is missing or incomplete, or a section has more than
+            `lines` lines.
     """
     sections = read_sections(output, fence, *needed)
     for name, one in sections.items():
@@ -104,10 +109,10 @@ def read_answers(output: bytes, fence: str, *needed: str, lines: int = sys.maxsi
 
 
 def read_sections(output: bytes, fence: str, *needed: str) -> dict[str, Section]:
-    """Split `output` at the markers that contain `fence`; output of login shells outside of them is ignored.
+    """Split `output` at the markers that contain `fence`; text outside of sections is ignored (output of login shells).
 
-    A section begins after ``HPCDEPLOY FENCE begin NAME`` and ends before a line ``HPCDEPLOY FENCE end NAME STATUS``. The
-    first marker may begin anywhere in a line, because a profile may have printed text without a line break.
+    A section begins after ``HPCDEPLOY FENCE begin NAME`` and ends before a line ``HPCDEPLOY FENCE end NAME STATUS``. A
+    begin marker may stand anywhere in a line, because a login profile may have printed text without a line break.
 
     Args:
         output: The output of the follow script.
@@ -115,12 +120,12 @@ def read_sections(output: bytes, fence: str, *needed: str) -> dict[str, Section]
         *needed: The names of required sections.
 
     Raises:
-        SchedulerError: No section is complete, or a required one is not.
+        SchedulerError: No section is complete, or a required section is missing or incomplete.
     """
     mark = f"HPCDEPLOY {fence} ".encode()
     found: dict[str, Section] = {}
     section, start, place = "", 0, -1
-    # Only one pass, for any number of markers: the login node knows the fence and may print many.
+    # The output is read in one pass for any number of markers, because the login node knows the fence and may print many.
     while len(found) < _MOST and (place := output.find(mark, place + 1)) >= 0:
         line_end = output.find(b"\n", place, place + len(mark) + _LONGEST_MARK)
         line = output[place + len(mark) : line_end if line_end >= 0 else place + len(mark) + _LONGEST_MARK]
@@ -156,7 +161,7 @@ class Scheduler(Protocol):
         """The names of the sections that the follow script always prints."""
 
     def job_values(self, job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
-        """Return the values for this scheduler's own templates.
+        """Return the template values that only this scheduler's templates use.
 
         Args:
             job: The job.
@@ -168,7 +173,7 @@ class Scheduler(Protocol):
         """
 
     def follow_values(self) -> Mapping[str, str]:
-        """Return the values that only this scheduler's follow script needs."""
+        """Return the template values that only this scheduler's follow script uses."""
 
     def explain(self, status: TaskStatus) -> str:
         """Return why a task waits, is held or failed, and what the user can do; empty if there is nothing to explain."""
@@ -177,12 +182,12 @@ class Scheduler(Protocol):
         """Parse the output of the follow script into the states of each run's tasks, by run id, in the order of the tasks.
 
         Raises:
-            SchedulerError: A section is malformed.
+            SchedulerError: A section is malformed as a whole. A malformed row in a section is not an error.
         """
 
 
 def scheduler_of(name: SchedulerName) -> Scheduler:
-    """Return the scheduler of that name, and import only its own module."""
+    """Return the scheduler `name`; the other scheduler's module is not imported, to save start-up time."""
     match name:
         case "slurm":
             from hpcdeploy.scheduler import slurm

@@ -6,18 +6,20 @@ from collections.abc import Sequence
 
 from hpcdeploy.errors import TransportError
 
-# Without '=': it would make a first word an assignment, and zsh replaces "=word" by a program's path.
+# The characters of a word that needs no quotes. "=" is excluded, because a first word with "=" would be an assignment, and
+# zsh replaces "=word" by a program's path.
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+:,./-]+")
 
 LONGEST = 128 * 1024 - 1
-"""Maximum length in bytes of one argument on Linux (MAX_ARG_STRLEN, execve(2)); sshd passes the line to the shell as one."""
+"""Maximum length in bytes of a command line. sshd passes it to the shell as one argument, which Linux limits to this length
+(MAX_ARG_STRLEN, execve(2))."""
 
 
 def check_words(argv: Sequence[str]) -> None:
     """Check that `argv` can be run.
 
     Raises:
-        TransportError: `argv` has no program, or an argument contains NUL.
+        TransportError: `argv` is empty, the program's name is empty, or an argument contains NUL.
     """
     if not argv or not argv[0]:
         raise TransportError("the command is empty: its first argument is missing; name a program")
@@ -38,16 +40,18 @@ def quoted(word: str) -> str:
 def command_line(argv: Sequence[str]) -> bytes:
     """Return the line with which the login shell runs `argv`, without changing its arguments.
 
-    ``exec`` replaces the shell by the program, so that a builtin of the same name is not used, and a signal is visible as
-    such. This is correct for Bourne shells and zsh; csh and fish have other quoting rules and are not supported.
+    The line begins with ``exec``, which replaces the shell by the program, for two reasons. The shell then does not use a
+    builtin of the same name. And if a signal kills the program, the server reports the signal instead of an exit code.
+
+    The line is correct for Bourne shells and zsh. csh and fish have other quoting rules and are not supported.
 
     Raises:
-        TransportError: `argv` cannot be run, or is too long.
+        TransportError: `argv` cannot be run (`check_words`), or the line is longer than `LONGEST`.
     """
     check_words(argv)
     line = os.fsencode("exec " + " ".join(map(quoted, argv)))
     if len(line) > LONGEST:
-        message = f"the command is {len(line)} bytes long and SSH carries {LONGEST}: give its data on standard input"
+        message = f"the command is {len(line)} bytes long; the maximum is {LONGEST}: pass its data on standard input"
         raise TransportError(message)
     return line
 

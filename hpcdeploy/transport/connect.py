@@ -7,10 +7,10 @@ from hpcdeploy.transport.ssh_settings import Hop, SshSettings, find_ssh, look_up
 
 
 def open_transport(cluster: Cluster) -> Transport:
-    """Return the transport for `cluster`: this machine, or SSH. It connects with the first command.
+    """Return the transport for `cluster`: this machine, or SSH. The connection is opened by the first command.
 
     Raises:
-        ConfigError: The SSH configuration is malformed; it is read for ``transport = "auto"``.
+        ConfigError: The SSH configuration is malformed. It is read here only for ``transport = "auto"``.
     """
     if cluster.host == LOCAL:
         return LocalTransport()
@@ -31,7 +31,7 @@ def open_transport(cluster: Cluster) -> Transport:
 
 
 def _openssh_is_better(settings: SshSettings) -> bool:
-    """Tell whether the user has an open connection, or only OpenSSH can log in. This checks a few files."""
+    """Tell whether the user has an open connection of OpenSSH, or only OpenSSH can log in. Reads a few local files."""
     if settings.control_path.is_socket():
         from hpcdeploy.transport.openssh_mux import master_at
 

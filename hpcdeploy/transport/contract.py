@@ -1,4 +1,4 @@
-"""Define the interface of a transport: a few methods that know nothing of schedulers."""
+"""Define the interface of a transport, which runs commands and copies files on one machine."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -9,25 +9,28 @@ from hpcdeploy.limits import OutputLimit
 from hpcdeploy.progress import Progress, ignore_output, ignore_progress
 
 Output = Callable[[bytes], None]
-"""Receive output in pieces of any size."""
+"""A function that receives output in pieces of any size."""
 
 Input = bytes | Iterable[bytes]
-"""Input of a command: bytes, or an iterable of pieces, which is read in its own thread at the command's pace."""
+"""Input of a command: bytes, or an iterable of pieces. Another thread reads the iterable, as fast as the command reads."""
 
 _SIGNALS = (
     *("HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM"),
     *("STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO"),
     *("PWR", "SYS"),
 )
-"""The signals of Linux from number 1 on, on x86, ARM and POWER (signal(7)). The login nodes are Linux machines; this machine
-may number signals differently (USR1 is 30 on macOS)."""
+"""The names of Linux's signals, in the order of their numbers from 1 on, for x86, ARM and POWER (signal(7)).
+
+Python's `signal` module cannot be used, because it has the numbers of this machine, and login nodes run Linux: SIGUSR1 is 30
+on macOS.
+"""
 
 UNNAMED_SIGNAL = -65
-"""The exit code of a command that was killed by an unknown signal: one more than Linux has (signal(7), SIGRTMAX)."""
+"""The exit code of a command that an unknown signal killed. The largest signal of Linux is 64 (signal(7), SIGRTMAX)."""
 
 
 def killed_by(name: str) -> int:
-    """Return the exit code of a command that the signal `name` killed (RFC 4254, 6.10: without ``SIG``)."""
+    """Return the negative exit code of a command that the signal `name` killed; `name` lacks ``SIG`` (RFC 4254, 6.10)."""
     return -(_SIGNALS.index(name) + 1) if name in _SIGNALS else UNNAMED_SIGNAL
 
 
@@ -36,9 +39,9 @@ class Completed:
     """The result of a command.
 
     Attributes:
-        exit_code: Its exit code; negative for the signal that killed it.
-        stdout: The part of its standard output that was kept.
-        stderr: The part of its standard error that was kept.
+        exit_code: The exit code; the negative number of the signal if a signal killed the command.
+        stdout: Standard output, unless the limit excludes it.
+        stderr: Standard error, shortened to the limit.
     """
 
     exit_code: int
@@ -49,12 +52,12 @@ class Completed:
 class Transport(Protocol):
     """Run commands and transfer files on one machine.
 
-    The failure of a command is not an error, but an exit code. Transports are context managers; leaving one closes it. Every
-    method that uses the connection raises the errors below.
+    A command that fails is not an error: its exit code is returned. A transport is a context manager, and leaving the
+    context closes the transport. Every method that uses the connection may raise these errors:
 
     Raises:
         TransportError: The machine cannot be reached; nothing was done there.
-        ConnectionLostError: The connection was lost after a command was sent; it may have run.
+        ConnectionLostError: The connection was lost after a command was sent; the command may have run.
         AuthenticationError: The machine rejected the login.
     """
 
@@ -67,10 +70,10 @@ class Transport(Protocol):
         """Minimum round trip time measured so far, in seconds; 0 if unknown or local."""
 
     def begin(self, argv: Sequence[str]) -> None:
-        """Start connecting, and starting `argv`, in the background, because it will be run soon.
+        """Connect and start the command `argv` in the background, because it will be run soon.
 
-        `argv` must be a program that does nothing before it receives input: if it is never run, its input ends. Errors are
-        reported by the first command.
+        `argv` must do nothing before it receives input, and end if its input ends: that happens if it is never run. An error
+        here is reported by the first call of `run`.
         """
 
     def run(
@@ -83,33 +86,33 @@ class Transport(Protocol):
         timeout: float | None = None,
         limit: OutputLimit | None = None,
     ) -> Completed:
-        """Run `argv` without changing its arguments, send it `stdin`, and wait.
+        """Run `argv` with exactly these arguments, send `stdin` to the command, and wait until it ends.
 
-        A missing program results in exit code 127, a program without permission in 126. An OSError from an iterable `stdin`
-        ends the command and is raised.
+        The exit code is 127 if the program does not exist, and 126 if the user may not run it. An OSError that an iterable
+        `stdin` raises ends the command, and is raised by this method.
 
         Args:
-            argv: The command.
-            stdin: Its standard input.
+            argv: The program and its arguments.
+            stdin: The standard input of the command.
             on_stdout: Receives standard output, in the caller's thread.
             on_stderr: Receives standard error, in the caller's thread.
             timeout: Maximum time in seconds without a byte in either direction; None for no limit.
-            limit: Limits of its output and run time; None for `hpcdeploy.limits.SCRIPT`.
+            limit: Limits of the command's output and run time; None for `hpcdeploy.limits.SCRIPT`.
 
         Raises:
-            ConnectionLostError: The connection was lost, or `timeout` is over.
+            ConnectionLostError: The connection was lost, or `timeout` is over; the command may have run.
             OverLimitError: The command exceeded `limit`, and was ended.
         """
 
     def put(self, local: Path, remote: str, *, progress: Progress = ignore_progress) -> None:
-        """Copy a file to the absolute path `remote`, atomically; it stays executable.
+        """Copy a file to the absolute path `remote`, atomically. The copy is executable if the file is.
 
         Raises:
             TransportError: A file cannot be read or written, or the connection failed.
         """
 
     def get(self, remote: str, local: Path, *, progress: Progress = ignore_progress) -> None:
-        """Copy the file at the absolute path `remote` to `local`, atomically; it stays executable.
+        """Copy the file at the absolute path `remote` to `local`, atomically. The copy is executable if the file is.
 
         Raises:
             TransportError: A file cannot be read or written, or the connection failed.
@@ -119,7 +122,7 @@ class Transport(Protocol):
         """Close the connection. Closing twice is allowed."""
 
     def __enter__(self) -> Self:
-        """Return the transport; it connects with the first command."""
+        """Return the transport. The connection is opened by the first command."""
 
     def __exit__(self, *exc: object) -> None:
         """Close the connection."""

@@ -16,22 +16,25 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 GREETING = f"SSH-2.0-hpcdeploy_{__version__}"
-"""The identification string for SSH servers (RFC 4253, 4.2)."""
+"""The identification string that the client sends (RFC 4253, 4.2)."""
 
 _RECEIVED = 64 * 1024
+"""Minimum number of bytes to request from the kernel at once."""
 
-# Time in seconds to wait for a terminated ProxyCommand.
+# Time in seconds to wait for a ProxyCommand to exit after each signal.
 _ENDS = 2.0
 
 
 class _EagerSocket(socket.socket):
-    """A socket that sends the greeting at once, acknowledges the first packets at once, and receives large pieces.
+    """A socket that saves time in three ways.
 
-    After an early greeting the server sends its algorithms while paramiko, which sends the greeting again, is still being
-    imported. At the start sshd sends small packets one by one and waits for each acknowledgement (Nagle), which the kernel
-    delays by 40 ms (tcp(7), TCP_QUICKACK). So a connection and its first command took 90 ms instead of 40. paramiko reads
-    the first 16 bytes of a packet and then the rest. sshd acknowledges an upload every 96 KiB with a packet, and each
-    system call took the interpreter's lock from the sending thread.
+    - It sends the greeting at once, so that the server sends its algorithms while paramiko is being imported. When paramiko
+      sends the same greeting later, the socket drops it.
+    - It acknowledges the first packets at once. At the start sshd sends small packets one by one, and waits for an
+      acknowledgement of each (Nagle), which the kernel delays by 40 ms (tcp(7), TCP_QUICKACK). With this delay, connecting
+      and the first command took 90 ms instead of 40.
+    - It receives large pieces. paramiko reads the first 16 bytes of a packet and then the rest. During an upload sshd sends
+      a packet every 96 KiB, and each system call for it took the interpreter's lock from the sending thread.
     """
 
     _left = 64 * 1024
@@ -45,17 +48,19 @@ class _EagerSocket(socket.socket):
         self._greeting_sent = greeting
 
     def send(self, data: "ReadableBuffer", flags: int = 0, /) -> int:
-        """Send data, except for a second greeting."""
+        """Send data. The greeting is not sent again, but reported as sent."""
         if self._greeting_sent and bytes(data) == self._greeting_sent:
             self._greeting_sent = b""
             return len(GREETING) + 2
         return super().send(data, flags)
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        """Receive data."""
+        """Return up to `bufsize` received bytes; empty at the end."""
         if not self._ahead:
             self._ahead = super().recv(max(bufsize, _RECEIVED), flags)
-            if self._left > 0 and hasattr(socket, "TCP_QUICKACK"):  # Linux, which forgets the option with each packet
+            if self._left > 0 and hasattr(
+                socket, "TCP_QUICKACK"
+            ):  # only Linux; it must be set again, because the kernel resets it
                 self._left -= len(self._ahead)
                 self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         data, self._ahead = self._ahead[:bufsize], self._ahead[bufsize:]
@@ -63,15 +68,14 @@ class _EagerSocket(socket.socket):
 
 
 class Line:
-    """A connection to a host's SSH server; closing it twice is allowed."""
+    """A connection to a host's SSH port. Closing it twice is allowed."""
 
     def __init__(self, sock: socket.socket, process: subprocess.Popen[bytes] | None = None) -> None:
         self.socket = sock
         self._process = process
         if process:
-            atexit.register(
-                self.close
-            )  # at exit, only this closes a connection that is still being opened in the background
+            # At exit, nothing else would close a connection that is still being opened in a background thread.
+            atexit.register(self.close)
 
     def close(self) -> None:
         """Close the connection, and end the ProxyCommand."""
@@ -81,7 +85,7 @@ class Line:
             return
         atexit.unregister(self.close)
         for number in (signal.SIGTERM, signal.SIGKILL):
-            # PermissionError: on macOS, if every process of the group has ended and was not waited for.
+            # macOS raises PermissionError if all processes of the group have ended, but nobody has waited for them.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -90,10 +94,10 @@ class Line:
 
 
 def dial(settings: SshSettings) -> Line:
-    """Connect to the host of `settings`, with its ProxyCommand if there is one.
+    """Connect to the SSH port of the host of `settings`, with its ProxyCommand if there is one.
 
     Raises:
-        TransportError: The host cannot be reached.
+        TransportError: The host cannot be reached, or the shell for the ProxyCommand cannot be started.
     """
     if settings.proxy_command:
         return _reach_by_command(settings.proxy_command)
@@ -113,7 +117,7 @@ def _reach_directly(settings: SshSettings) -> Line:
     for family, kind, protocol, _, address in addresses:
         try:
             return Line(_call(_EagerSocket(family, kind, protocol), address, settings.connect_timeout))
-        except OSError as error:  # without IPv6 in the kernel there is not even a socket
+        except OSError as error:  # creating a socket may fail too: an IPv6 socket, if the kernel has no IPv6
             problem = error
     match problem:
         case ConnectionRefusedError():
@@ -129,7 +133,7 @@ def _call(sock: _EagerSocket, address: Any, timeout: float) -> _EagerSocket:  # 
     """Connect within `timeout` seconds and send the greeting; close the socket on failure."""
     try:
         sock.settimeout(timeout)
-        # Before connecting: if the server has already closed the connection, macOS rejects options (setsockopt(2), EINVAL).
+        # Options are set before connecting: macOS rejects them once the server has closed the connection (EINVAL).
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.connect(address)
@@ -144,7 +148,7 @@ def _call(sock: _EagerSocket, address: Any, timeout: float) -> _EagerSocket:  # 
 def _reach_by_command(command: str) -> Line:
     ours, theirs = socket.socketpair()
     with theirs:
-        # The user's own shell reads the line, as for OpenSSH (ssh_config(5), ProxyCommand).
+        # As in OpenSSH, the command line is run by the user's shell (ssh_config(5), ProxyCommand).
         shell = os.environ.get("SHELL") or "/bin/sh"
         try:
             process = subprocess.Popen(

@@ -1,9 +1,12 @@
 """Find the files that match a pattern of an ``Include`` line, as OpenSSH does.
 
-OpenSSH calls glob(3) without flags (readconf.c, ``read_config_file_depth``). It uses its own implementation
-(openbsd-compat/glob.c) if the system's one has no ``gl_statv``, as in glibc and macOS. That one compares bytes in any
-locale: ``?`` is one byte. Wildcards do not match a full stop at the start of a name, braces have no meaning, and names are
-sorted by bytes.
+OpenSSH calls glob(3) without flags (readconf.c, ``read_config_file_depth``). On systems whose glob(3) has no ``gl_statv``,
+such as glibc and macOS, OpenSSH uses its own implementation (openbsd-compat/glob.c). Its rules are:
+
+- Bytes are compared in any locale, so ``?`` matches one byte.
+- Wildcards do not match a full stop at the start of a name.
+- Braces have no special meaning.
+- The result is sorted by bytes.
 """
 
 import fnmatch
@@ -12,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 WILDCARDS = "*?["
-"""The characters that make a part of a path a pattern."""
+"""A component of a path is a pattern if it contains one of these characters."""
 
 
 def matching(folder: Path, pattern: str) -> Iterator[Path]:
@@ -31,9 +34,9 @@ def matching(folder: Path, pattern: str) -> Iterator[Path]:
 
 
 def expanded(path: Path) -> list[Path]:
-    """Return the paths that match the absolute `path`, in glob's order; each part may have wildcards.
+    """Return the paths that match the absolute `path`, sorted by bytes. Each component of `path` may have wildcards.
 
-    An unreadable folder has no matches. A path without wildcards is returned unchanged, whether it exists or not.
+    An unreadable folder has no matches. A path without wildcards is returned unchanged, even if it does not exist.
     """
     found = [Path(path.anchor)]
     for part in path.parts[1:]:
@@ -45,7 +48,7 @@ def expanded(path: Path) -> list[Path]:
 
 
 def _entries(folder: Path, pattern: str) -> list[Path]:
-    # readdir(3) also lists these two; os.scandir does not.
+    # "." and ".." are added, because readdir(3), which glob uses, lists them, but os.scandir does not.
     own = [folder / name for name in (".", "..") if pattern.startswith(".") and fnmatch.fnmatchcase(name, pattern)]
     try:
         return [*own, *matching(folder, pattern)]

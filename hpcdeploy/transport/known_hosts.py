@@ -21,11 +21,11 @@ class KnownKey:
     """One line of a known_hosts file.
 
     Attributes:
-        marker: Its marker; empty if it has none.
-        hosts: Its host names, unchanged.
-        kind: The type of key.
-        key: The public key.
-        place: The file and line, ``FILE:LINE``.
+        marker: ``@revoked`` or ``@cert-authority``; empty if the line has no marker.
+        hosts: The field with host names or their hash, unchanged.
+        kind: The type of the key, such as ``ssh-ed25519``.
+        key: The public key, decoded from base64.
+        place: The file and line number, ``FILE:LINE``.
     """
 
     marker: str
@@ -37,14 +37,20 @@ class KnownKey:
 
 @frozen
 class Finding:
-    """The result for one key; ``places`` are the lines that it is based on."""
+    """The result of checking one host key.
+
+    Attributes:
+        verdict: ``known``, ``unknown``, ``changed`` (the lines have another key), ``revoked``, or ``authority`` (the lines
+            only have a certificate authority).
+        places: The lines on which the verdict is based, each as ``FILE:LINE``.
+    """
 
     verdict: Verdict
     places: tuple[str, ...] = ()
 
 
 def parse_known_hosts(text: str, file: str) -> tuple[KnownKey, ...]:
-    """Parse a known_hosts file; lines that OpenSSH cannot parse are skipped, as OpenSSH does."""
+    """Parse a known_hosts file. As in OpenSSH, malformed lines are skipped."""
     found = []
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.split()
@@ -63,7 +69,7 @@ def parse_known_hosts(text: str, file: str) -> tuple[KnownKey, ...]:
 
 
 def lookup_name(hostname: str, port: int) -> str:
-    """Return the name of a host in the file: with its port in brackets unless it is 22."""
+    """Return how a known_hosts file names a host: ``[HOST]:PORT``, or only the host if the port is 22."""
     return hostname.lower() if port == 22 else f"[{hostname.lower()}]:{port}"
 
 
@@ -75,15 +81,15 @@ def keys_for(name: str, lines: Sequence[KnownKey]) -> tuple[KnownKey, ...]:
 def judge(key: bytes, hostname: str, port: int, alias: str | None, lines: Sequence[KnownKey]) -> Finding:
     """Check the public `key` of a host against `lines`.
 
-    A host on another port than 22 without an entry is also accepted if its bare name has this very key (sshconnect.c,
-    ``check_host_key``).
+    If the port is not 22 and there is no line for ``[HOST]:PORT``, the lines for the host without a port are used too, as in
+    OpenSSH: the host is accepted if they have the same key (sshconnect.c, ``check_host_key``).
 
     Args:
-        key: The public key.
-        hostname: The host.
-        port: Its port.
+        key: The public key of the host.
+        hostname: The host's name or address.
+        port: The port of its SSH server.
         alias: HostKeyAlias, which replaces host and port; None if it is not set.
-        lines: The lines of the files.
+        lines: The parsed lines of all known_hosts files.
     """
     names = [alias] if alias else list(dict.fromkeys((lookup_name(hostname, port), hostname.lower())))
     first = _check_name(key, keys_for(names[0], lines))
@@ -95,7 +101,7 @@ def judge(key: bytes, hostname: str, port: int, alias: str | None, lines: Sequen
 
 
 def known_kinds(hostname: str, port: int, alias: str | None, lines: Sequence[KnownKey]) -> tuple[str, ...]:
-    """Return the types of key (``ssh-ed25519``) that are known for the host, to request them first."""
+    """Return the types of the host's known keys, such as ``ssh-ed25519``; the client requests a key of these types first."""
     names = [alias] if alias else list(dict.fromkeys((lookup_name(hostname, port), hostname.lower())))
     for name in names:
         if kinds := tuple(line.kind for line in keys_for(name, lines) if not line.marker):
@@ -104,7 +110,7 @@ def known_kinds(hostname: str, port: int, alias: str | None, lines: Sequence[Kno
 
 
 def fingerprint(key: bytes) -> str:
-    """Return a key's fingerprint in the format of ``ssh-keygen -l``."""
+    """Return the fingerprint of a public key in the format of ``ssh-keygen -l``."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
 
 
@@ -146,20 +152,20 @@ def distrust(shown: str, settings: SshSettings, finding: Finding) -> str:
     match finding.verdict:
         case "changed":
             return (
-                f"the host key of {settings.alias} does NOT match {places}: the host has the {shown}. It may be an attack; "
-                f"ask the site, and replace that line only if the site confirms this fingerprint"
+                f"the host key of {settings.alias} does NOT match {places}: the host has the {shown}. This may be an "
+                f"attack; ask the site, and replace that line only if the site confirms this fingerprint"
             )
         case "revoked":
             return f"{settings.alias} has the {shown}, which {places} marks as revoked: do not connect; ask the site"
         case "authority":
             return (
-                f"{settings.alias} has a certificate authority in {places}, which hpcdeploy cannot check. "
-                f"Add its own key to {files} after comparing it with the key that the site publishes; "
-                f"the host has the {shown}"
+                f"for {settings.alias}, {places} has only a certificate authority, which hpcdeploy cannot check; "
+                f"the host has the {shown}. Compare this fingerprint with the one that the site publishes, and add the "
+                f"host's key to {files}"
             )
         case _:
             return (
                 f"the host key of {settings.alias} is unknown: the host has the {shown}. Compare it with the key that the "
-                f"site publishes; to add it, run `{settings.login}` once and answer yes to this fingerprint "
-                f"(it is stored in {files})"
+                f"site publishes. To add the key, run `{settings.login}` once and answer yes to this fingerprint "
+                f"(ssh stores the key in {files})"
             )

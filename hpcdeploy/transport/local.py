@@ -1,4 +1,4 @@
-"""Run commands and copy files on this machine, for a login node that is this machine."""
+"""Run commands and copy files on this machine, if this machine is the login node."""
 
 import contextlib
 import os
@@ -51,18 +51,18 @@ class _LocalProcess:
         return self._process.wait()
 
     def kill(self) -> None:
-        # PermissionError: on macOS, if every process of the group has ended and was not waited for.
+        # macOS raises PermissionError if all processes of the group have ended, but nobody has waited for them.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Close the remaining streams, after all reads."""
+        """Close standard output and standard error, after everything was read."""
         for stream in (self._process.stdout, self._process.stderr):
             assert stream is not None
             stream.close()
 
     def drop(self) -> None:
-        """End the program, which got no input."""
+        """End a program that was started by `begin` but is not needed."""
         self.kill()
         self.end_input()
         self.wait()
@@ -83,13 +83,14 @@ class LocalTransport:
 
     @property
     def delay(self) -> float:
-        """0: there is no network."""
+        """Always 0, because there is no network."""
         return 0.0
 
     def begin(self, argv: Sequence[str]) -> None:
-        """Start `argv`, unless another program was started ahead.
+        """Start `argv`, unless a program was started already and has not been run.
 
-        A login shell reads the site's profile meanwhile, which loads modules: 100 ms of CPU time for one with pyenv.
+        This saves time if `argv` is a login shell, because it reads the profile meanwhile: 100 ms of CPU time for a profile
+        with pyenv.
         """
         with self._lock, contextlib.suppress(OSError):  # `run` will report it
             if self._begun is None:
@@ -105,10 +106,10 @@ class LocalTransport:
         timeout: float | None = None,
         limit: OutputLimit | None = None,
     ) -> Completed:
-        """Run `argv`; a missing program results in exit code 127, a program without permission in 126, as in any shell.
+        """Run `argv`. As in a shell, the exit code is 127 if the program does not exist, and 126 if it cannot be started.
 
         Raises:
-            ConnectionLostError: `timeout` is over.
+            ConnectionLostError: There was no output and no input for `timeout` seconds; the command was ended.
             OverLimitError: The command exceeded `limit`, and was ended.
             TransportError: `argv` cannot be run.
         """
@@ -127,7 +128,7 @@ class LocalTransport:
         except TooMuchError as error:
             raise OverLimitError(over_limit(self.where, f"run {shown(argv)}", error)) from None
         except SilenceError:
-            message = f"{self.where}: no output for {timeout:g} s, so this command was ended: {shown(argv)}"
+            message = f"{self.where}: this command wrote and read nothing for {timeout:g} s, so it was ended: {shown(argv)}"
             raise ConnectionLostError(message) from None
         finally:
             process.close()
@@ -150,7 +151,7 @@ class LocalTransport:
         _copy(Path(remote), local, progress)
 
     def close(self) -> None:
-        """End a program that was started ahead and not run."""
+        """End a program that was started by `begin` but not run."""
         begun = self._take()
         if begun:
             begun[1].drop()

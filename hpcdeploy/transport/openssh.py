@@ -1,4 +1,4 @@
-"""Use a connection of OpenSSH: one that the user has open, else one that ssh(1) opens for this process."""
+"""Use a connection of OpenSSH: one that the user has open, or a new one that ssh(1) opens for this process."""
 
 import contextlib
 import threading
@@ -14,21 +14,21 @@ from hpcdeploy.transport.ssh_settings import Hop, SshSettings, find_ssh, look_up
 from hpcdeploy.transport.streamed import StreamedTransport
 
 _OPENING = 60.0
-"""Timeout in seconds for opening a channel; the command itself may be silent forever."""
+"""Timeout in seconds for opening a channel. It does not apply to the command itself, which may be silent for longer."""
 
 
 class OpensshTransport(StreamedTransport):
     """Run commands and copy files over a connection of ssh(1), so that every login method of OpenSSH works.
 
-    A connection that the user has open (ControlMaster) is used, and never closed. Otherwise a new one is opened for this
-    process. It ends with `close`, or soon after this process was killed.
+    If the user has a connection open (ControlMaster), it is used and never closed. Otherwise ssh opens a new connection for
+    this process. The new connection ends with `close`, or 10 seconds after this process was killed.
 
     Args:
-        host: A name in the SSH configuration.
+        host: A name in the SSH configuration, a host name or an address.
         config: Another SSH configuration file, as for ``ssh -F``.
-        settings: The host's settings, if they are already known.
+        settings: The host's settings; None to look them up with the first command.
         asks: Tells whether the user can be prompted.
-        ssh: Returns the path of the program ssh.
+        ssh: Returns the path of the program ssh; None if it is not installed.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class OpensshTransport(StreamedTransport):
         return self._host
 
     def begin(self, _argv: Sequence[str]) -> None:
-        """Do nothing: an open connection is found quickly, and ssh prompts the user as soon as it starts."""
+        """Do nothing: ssh would prompt the user at once, even if no command follows; an open connection is found quickly."""
 
     def close(self) -> None:
         """Release the connection, and end it if this process opened it."""
@@ -69,7 +69,7 @@ class OpensshTransport(StreamedTransport):
             return
         if self._own:
             held.end_master()
-            self._path.unlink(missing_ok=True)  # the master removes its socket a moment after the release
+            self._path.unlink(missing_ok=True)  # the master itself removes its socket only a moment later
         held.close()
 
     def _start(self, line: bytes, task: str, timeout: float | None) -> Session:
@@ -78,18 +78,18 @@ class OpensshTransport(StreamedTransport):
             return self._session(line, timeout_s)
         except SilenceError:
             message = (
-                f"{self.where}: no answer for {timeout_s:g} s, so this was abandoned: {task}; it may still run there. "
+                f"{self.where}: no answer for {timeout_s:g} s, so hpcdeploy stopped waiting: {task}; it may still run. "
                 f"If the connection is dead, end it: `ssh -S {self._path} -O exit {self._host}`"
             )
             raise ConnectionLostError(message) from None
         except LostMasterError as error:
             raise ConnectionLostError(self._lost(task)) from error
         except NoMasterError as error:
-            message = f"the connection to {self.where} was closed ({error}) before this was started: {task}; try again"
+            message = f"the connection to {self.where} was closed ({error}) before this command began: {task}; try again"
             raise TransportError(message) from error
 
     def _session(self, line: bytes, timeout_s: float) -> Session:
-        """Open a session; if the connection was closed before the request, try once more over a new one."""
+        """Open a session; if the connection was closed before the request, try once more over a new connection."""
         for last in (False, True):
             path = self._connected()
             try:
@@ -116,9 +116,10 @@ class OpensshTransport(StreamedTransport):
             return self._path
 
     def _avoid(self, path: Path) -> None:
-        """Use another connection next time: this one may be alive for its current sessions, but accept no new ones.
+        """Release the connection at `path`, so that the next command uses another one.
 
-        This happens after ``ssh -O stop``, and if the runtime folder was removed because the user logged out.
+        A connection may serve its open sessions but accept no new ones. This happens after ``ssh -O stop``, and if the
+        runtime folder with its socket was removed because the user logged out.
         """
         with self._lock:
             if self._held is not None and self._path == path:

@@ -20,17 +20,21 @@ from hpcdeploy.transport.prompts import answer_once
 from hpcdeploy.transport.ssh_settings import Hop, SshSettings, ssh_argv
 
 LINGERS = 10
-"""Time in seconds that a connection stays open after its last session, and so after this process was killed."""
+"""Time in seconds for which a connection stays open without a session (ControlPersist).
+
+So a connection also ends this long after this process was killed.
+"""
 
 _LOGIN = 120.0
-"""Time in seconds for a login without prompts, in addition to connecting: sshd's own limit (LoginGraceTime)."""
+"""Maximum time in seconds for a login without prompts, in addition to ConnectTimeout: sshd's default LoginGraceTime."""
 
-# A socket's name has at most 103 bytes (macOS; 107 on Linux), of which ssh uses 17 while it creates one (misc.c, mux.c).
+# Maximum length in bytes of a socket's path: 103 on macOS (107 on Linux), minus 17 that ssh appends to the path while it
+# creates the socket (misc.c, mux.c).
 _LONGEST = 103 - 17
 _NAME = re.compile(r"[0-9a-f]{12}")
 _SHOWN_KEY = re.compile(r"^debug1: Server host key: (\S+) (\S+)", re.MULTILINE)
 _OFFENDING = re.compile(r"^Offending (?:(?!key in ).)*+key in (.+:\d+)", re.MULTILINE)
-# At this log level ssh prints the fingerprint of an unknown host.
+# LogLevel=DEBUG1: ssh then prints the fingerprint of an unknown host key, which the error message shows.
 _SILENT = ("-o", "BatchMode=yes", "-o", "LogLevel=DEBUG1")
 _NOISE = re.compile(r"debug\d: |OpenSSH_|Authenticated to |@+|\s*$")
 
@@ -42,13 +46,13 @@ def open_master(settings: SshSettings, *, ssh: str, config: str | None, asks: bo
         settings: The host's settings.
         ssh: The program ssh.
         config: Another SSH configuration file, as for ``ssh -F``.
-        asks: ssh may prompt the user at the terminal.
+        asks: Whether ssh may prompt the user at the terminal.
 
     Returns:
-        The path of the connection's socket, and an open control connection that keeps it alive.
+        The path of the connection's socket, and an open control connection, which keeps the connection open.
 
     Raises:
-        TransportError: The host cannot be reached.
+        TransportError: The host cannot be reached, or there is no private folder for the socket.
         AuthenticationError: The host key is not trusted, or the host rejected the login.
     """
     folder = _private_folder()
@@ -72,15 +76,19 @@ def open_master(settings: SshSettings, *, ssh: str, config: str | None, asks: bo
 
 
 def _private_folder() -> Path:
-    """Return a folder for sockets that only this user can access; ssh removes its socket when it ends.
+    """Return a folder for sockets that only this user can access.
 
-    If another user has taken that name in a shared folder, the folder gets an unpredictable name.
+    If the usual name in a shared folder belongs to another user, a folder with an unpredictable name is created. It is
+    removed when this process exits.
+
+    Raises:
+        TransportError: There is no suitable place, or the folder cannot be created.
     """
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     everybodys = (Path(tempfile.gettempdir()), Path("/tmp"))  # noqa: S108 - checked in the next line
     shared = [place for place in everybodys if safe_for_temporary(place)]
     places = [place / f"hpcdeploy-{os.getuid()}" for place in shared]
-    # After "su" this may still be another user's folder, which should get no files of this user.
+    # After "su", XDG_RUNTIME_DIR may still be another user's folder. It is not used then.
     if runtime.startswith("/") and os.access(runtime, os.W_OK | os.X_OK) and Path(runtime).stat().st_uid == os.getuid():
         places.insert(0, Path(runtime) / "hpcdeploy")
     fitting = [place for place in places if len(os.fsencode(place)) + len("-xxxxxxxx/xxxxxxxxxxxx") <= _LONGEST]
@@ -101,7 +109,7 @@ def _private_folder() -> Path:
 
 
 def _is_ours_alone(folder: Path) -> bool:
-    """Create `folder` if it is missing; tell whether it is a folder, not a link, that only this user can access."""
+    """Create `folder` if it is missing; tell whether it is a real folder (no link) that only this user can access."""
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     status = folder.lstat()
@@ -109,16 +117,16 @@ def _is_ours_alone(folder: Path) -> bool:
 
 
 def _remove_when_empty(folder: Path) -> None:
-    """Remove a folder of this process; a running ssh has its socket there, and leaves an empty folder."""
+    """Remove a folder that this process created; a folder in which a running ssh still has its socket is left."""
     with contextlib.suppress(OSError):
         folder.rmdir()
 
 
 def _clear(folder: Path) -> None:
-    """Remove the sockets of killed connections: those on which no process listens.
+    """Remove sockets on which no process listens; they are left by ssh processes that were killed.
 
-    ssh listens before it gives its socket the chosen name (OpenSSH's mux.c, muxserver_listen), so none of them is just being
-    created.
+    A socket of an ssh that is just starting is not removed: ssh listens on its socket before it renames the socket to the
+    chosen name (OpenSSH's mux.c, muxserver_listen).
     """
     for name in folder.iterdir():
         if not _NAME.fullmatch(name.name):
@@ -148,7 +156,11 @@ def _options(settings: SshSettings) -> list[str]:
 
 
 def _at_the_terminal(argv: list[str]) -> int:
-    """Run ssh until it has logged in and moved to the background, or failed; it prompts at the terminal as usual."""
+    """Run ssh, which prompts at the terminal, until it failed, or logged in and moved to the background.
+
+    Returns:
+        The exit code of ssh.
+    """
     with (
         subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process,
         _ending_with_us(process.terminate),
@@ -164,14 +176,19 @@ def _at_the_terminal(argv: list[str]) -> int:
 
 
 _OUTPUT_LIMIT = 256 * 1024
-"""Number of bytes to read from the end of ssh's standard error; a server may print text before the login."""
+"""Maximum number of bytes to read, from the end, of ssh's standard error. It may be long, because it contains text that the
+server sends before the login."""
 
 
 def _without_terminal(argv: list[str], limit: float) -> tuple[int, str]:
-    """Run ssh until it has logged in and moved to the background, or failed; return exit code and standard error."""
+    """Run ssh without prompts until it failed, or logged in and moved to the background; wait at most `limit` seconds.
+
+    Returns:
+        The exit code and the standard error of ssh.
+    """
     environment = {**os.environ, "SSH_ASKPASS_REQUIRE": "never"}
-    # A file instead of a pipe: ssh before 8.5 keeps it open in the background, so a pipe would never end (OpenSSH's bug
-    # 1988).
+    # Standard error is a file, not a pipe. ssh before 8.5 keeps standard error open in the background, so reading a pipe
+    # would not end (OpenSSH's bug 1988).
     with (
         tempfile.TemporaryFile() as output,
         subprocess.Popen(
@@ -180,7 +197,7 @@ def _without_terminal(argv: list[str], limit: float) -> tuple[int, str]:
             stdout=subprocess.DEVNULL,
             stderr=output,
             env=environment,
-            start_new_session=True,  # no terminal, also for the ssh of a jump host
+            start_new_session=True,  # without a terminal, so that the ssh of a jump host cannot prompt either
         ) as process,
     ):
         try:
@@ -198,7 +215,10 @@ def _without_terminal(argv: list[str], limit: float) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def _ending_with_us(end: Callable[[], None]) -> Iterator[None]:
-    """Call `end` if this process exits meanwhile: after Ctrl-C it does not wait for a thread that logs in."""
+    """Call `end` if this process exits while the context is open.
+
+    After Ctrl-C this process exits without waiting for a thread that logs in.
+    """
     atexit.register(end)
     try:
         yield
@@ -207,7 +227,7 @@ def _ending_with_us(end: Callable[[], None]) -> Iterator[None]:
 
 
 def _error_of(output: str, settings: SshSettings, *, asks: bool) -> TransportError | AuthenticationError:
-    """Return the error for the output of a failed ssh; so far only a login was attempted."""
+    """Return the error for the output of an ssh that failed to connect or to log in."""
     lines = "; ".join(line for line in output.splitlines() if not _NOISE.match(line)) or "ssh printed no reason"
     key = _SHOWN_KEY.search(output)
     if key and "Host key verification failed" in output:

@@ -1,8 +1,15 @@
 """Use a connection that an ssh(1) has open: the client side of OpenSSH's multiplexing protocol.
 
-The protocol is PROTOCOL.mux in OpenSSH's source, version 4 since OpenSSH 5.6 (2010). An ssh process for each command would
-not suffice, because it exits with 255 in four cases: the command did, a signal killed it, the connection was lost, or there
-was none. The protocol distinguishes them.
+The protocol is described in PROTOCOL.mux in OpenSSH's source; its version is 4 since OpenSSH 5.6 (2010). It is used because
+an ssh process for each command would not suffice. Such a process exits with 255 in four cases, which the protocol
+distinguishes:
+
+- The exit code of the command was 255.
+- A signal killed the command.
+- The connection was lost.
+- There was no connection.
+
+The ssh process that has the connection open is called the master.
 """
 
 import contextlib
@@ -15,9 +22,9 @@ from hpcdeploy.transport.contract import UNNAMED_SIGNAL
 from hpcdeploy.transport.pump import BLOCK, RefusedError, SilenceError
 
 ANSWER_TIMEOUT = 20.0
-"""Timeout in seconds for an answer that needs no network: the master is a process on this machine."""
+"""Timeout in seconds for answers of the master that need no network; the master is a process on this machine."""
 
-_END_TIMEOUT = 2.0  # a master that hangs is left to its own timeout
+_END_TIMEOUT = 2.0  # in seconds; a master that does not end by then ends later, by ControlPersist
 _VERSION = 4
 _HELLO, _NEW_SESSION, _ALIVE_CHECK, _TERMINATE = 0x00000001, 0x10000002, 0x10000004, 0x10000005
 _PERMISSION_DENIED, _FAILURE, _EXIT_MESSAGE, _ALIVE, _SESSION_OPENED = (0x80000000 + number for number in range(2, 7))
@@ -26,7 +33,7 @@ _LONGEST = 256 * 1024
 
 
 class NoMasterError(Exception):
-    """There is no master, or it ended or did not answer before a request reached the other side."""
+    """There is no master, or the master ended or did not answer before it received a request to run a command."""
 
 
 class LostMasterError(Exception):
@@ -36,10 +43,11 @@ class LostMasterError(Exception):
 class Mux:
     """A control connection to the master that listens at `path`.
 
-    While it is open, the master does not end for lack of sessions (ssh_config(5), ControlPersist).
+    While the control connection is open, the master does not exit, even if it has no sessions (ssh_config(5),
+    ControlPersist).
 
     Raises:
-        NoMasterError: There is no master.
+        NoMasterError: There is no master, or it belongs to another user, or its protocol has another version.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,19 +66,19 @@ class Mux:
             raise
 
     def lasts(self) -> bool:
-        """Tell whether the master is still the same process."""
+        """Tell whether the master still answers, and is still the same process."""
         try:
             return self._ask_pid() == self.pid
         except (OSError, NoMasterError):
             return False
 
     def open_session(self, line: bytes, *, timeout: float) -> "Session":
-        """Run `line` in the other side's login shell; this control connection then belongs to that session.
+        """Run `line` in the remote login shell. After that, this control connection serves only the returned session.
 
         Raises:
-            NoMasterError: There is no master; nothing was run.
+            NoMasterError: The master ended before it received the request; nothing was run.
             RefusedError: The request was rejected; nothing was run.
-            LostMasterError: The master ended; the command may have run.
+            LostMasterError: The master ended after it received the request; the command may have run.
             SilenceError: There was no answer for `timeout` seconds; the command may have run.
         """
         ours, theirs = zip(*(socket.socketpair() for _ in range(3)), strict=True)
@@ -86,7 +94,7 @@ class Mux:
         return Session(self, self._path, ours)
 
     def exit_code(self) -> int | None:
-        """Wait for the end of the session; return its exit code, or None if the master sends none."""
+        """Wait for the end of the session, and return its exit code; None if the master does not report one."""
         with contextlib.suppress(OSError):
             while True:
                 kind, body = self._receive()
@@ -95,7 +103,7 @@ class Mux:
         return None
 
     def end_master(self) -> None:
-        """End the master with all its sessions, and wait for it."""
+        """End the master and all its sessions, and wait at most `_END_TIMEOUT` seconds for its end."""
         with contextlib.suppress(OSError):
             self._socket.settimeout(_END_TIMEOUT)
             self._send(_TERMINATE, struct.pack(">I", 0))
@@ -103,7 +111,7 @@ class Mux:
                 self._receive()
 
     def shut(self) -> None:
-        """Shut the control connection down, so that waiting threads wake up."""
+        """Shut the control connection down, so that a thread that waits for a message wakes up."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -115,8 +123,9 @@ class Mux:
         self._send(_HELLO, struct.pack(">I", _VERSION))
         kind, body = self._receive()
         if kind != _HELLO or _number(body, 0) != _VERSION:
-            raise NoMasterError(f"{self._path} does not use version {_VERSION} of OpenSSH's protocol")
-        # ssh(1) does not check this; but in a folder that others can write to, the socket may belong to another user.
+            raise NoMasterError(f"{self._path} does not use version {_VERSION} of OpenSSH's multiplexing protocol")
+        # The owner is checked, because in a folder that others can write to, the socket may belong to another user. ssh(1)
+        # does not check this.
         if hasattr(socket, "SO_PEERCRED"):
             credentials = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
             owner = struct.unpack("3i", credentials)[1]
@@ -129,7 +138,7 @@ class Mux:
         request = struct.pack(">I", 0) + _string(b"") + struct.pack(">IIIII", 0, 0, 0, 0, _NO_ESCAPE)
         try:
             self._send(_NEW_SESSION, request + _string(b"") + _string(line))
-        except OSError as error:  # the master reads a request completely or not at all, and starts when it has the streams
+        except OSError as error:  # nothing was run: the master starts the command only after it has received the streams
             raise NoMasterError(f"{self._path}: {error.strerror or error}") from error
         try:
             for stream in streams:
@@ -174,7 +183,7 @@ class Mux:
 
 
 def master_at(path: Path) -> Mux | None:
-    """Return a control connection to the master at `path`; None if there is none."""
+    """Return a control connection to the master at `path`; None if there is no usable master."""
     try:
         return Mux(path)
     except NoMasterError:
@@ -182,7 +191,7 @@ def master_at(path: Path) -> Mux | None:
 
 
 class Session:
-    """A command that runs over a master (see `hpcdeploy.transport.pump.Running`)."""
+    """A command that runs over the connection of a master (see `hpcdeploy.transport.pump.Running`)."""
 
     def __init__(self, mux: Mux, path: Path, streams: tuple[socket.socket, ...]) -> None:
         self._mux = mux
@@ -214,12 +223,13 @@ class Session:
             self._stdin.shutdown(socket.SHUT_WR)
 
     def wait(self) -> int:
-        """Return the exit code.
+        """Return the exit code, or `UNNAMED_SIGNAL` if a signal killed the command.
 
-        If a server closes a command's channel without an exit code, and the connection is intact, a signal killed the
-        command (RFC 4254, 6.10); the master does not report which. A master whose connection was lost closes this control
-        connection before it exits, and answers no more (OpenSSH's clientloop.c). So if it still answers, the connection is
-        intact.
+        The master reports no exit code in two cases, which are distinguished by whether it still answers:
+
+        - A signal killed the command (RFC 4254, 6.10). The master does not report which signal. It still answers.
+        - The connection was lost. The master closes this control connection before it exits, and answers no more (OpenSSH's
+          clientloop.c).
 
         Raises:
             OSError: The exit code will never be known.
@@ -237,14 +247,14 @@ class Session:
         return UNNAMED_SIGNAL
 
     def kill(self) -> None:
-        """Abandon the command: the master closes its channel."""
+        """Stop waiting for the command: the master closes its channel."""
         self._mux.shut()
         for stream in (self._stdin, self._stdout, self._stderr):
             with contextlib.suppress(OSError):
                 stream.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close the streams and the control connection, after all use."""
+        """Close the streams and the control connection; must be called once the session is not used any more."""
         self.kill()
         for stream in (self._stdin, self._stdout, self._stderr):
             stream.close()

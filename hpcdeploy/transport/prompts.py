@@ -1,4 +1,4 @@
-"""Prompt the user, also while a connection is made in a background thread."""
+"""Prompt the user, also for a connection that is opened in a background thread."""
 
 import contextlib
 import getpass
@@ -12,14 +12,14 @@ from typing import Generic, TypeVar
 from hpcdeploy.plain_text import plain
 
 Ask = Callable[[str, bool], str]
-"""Prompt the user; the flag tells whether the answer is shown while typing."""
+"""A function that prompts the user. Its arguments are the text of the prompt, and whether the input is visible."""
 
 ASKING = threading.Lock()
-"""Lock for prompts: several clusters may need an answer at once, and each waits for the others."""
+"""Lock for prompts, so that the user sees one prompt at a time if several clusters need input at once."""
 
 
 def somebody_is_there() -> bool:
-    """Tell whether this process has a terminal."""
+    """Tell whether the user can be prompted: standard input and standard error are a terminal."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
@@ -29,7 +29,7 @@ def terminal_ask() -> Ask | None:
         return None
 
     def ask(question: str, visible: bool) -> str:  # noqa: FBT001 - a positional argument of the server's request
-        question = plain(question)  # most of the text comes from the server
+        question = plain(question)  # most of the text comes from the server, so terminal commands in it are escaped
         with ASKING:
             if not visible:
                 return getpass.getpass(question)
@@ -42,7 +42,7 @@ def terminal_ask() -> Ask | None:
 
 def answer_once(master: str) -> str:
     """Return advice to open a connection with the command `master`, so that later commands do not prompt."""
-    return f"log in once in a terminal with `{master}`: hpcdeploy uses the connection that this opens"
+    return f"log in once in a terminal with `{master}`: hpcdeploy then uses this connection"
 
 
 Made = TypeVar("Made")
@@ -62,9 +62,13 @@ class _Done(Generic[Made]):
 class Ahead(Generic[Made]):
     """Call `make` in a background thread, which starts at once.
 
-    Prompts of `make` wait for `result`, which shows them in its caller's thread. So the user is prompted only when needed,
-    and Ctrl-C works as usual. `make` receives a prompt function, or None if `ask` is None. An abandoned result is released
-    with `let_go`.
+    A prompt of `make` is shown when `result` is called, in the thread of that call. So the user is prompted only if the
+    result is needed, and Ctrl-C works as usual.
+
+    Args:
+        make: Returns the result. Its argument is a function that prompts the user, or None if `ask` is None.
+        ask: Prompts the user; None if that is not possible.
+        let_go: Releases a result that is not needed any more.
     """
 
     def __init__(self, make: Callable[[Ask | None], Made], ask: Ask | None, let_go: Callable[[Made], None]) -> None:
@@ -75,10 +79,10 @@ class Ahead(Generic[Made]):
         threading.Thread(target=self._work, args=(make,), daemon=True).start()
 
     def result(self) -> Made:
-        """Wait for the result; call this only once.
+        """Return the result of `make`; may be called only once.
 
         Raises:
-            BaseException: The exception of `make`, or of a prompt.
+            BaseException: `make` or a prompt raised an exception; it is raised again.
         """
         try:
             while isinstance(event := self._events.get(), _Question):
@@ -92,7 +96,7 @@ class Ahead(Generic[Made]):
         return event.made
 
     def abandon(self) -> None:
-        """Discard the result when it arrives; no prompt is answered any more."""
+        """Release the result as soon as there is one. Prompts of `make` fail with EOFError from now on."""
         self._answers.put(None)
         threading.Thread(target=self._clear, daemon=True).start()
 

@@ -12,14 +12,15 @@ from hpcdeploy.progress import ignore_output
 from hpcdeploy.transport.contract import Input, Output
 
 BLOCK = 64 * 1024
-"""Bytes to transfer at once: the largest piece in a Linux pipe, and close to OpenSSH's largest packet."""
+"""Number of bytes to read or write at once: the capacity of a Linux pipe (pipe(7)), which holds no more."""
 
 LET_GO = 2.0
-"""Time in seconds to wait for the threads of an abandoned command; they are daemon threads, so that the program can exit."""
+"""Maximum time in seconds to wait for the threads of a command. Threads that are still blocked then do not prevent this
+process from exiting, because they are daemon threads."""
 
 
 class SilenceError(Exception):
-    """The command sent and received nothing within its timeout."""
+    """There was no byte in either direction during a command's timeout."""
 
 
 class LostError(Exception):
@@ -27,11 +28,11 @@ class LostError(Exception):
 
 
 class RefusedError(Exception):
-    """The other side opened no channel or rejected the command; nothing was done."""
+    """The server opened no channel, or rejected the command; nothing was done."""
 
 
 class Running(Protocol):
-    """A running command; each method is called in its own thread."""
+    """A running command. `read_stdout`, `read_stderr`, `wait`, and the methods for input are called in separate threads."""
 
     def read_stdout(self) -> bytes:
         """Return the next piece of standard output; empty at the end."""
@@ -57,13 +58,21 @@ class Running(Protocol):
         """
 
     def kill(self) -> None:
-        """End the command, or abandon it, so that all other methods return."""
+        """End the command, or stop waiting for it, so that blocked calls of the other methods return."""
 
 
 Event = tuple[str, bytes | int | OSError]
+"""What a thread reports: its kind and value. After a failure, the value is an OSError.
+
+The kinds are ``stdout`` and ``stderr`` with a piece of output, ``exit`` with the exit code, and ``fed`` with the number of
+sent bytes.
+"""
 
 _AHEAD = 4 * 1024 * 1024
-"""Maximum number of bytes in the queue. One more piece may follow, of the size of a channel's window (8 MiB)."""
+"""Number of bytes in the queue of events from which on threads wait before they add a piece.
+
+The queue may exceed this by one piece, whose size is at most a channel's window (8 MiB).
+"""
 
 
 def ignore_count(_count: int) -> None:
@@ -71,7 +80,7 @@ def ignore_count(_count: int) -> None:
 
 
 def blocks(data: Input) -> Iterator[bytes]:
-    """Split `data` into pieces of at most `BLOCK` bytes; an iterable keeps its own pieces."""
+    """Yield `data` in pieces: bytes in pieces of at most `BLOCK` bytes, an iterable in its own pieces."""
     if not isinstance(data, bytes):
         yield from data
         return
@@ -80,7 +89,7 @@ def blocks(data: Input) -> Iterator[bytes]:
 
 
 class Kept:
-    """Keep the output of a command up to `limit`, and pass it on."""
+    """Collect the output of a command within `limit`, and pass each piece to a callback."""
 
     def __init__(self, limit: OutputLimit, on_stdout: Output = ignore_output, on_stderr: Output = ignore_output) -> None:
         self.out = Collected(limit.stdout, keep=limit.keep_stdout)
@@ -92,7 +101,7 @@ class Kept:
         """Process a piece of standard output.
 
         Raises:
-            TooMuchError: There is more output than the limit.
+            TooMuchError: The command printed more than the limit.
         """
         with _named("on its standard output"):
             self.out.take(piece)
@@ -102,7 +111,7 @@ class Kept:
         """Process a piece of standard error.
 
         Raises:
-            TooMuchError: There is more output than the limit.
+            TooMuchError: The command printed more than the limit.
         """
         with _named("on its standard error"):
             self.err.take(piece)
@@ -112,7 +121,7 @@ class Kept:
 def over_limit(where: str, task: str, error: TooMuchError) -> str:
     """Return the message for a command on `where` that was ended because it exceeded its limit."""
     return (
-        f"{where}: this {error.limit}, which is above hpcdeploy's limit, so it was ended: {task}; it may "
+        f"{where}: this command {error.limit}, which is above hpcdeploy's limit, so it was ended: {task}; it may "
         "have done its work there. Check what the login profile and the programs there print"
     )
 
@@ -126,7 +135,7 @@ def _named(where: str) -> Iterator[None]:
 
 
 class _Events(queue.Queue["Event"]):
-    """A queue of events with at most `_AHEAD` bytes, because a piece may have one byte or several megabytes."""
+    """A queue that limits the bytes of its events, not their number: a piece may have 1 byte or several megabytes."""
 
     def __init__(self) -> None:
         super().__init__(maxsize=_AHEAD)
@@ -162,22 +171,22 @@ def pump(
     timeout: float | None = None,
     total: float | None = None,
 ) -> int:
-    """Send `stdin` to `running`, pass on its output, and return its exit code.
+    """Send `stdin` to a command, pass its output to the callbacks, and return its exit code.
 
-    The command is killed after any exception, including those of a callback or of `stdin`.
+    After any exception the command is killed, also after an exception of a callback or of `stdin`.
 
     Args:
         running: The command.
-        stdin: Its input.
+        stdin: The pieces of its standard input.
         on_stdout: Receives standard output, in the caller's thread.
         on_stderr: Receives standard error, in the caller's thread.
-        on_fed: Receives the number of bytes that were sent, in the caller's thread.
+        on_fed: Receives the number of bytes of each piece that was sent, in the caller's thread.
         timeout: Maximum time in seconds without a byte in either direction; None for no limit.
         total: Maximum run time in seconds; None for no limit.
 
     Raises:
         SilenceError: `timeout` is over.
-        TooMuchError: `total` is over.
+        TooMuchError: `total` is over, or a callback raised the error.
         LostError: The connection to the command was lost.
     """
     events: queue.Queue[Event] = _Events()  # the producer must wait for the consumer
@@ -234,7 +243,7 @@ def _hand_on(
 
 
 class _TimeLimits:
-    """The time limits of the next event: `timeout` seconds, and the rest of `total`."""
+    """The time limits of waiting for an event: `timeout` seconds for each event, and `total` seconds for all together."""
 
     def __init__(self, timeout: float | None, total: float | None) -> None:
         self._timeout = timeout
@@ -271,8 +280,13 @@ def _await(running: Running, events: "queue.Queue[Event]") -> None:
 
 
 def _feed(running: Running, stdin: Iterable[bytes], events: "queue.Queue[Event]", *, counted: bool) -> None:
-    """Send `stdin`; with `counted` each piece adds an event, which slows down large files: it wakes another thread."""
-    # A command may end without reading all of its input (`head`); its exit code shows whether that is an error.
+    """Send `stdin` to a command.
+
+    With `counted`, each sent piece adds an event. Otherwise there are no such events, because each wakes up another thread,
+    which would slow down the upload of large files.
+    """
+    # BrokenPipeError is ignored: a command such as `head` may end without reading its whole input, and its exit code tells
+    # whether that is an error.
     try:
         for block in stdin:
             running.write(block)

@@ -1,4 +1,4 @@
-"""Use a login node over SSH with paramiko and OpenSSH's settings."""
+"""Use a login node over SSH with paramiko, configured by the user's OpenSSH configuration."""
 
 import contextlib
 import sys
@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Begun:
-    """A command that was started before it was run."""
+    """A command that `begin` started in advance.
+
+    Attributes:
+        connection: The connection over which it was started.
+        line: The command line.
+        command: The started command.
+    """
 
     connection: "Connection"
     line: bytes
@@ -33,15 +39,15 @@ class _Begun:
 class SshTransport(StreamedTransport):
     """Run commands and copy files over SSH (see `hpcdeploy.transport.contract.Transport`).
 
-    It connects with the first command or `begin`. paramiko is imported then, which takes about as long as a server's
-    greeting.
+    The connection is opened by the first command or by `begin`. paramiko is imported then, while the server sends its
+    greeting, which takes about as long as the import.
 
     Args:
-        host: A name in the SSH configuration.
+        host: A name in the SSH configuration, a host name or an address.
         config: Another SSH configuration file, as for ``ssh -F``.
-        settings: The host's settings, if they are already known.
-        ask: Returns a function that shows a server's prompts (a one-time code) to the user; by default at the terminal.
-        ssh: Returns the path of the program ssh.
+        settings: The host's settings; None to look them up when connecting.
+        ask: Returns a function that prompts the user, for example for a one-time code; None if that is not possible.
+        ssh: Returns the path of the program ssh; None if it is not installed.
     """
 
     _file_block = 8 * PIECE
@@ -71,7 +77,7 @@ class SshTransport(StreamedTransport):
         return self._host
 
     def begin(self, argv: Sequence[str]) -> None:
-        """Connect and start `argv` in the background, unless there is a connection."""
+        """Connect and start `argv` in the background, unless there is a connection already."""
         connect = partial(self._connect_ahead, command_line(argv))
         with self._lock:
             if self._connection is None and self._ahead is None:
@@ -139,13 +145,13 @@ class SshTransport(StreamedTransport):
 
 
 def _import_paramiko() -> None:
-    with _unimportable("invoke"):  # a third of paramiko's import, needed for "Match exec", which ssh itself evaluates
+    with _unimportable("invoke"):  # takes a third of the import; only needed for "Match exec", which ssh itself evaluates
         import hpcdeploy.transport.ssh_connection  # noqa: F401
 
 
 @contextmanager
 def _unimportable(name: str) -> Iterator[None]:
-    """Make the optional dependency `name` look absent for a while, unless it is loaded."""
+    """Prevent the import of the optional dependency `name` in the context, unless it was imported already."""
     if name in sys.modules:
         yield
         return

@@ -18,7 +18,7 @@ from hpcdeploy.transport.ssh_settings import SshSettings
 
 
 class _Agent(AgentSSH):
-    """An agent at any socket; paramiko's own class only uses SSH_AUTH_SOCK."""
+    """An SSH agent at a given socket; paramiko's class only uses the socket in SSH_AUTH_SOCK."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
@@ -37,7 +37,14 @@ class _Agent(AgentSSH):
 
 @dataclass
 class _Attempts:
-    """The login attempts, for the error message."""
+    """The login attempts so far, for the error message.
+
+    Attributes:
+        offered: The names of the keys that were offered.
+        advice: Messages about keys that could not be used.
+        wanted: The login methods that the server still accepts.
+        asked: The user was prompted.
+    """
 
     offered: list[str] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)
@@ -48,17 +55,23 @@ class _Attempts:
 def authenticate(transport: paramiko.Transport, settings: SshSettings, ask: Ask | None, *, master: str) -> None:
     """Log in over `transport`, whose host key was checked.
 
-    Keys are offered in OpenSSH's order (ssh_config(5), IdentityFile): the agent's keys in IdentityFile, the agent's others
-    unless IdentitiesOnly, then the files. Each is sent with its signature, which saves a round trip per key.
+    Keys are offered in OpenSSH's order (ssh_config(5), IdentityFile):
+
+    1. the agent's keys that an IdentityFile names
+    2. the agent's other keys, unless IdentitiesOnly is set
+    3. the keys in files
+
+    Each key is sent with its signature, which saves a round trip per key.
 
     Args:
-        transport: The connection.
+        transport: The connection to the host.
         settings: The host's settings.
-        ask: Prompts the user; None without a terminal.
-        master: The command that opens an OpenSSH connection to the last host, for the error message without a terminal.
+        ask: Prompts the user; None if that is not possible.
+        master: The command that opens a connection to the last host with OpenSSH; the error message recommends it if the
+            user cannot be prompted.
 
     Raises:
-        AuthenticationError: The login failed; the message lists the attempts.
+        AuthenticationError: The login failed, or the connection was closed; the message lists the attempts.
     """
     tried = _Attempts()
     with contextlib.ExitStack() as cleanup:
@@ -87,7 +100,11 @@ def authenticate(transport: paramiko.Transport, settings: SshSettings, ask: Ask 
 def _without_key(
     transport: paramiko.Transport, settings: SshSettings, ask: Ask | None, tried: _Attempts, master: str
 ) -> None:
-    """Continue if no key was sufficient: prompt the user, or report what is missing."""
+    """Log in with prompts, because no key was sufficient.
+
+    Raises:
+        AuthenticationError: The login failed, or the user cannot be prompted.
+    """
 
     def prompt(question: str, visible: bool) -> str:  # noqa: FBT001 - positional, as in Ask
         assert ask is not None
@@ -120,7 +137,7 @@ def _methods(transport: paramiko.Transport, user: str) -> list[str]:
 
 
 def _interactive(transport: paramiko.Transport, settings: SshSettings, ask: Ask) -> bool:
-    """Answer the server's prompts; return whether that was sufficient."""
+    """Show the server's prompts to the user, and send the answers; return whether the login succeeded."""
 
     def answer(title: str, instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
         heading = "\n".join(filter(None, (title.strip(), instructions.strip())))
@@ -133,7 +150,8 @@ def _interactive(transport: paramiko.Transport, settings: SshSettings, ask: Ask)
     try:
         return not transport.auth_interactive(settings.user, answer)
     except paramiko.AuthenticationException:
-        # A server may offer this method without a prompt (sshd without PAM); another method may work.
+        # The error is ignored, because another method may work: a server may offer this method without having a prompt
+        # (sshd without PAM).
         if not transport.is_active():
             raise
         return False
@@ -189,9 +207,10 @@ def _file_keys(file: Path, settings: SshSettings, tried: _Attempts) -> Iterator[
 
 
 def _load(file: Path) -> paramiko.PKey:
-    """Load a private key, and the certificate beside it, as `paramiko.PKey.from_path` does.
+    """Load a private key, and its certificate ``FILE-cert.pub`` if there is one, as `paramiko.PKey.from_path` does.
 
-    That function tests twice whether an RSA key's numbers are primes, which takes 0.2 s for a key that is the user's own.
+    paramiko's function is not used for RSA keys, because it checks twice that the key's numbers are primes, which takes
+    0.2 s. The check is not needed for the user's own key.
     """
     data = file.read_bytes()
     read = serialization.load_ssh_private_key if b"BEGIN OPENSSH" in data else serialization.load_pem_private_key
@@ -206,7 +225,10 @@ def _load(file: Path) -> paramiko.PKey:
 
 
 def _public_blob(file: Path) -> bytes | None:
-    """Return the public half of an identity, from ``file.pub``, or from the file if it is a public key itself."""
+    """Return the public key of an identity file; None if it is unknown.
+
+    It is read from ``FILE.pub``, or from the file itself if the file is a public key.
+    """
     for candidate in (Path(f"{file}.pub"), file):
         try:
             return paramiko.pkey.PublicBlob.from_file(str(candidate)).key_blob
@@ -217,8 +239,8 @@ def _public_blob(file: Path) -> bytes | None:
 
 def _cut_off(settings: SshSettings, tried: _Attempts) -> str:
     return (
-        f"{settings.alias} closed the connection after {_listed(tried)} for user {settings.user}: it may allow fewer "
-        f"attempts than there are keys; set one key with IdentityFile and 'IdentitiesOnly yes' for this host"
+        f"{settings.alias} closed the connection after {_listed(tried)} for user {settings.user}: the server may allow "
+        f"fewer attempts than there are keys; set one key with IdentityFile and 'IdentitiesOnly yes' for this host"
     )
 
 
@@ -230,13 +252,16 @@ def _refused(settings: SshSettings, tried: _Attempts, ask: Ask | None, master: s
         parts = [f"{settings.alias} accepted a key of user {settings.user} and requires more"]
     parts.extend(tried.advice)
     if tried.asked:
-        parts.append("it did not accept the answer; try again")
+        parts.append("the server did not accept the answer; try again")
     elif enough and not tried.advice:
-        parts.append(f"check User and IdentityFile for it, and that `{settings.login}` can log in")
+        parts.append(f"check User and IdentityFile for this host, and that `{settings.login}` can log in")
     if ask is None and others:
-        parts.append(f"it also accepts {' or '.join(others)}: run this command in a terminal, or {answer_once(master)}")
+        methods = " or ".join(others)
+        parts.append(f"the server also accepts {methods}: run this command in a terminal, or {answer_once(master)}")
     if settings.gssapi and "gssapi-with-mic" in tried.wanted:
-        parts.append('it also accepts a Kerberos ticket, with OpenSSH only: set transport = "openssh" for this cluster')
+        parts.append(
+            'for the server\'s Kerberos login, which only OpenSSH supports, set transport = "openssh" for this cluster'
+        )
     return "; ".join(parts)
 
 

@@ -1,8 +1,12 @@
-"""Limit the length of SSH packets and greetings: paramiko reads as much as a server announces.
+"""Run a command on an SSH channel, and limit what a server can make paramiko store in memory.
 
-paramiko 5.1.0 reads a packet of the length in its first four bytes, up to 4 GB (``Packetizer.read_message``). It reads a
-greeting until the end of a line (``Packetizer.readline``), and keeps data beyond a channel's window (``Channel._feed``).
-The first two happen before the server's key is known.
+paramiko 5.1.0 lacks three limits:
+
+- A packet may have up to 4 GB, as announced in its first four bytes (``Packetizer.read_message``).
+- The server's greeting may be a line of any length (``Packetizer.readline``).
+- Data that exceeds a channel's window is stored (``Channel._feed``).
+
+The first two matter most, because packets and greeting are read before the server's key is checked.
 """
 
 import contextlib
@@ -19,25 +23,28 @@ from hpcdeploy.transport.pump import LostError, RefusedError
 from hpcdeploy.transport.ssh_copy import PIECE
 
 LONGEST_PACKET = 512 * 1024
-"""Maximum packet size in bytes; OpenSSH uses 256 KiB (``PACKET_MAX_SIZE`` in packet.c), at least 35000 (RFC 4253, 6.1)."""
+"""Maximum length of a packet in bytes: twice OpenSSH's maximum of 256 KiB (``PACKET_MAX_SIZE`` in packet.c).
+
+RFC 4253, 6.1 requires support for packets of 35000 bytes.
+"""
 
 LONGEST_GREETING = 64 * 1024
-"""Maximum number of bytes before the end of a server's version line.
+"""Maximum length in bytes of a server's greeting: its version line, and other lines before it.
 
-That line has at most 255 bytes (RFC 4253, 4.2), and others may precede it.
+The version line has at most 255 bytes; the number of other lines is not limited (RFC 4253, 4.2).
 """
 
 
 class LimitedPacketizer(Packetizer):
-    """A paramiko packetizer that fails if a packet or the greeting is too long."""
+    """A paramiko packetizer that raises an error if a packet or the greeting is too long."""
 
     _greeting = 0
 
     def read_all(self, n: int, check_rekey: bool = False) -> bytes:  # noqa: FBT001, FBT002 - paramiko's signature
-        """Read `n` bytes, as paramiko does.
+        """Read `n` bytes.
 
         Raises:
-            paramiko.SSHException: `n` is too large.
+            paramiko.SSHException: `n` is larger than `LONGEST_PACKET`.
         """
         if n > LONGEST_PACKET:
             raise paramiko.SSHException(f"the server announced a packet of {n} bytes; the maximum is {LONGEST_PACKET}")
@@ -45,7 +52,7 @@ class LimitedPacketizer(Packetizer):
         return content
 
     def _read_timeout(self, timeout: float) -> bytes:
-        """Read a part of the greeting."""
+        """Return a part of the greeting; raise `paramiko.SSHException` if the greeting is too long."""
         piece: bytes = super()._read_timeout(timeout)  # type: ignore[misc]  # the stubs lack private methods
         self._greeting += len(piece)
         if self._greeting > LONGEST_GREETING:
@@ -54,23 +61,27 @@ class LimitedPacketizer(Packetizer):
 
 
 def check_window(channel: Channel, window: int) -> None:
-    """Raise `paramiko.SSHException`, which closes the connection, if a server sent more than the channel's `window`."""
+    """Check that a server has not sent more bytes than the channel's `window`.
+
+    Raises:
+        paramiko.SSHException: The server has; paramiko then closes the connection.
+    """
     if len(channel.in_buffer) + len(channel.in_stderr_buffer) > window:
         raise paramiko.SSHException(f"the server sent more than the {window} bytes of the channel's window")
 
 
 WINDOW = 8 * 1024 * 1024
-"""Number of bytes that a server may send before they are read."""
+"""The window of a channel: the number of bytes that a server may send before they are read (RFC 4254, 5.2)."""
 
-# One more packet, in bytes: paramiko counts the window at each read.
+# Tolerance in bytes for `WINDOW`, the size of one packet: paramiko adjusts the window only after a read.
 _PACKET = 256 * 1024
 
-# Time in seconds to wait for paramiko's thread after its connection was lost.
+# Maximum time in seconds to wait for paramiko's thread to notice a lost connection.
 _SETTLES = 1.0
 
 
 def _handle_channel_request(channel: Channel, message: paramiko.Message) -> None:
-    """Record a signal as a negative exit code (RFC 4254, 6.10), which paramiko itself ignores."""
+    """Record the signal that killed a command as a negative exit code (RFC 4254, 6.10); paramiko ignores this message."""
     if message.get_text() == "exit-signal":
         message.get_boolean()
         name = message.get_text()
@@ -84,7 +95,7 @@ def _handle_channel_request(channel: Channel, message: paramiko.Message) -> None
 
 
 def _handle_data(channel: Channel, message: paramiko.Message) -> None:
-    """Process output, and close a connection whose server does not respect the window (RFC 4254, 5.2)."""
+    """Process output; the connection is closed if the server does not respect the window (RFC 4254, 5.2)."""
     Channel._feed(channel, message)  # type: ignore[attr-defined]
     check_window(channel, WINDOW + _PACKET)
 
@@ -95,7 +106,7 @@ def _handle_extended_data(channel: Channel, message: paramiko.Message) -> None:
 
 
 class SignallingTransport(paramiko.Transport):
-    """A paramiko transport that records signals of commands, and limits the data that a server may send."""
+    """A paramiko transport that records which signals killed commands, and limits the data that a server may send."""
 
     _channel_handler_table = {  # noqa: RUF012 - the base class looks it up under this name
         **vars(paramiko.Transport)["_channel_handler_table"],
@@ -110,10 +121,10 @@ class SignallingTransport(paramiko.Transport):
 
 
 class RemoteCommand:
-    """The command `line`, on its own channel.
+    """A running command. Creating it starts `line` on `channel`.
 
     Raises:
-        RefusedError: The server rejected it; nothing was done.
+        RefusedError: The server rejected the command; nothing was done.
         LostError: The connection was lost; the command may have run.
     """
 
@@ -123,7 +134,7 @@ class RemoteCommand:
         try:
             channel.exec_command(line)
         except (paramiko.SSHException, EOFError, OSError) as error:
-            transport.join(_SETTLES)  # when a connection is lost, its channels are informed first
+            transport.join(_SETTLES)  # if the connection was lost, this channel may know before the transport does
             if transport.is_active():
                 raise RefusedError(str(error)) from error
             raise LostError from error
@@ -139,8 +150,11 @@ class RemoteCommand:
     @staticmethod
     def _read(receive: Callable[[int], bytes]) -> bytes:
         try:
-            return receive(WINDOW)  # read everything: after a partial read paramiko moves the rest each time
-        except (EOFError, paramiko.SSHException) as error:  # reading sends window adjustments, which detects a dead socket
+            return receive(WINDOW)  # everything at once, because paramiko copies the rest at each partial read
+        except (
+            EOFError,
+            paramiko.SSHException,
+        ) as error:  # a read may send a window adjustment, which fails on a dead socket
             raise ConnectionAbortedError from error
 
     def write(self, block: bytes) -> None:
@@ -179,8 +193,8 @@ class RemoteCommand:
         return code
 
     def kill(self) -> None:
-        """Abandon the command: closing its channel ends processes that read or write it."""
-        # If the connection was just lost, paramiko only notices when it sends the close message.
+        """Stop waiting for the command, and close its channel. Processes that then read or write the channel end."""
+        # The errors are ignored: if the connection was just lost, paramiko notices it only when it sends the close message.
         with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
             self._channel.close()
 

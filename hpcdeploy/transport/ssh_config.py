@@ -13,9 +13,10 @@ from hpcdeploy.wildcards import STAR, joined
 
 
 def matches(name: str, patterns: Iterable[str], *, ignore_case: bool) -> bool:
-    """Tell whether `name` matches a pattern and no negated one.
+    """Tell whether `name` matches a pattern, and no pattern that begins with ``!``.
 
-    ``Host`` lines and user names are case-sensitive (match.c, ``match_pattern``), host names are not (``match_hostname``).
+    As in OpenSSH, ``Host`` lines and user names are case-sensitive (match.c, ``match_pattern``). Host names in ``Match``
+    lines are not (``match_hostname``).
     """
     found = False
     for pattern in patterns:
@@ -34,10 +35,10 @@ def _pattern(pattern: str, *, ignore_case: bool) -> re.Pattern[str]:
 
 
 Options = dict[str, list[str]]
-"""Values by keyword in lower case, in the order of the files; the format of ``ssh -G``."""
+"""The values of each keyword. Keywords are in lower case, as in the output of ``ssh -G``."""
 
 DEEPEST_INCLUDE = 16
-"""Maximum depth of included files (readconf.c, READCONF_MAX_DEPTH)."""
+"""Maximum depth of nested Includes, as in OpenSSH (readconf.c, READCONF_MAX_DEPTH)."""
 
 _COLLECTED = frozenset({"identityfile", "certificatefile"})
 _RAW = frozenset({"proxycommand", "knownhostscommand", "remotecommand", "localcommand"})
@@ -50,7 +51,12 @@ _QUOTES = {'"': "double", "'": "single"}
 
 @frozen
 class ConfigFiles:
-    """The files to read, in order, each with the folder for its relative Includes."""
+    """The configuration files.
+
+    Attributes:
+        files: Pairs in the order of reading: a file, and the folder to which its relative Includes refer.
+        home: The home folder, for ``~`` in Includes.
+    """
 
     files: tuple[tuple[Path, Path], ...]
     home: Path
@@ -64,7 +70,7 @@ class _Reader:
     options: Options = field(default_factory=dict)
 
     def read(self, path: Path, base: Path, *, depth: int = 0) -> None:
-        """Evaluate one file; a missing file is ignored."""
+        """Add the options of one file that apply to the host; a file that does not exist or cannot be read is ignored."""
         if depth > DEEPEST_INCLUDE:
             raise ConfigError(
                 f"{path}: Include is nested deeper than {DEEPEST_INCLUDE} files; check whether a file includes itself"
@@ -97,7 +103,7 @@ class _Reader:
         if not values:
             raise ConfigError(f"{place}: {keyword} has no value")
         if keyword == "proxyjump" and "proxycommand" in self.options:
-            return  # the first of the two disables the other (ssh_config(5), ProxyJump)
+            return  # of ProxyJump and ProxyCommand, the one that is read first disables the other (ssh_config(5), ProxyJump)
         if keyword == "proxycommand" and "proxyjump" in self.options:
             return
         if keyword in _COLLECTED:
@@ -147,14 +153,16 @@ class _Reader:
 
 
 def words(value: str, place: str) -> list[str]:
-    """Split a value at blanks, as OpenSSH does since 8.7 (misc.c, ``argv_split``).
+    """Split a value at blanks, by the rules of OpenSSH since 8.7 (misc.c, ``argv_split``).
 
-    Double and single quotes join blanks, and may start and end inside a word. A backslash escapes a quote or a backslash,
-    and a blank outside of quotes. ``#`` at the start of a word begins a comment. For ``Match`` lines OpenSSH 9.2 has other
-    rules, without single quotes; here all lines have the same rules.
+    - Blanks between double or single quotes do not separate words. Quotes may start and end inside a word.
+    - A backslash escapes a quote, a backslash and, outside of quotes, a space.
+    - ``#`` at the start of a word begins a comment.
+
+    These rules are used for all lines. In OpenSSH 9.2, ``Match`` lines have other rules, without single quotes.
 
     Args:
-        value: The value.
+        value: The text after the keyword.
         place: The file and line, for messages.
 
     Raises:
@@ -187,10 +195,10 @@ def read_options(host: str, files: ConfigFiles, *, local_user: str, given: Optio
     """Return the options of `host` in the configuration files.
 
     Args:
-        host: The host.
-        files: The files.
+        host: The host's name as the user writes it.
+        files: The configuration files.
         local_user: The name of the local user.
-        given: Options that take precedence, such as those of a command line.
+        given: Options that have precedence over the files, such as those of a command line.
 
     Raises:
         ConfigError: A line is malformed or cannot be evaluated; the message has file and line.
@@ -204,7 +212,7 @@ def read_options(host: str, files: ConfigFiles, *, local_user: str, given: Optio
 
 
 def config_files(chosen: str | None, home: Path) -> ConfigFiles:
-    """Return the files that ssh reads: only `chosen` if ``-F`` is used, else the user's, then the system's."""
+    """Return the files that ssh reads: only `chosen` (option ``-F``) if it is not None, else the user's and the system's."""
     own = home / ".ssh"
     if chosen is not None:
         path = Path(os.path.expanduser(chosen))  # noqa: PTH111 - Path.expanduser raises where the user is unknown

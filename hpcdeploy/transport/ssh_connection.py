@@ -1,4 +1,4 @@
-"""Open an SSH connection through any number of hosts, each with its own settings and a checked host key."""
+"""Open an SSH connection through any number of jump hosts. Each host has its own settings, and its host key is checked."""
 
 import contextlib
 import itertools
@@ -24,29 +24,30 @@ LOG = "hpcdeploy.ssh"
 
 _PACKET = 256 * 1024
 
-# Time for greeting and key exchange together, in multiples of ConnectTimeout; each step waits for at most one.
+# Maximum time for greeting and key exchange together, in multiples of ConnectTimeout. A single step may take ConnectTimeout.
 _GREETING_TIME = 4
 
-# Measured on loopback: GCM does in one pass what counter mode and a separate MAC do in two.
+# The ciphers in the order of preference. GCM is first, because it is faster (measured on loopback): it encrypts and
+# authenticates in one pass, while counter mode needs a separate MAC.
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes256-ctr", "aes192-ctr", "aes128-ctr")
 
 
 class Connection:
-    """An open connection to the last host of a route; closing it closes all connections on the way."""
+    """An open connection to the last host of a route. Closing it also closes the connections to the jump hosts."""
 
     def __init__(self, transport: SignallingTransport, cleanup: contextlib.ExitStack) -> None:
         self._transport = transport
         self._cleanup = cleanup
 
     def lasts(self) -> bool:
-        """Tell whether the connection is alive, as far as known."""
+        """Tell whether paramiko regards the connection as open; it may have been lost without notice."""
         return self._transport.is_active()
 
     def open_channel(self) -> Channel:
         """Open a channel for one command.
 
         Raises:
-            RefusedError: The server rejected it.
+            RefusedError: The server rejected the channel, or the connection was lost; nothing was done.
         """
         try:
             return self._transport.open_session(window_size=WINDOW, max_packet_size=_PACKET)
@@ -57,20 +58,25 @@ class Connection:
         """Run `line` in the login shell on `channel`.
 
         Raises:
-            RefusedError: The server rejected it; nothing was done.
+            RefusedError: The server rejected the command; nothing was done.
             LostError: The connection was lost; the command may have run.
         """
         return RemoteCommand(channel, self._transport, line)
 
     def close(self) -> None:
-        """Close everything. Closing twice is allowed."""
+        """Close the connection, and those to the jump hosts. Closing twice is allowed."""
         self._cleanup.close()
 
 
 def connect(route: Sequence[SshSettings], line: Line, ask: Ask | None) -> Connection:
-    """Connect to the last host of `route` through the others, over a `line` to the first.
+    """Connect to the last host of `route` through the other hosts.
 
-    On an error everything is closed.
+    After an error all connections are closed, also `line`.
+
+    Args:
+        route: The settings of the jump hosts in order, and of the last host.
+        line: An open connection to the SSH port of the first host.
+        ask: Prompts the user; None if that is not possible.
 
     Raises:
         TransportError: A host cannot be reached.
@@ -105,19 +111,19 @@ def _reach_through(settings: SshSettings, through: SignallingTransport, jump: st
     except (paramiko.SSHException, EOFError, OSError) as error:
         message = (
             f"the jump host {jump} does not connect to {settings.hostname} port {settings.port} ({error}); "
-            f"check the name as the jump host knows it, and that it allows forwarding"
+            f"check that the jump host can resolve this name, and that it allows TCP forwarding"
         )
         raise TransportError(message) from error
 
 
 def _greet(settings: SshSettings, sock: socket.socket | Channel, cleanup: contextlib.ExitStack) -> SignallingTransport:
-    """Negotiate algorithms and keys, and check the host key."""
+    """Exchange greetings and keys with the host, and check the host key."""
     known = _known_hosts(settings)
     transport = SignallingTransport(sock)
     cleanup.callback(transport.close)
     transport.set_log_channel(LOG)
     transport.local_version = GREETING
-    # Not start_client's own timeout: after that it returns without an error.
+    # The argument "timeout" of start_client is not used, because start_client returns without an error when it is over.
     transport.banner_timeout = transport.handshake_timeout = settings.connect_timeout
     transport.auth_timeout = max(settings.connect_timeout, 120)
     options = transport.get_security_options()
@@ -135,7 +141,10 @@ def _greet(settings: SshSettings, sock: socket.socket | Channel, cleanup: contex
 
 @contextlib.contextmanager
 def _within(seconds: float, end: Callable[[], None]) -> Iterator[None]:
-    """Call `end` after `seconds`: a server may keep sending bytes in time, and never finish."""
+    """Call `end` if the context is still open after `seconds`.
+
+    Timeouts of single steps do not suffice, because a server may send bytes in time forever.
+    """
     timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
@@ -146,7 +155,10 @@ def _within(seconds: float, end: Callable[[], None]) -> Iterator[None]:
 
 
 def key_types(available: Sequence[str], settings: SshSettings, known: Sequence[KnownKey]) -> tuple[str, ...]:
-    """Order the types of host key: those that are known for the host first (sshconnect2.c, ``order_hostkeyalgs``)."""
+    """Return the types of host keys to request, in order: types of the host's known keys are first, as in OpenSSH.
+
+    Source: ``order_hostkeyalgs`` in OpenSSH's sshconnect2.c.
+    """
     allowed = [name for name in settings.host_key_algorithms if name in available] or list(available)
     kinds = known_kinds(settings.hostname, settings.port, settings.host_key_alias, known)
     return tuple(sorted(allowed, key=lambda name: _kind(name) not in kinds))
@@ -165,7 +177,11 @@ def _known_hosts(settings: SshSettings) -> tuple[KnownKey, ...]:
 
 
 def check_host_key(key: bytes, settings: SshSettings, known: Sequence[KnownKey]) -> None:
-    """Raise `AuthenticationError` unless `known` has the public `key` of the host."""
+    """Check that `known` has the public `key` of the host.
+
+    Raises:
+        AuthenticationError: The key is unknown, differs from the known ones, or is revoked.
+    """
     finding = judge(key, settings.hostname, settings.port, settings.host_key_alias, known)
     if finding.verdict != "known":
         shown = f"{paramiko.Message(key).get_text()} key {fingerprint(key)}"
@@ -180,12 +196,15 @@ def _no_greeting(settings: SshSettings, error: BaseException) -> str:
         return f"ProxyCommand gave no connection to {name} ({error}): {settings.proxy_command}"
     return (
         f"{name} accepts connections, but sent no SSH greeting within {settings.connect_timeout:g} s ({error}); "
-        f"check the port, and whether the server is overloaded or rejects this address"
+        f"check the port, and whether the server is overloaded or rejects this machine's address"
     )
 
 
 def _keep_alive(transport: SignallingTransport, settings: SshSettings, cleanup: contextlib.ExitStack) -> None:
-    """Send keepalive requests, and close the connection if an answer is missing (ServerAliveInterval)."""
+    """Send keepalive requests every ServerAliveInterval seconds, and close the connection if there is no answer.
+
+    The answer may take ServerAliveInterval times ServerAliveCountMax.
+    """
     done = threading.Event()
     timeout = settings.alive_interval * max(settings.alive_count, 1)
 

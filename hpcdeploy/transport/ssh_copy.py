@@ -1,15 +1,15 @@
-"""Copy files over a command's streams: the small scripts for the remote side, and their answers. Pure text.
+"""Define the remote commands that copy files over standard input and output, and parse their answers.
 
-A stream through ``cat`` is faster than SFTP over paramiko, and only needs POSIX sh. Each answer follows a marker, because
-login shells print banners on standard output. For ``cat`` a lost connection looks like the end of the file, so size and
-checksum are verified before a partial file gets its name.
+``cat`` is faster than SFTP over paramiko, and only needs POSIX sh. Each answer follows a marker, because login shells print
+banners on standard output. After a lost connection ``cat`` sees the end of the file. Therefore size and checksum of the
+partial file are verified before the partial file is renamed.
 """
 
 from hpcdeploy.frozen import frozen
 
-# $1: the partial file, $2: its size, $3: the marker. An incomplete file is removed at once; a complete one waits for the
-# comparison of its checksum. openssl comes first, because it uses the processor's SHA instructions: for 1 GB sha256sum took
-# 3 to 4 s, as long as the upload itself (coreutils 9.1 on loopback).
+# $1: the partial file, $2: the expected size, $3: the marker. An incomplete file is removed. A complete file is kept until
+# the client has compared its checksum. openssl is preferred to sha256sum, because it uses the processor's SHA instructions.
+# For 1 GB, sha256sum took 3 to 4 s, as long as the upload itself (coreutils 9.1 on loopback).
 _RECEIVE = """
 trap 'rm -f -- "$1"' HUP INT TERM
 set -C
@@ -41,7 +41,7 @@ if [ "$3" = x ]; then chmod +x -- "$1" || exit 1; fi
 mv -f -- "$1" "$2"
 """
 
-# $1: the file, $2: the marker. The size is read once, so that of a growing file only this part is sent.
+# $1: the file, $2: the marker. Only as many bytes are sent as were announced, also if the file grows meanwhile.
 _SEND = """
 [ -f "$1" ] || { [ -e "$1" ] && echo "$1 is no ordinary file" >&2 || echo "$1 does not exist" >&2; exit 1; }
 size=$(wc -c < "$1") || exit 1
@@ -50,26 +50,28 @@ printf '\\n%s %s %s\\n' "$2" "$size" "$mode"
 head -c "$size" < "$1"
 """
 
-# OpenSSH's packets have 32 KiB, of which paramiko uses 64 bytes itself; longer data it copies repeatedly.
 PIECE = 32 * 1024 - 64
-"""Best number of bytes to send at once."""
+"""Number of bytes to send at once: as many as fit into a packet. paramiko copies longer data repeatedly.
+
+A packet of OpenSSH has 32 KiB, of which paramiko uses 64 bytes itself.
+"""
 
 LONGEST_HEADER = 128
-"""Maximum length in bytes of the line with a marker (32), a size and a mode."""
+"""Maximum length in bytes of a header line: a marker (32 bytes), a size and a mode."""
 
 
 def receive_argv(part: str, size: int, mark: str) -> list[str]:
-    """Return the command that writes its standard input to `part` and prints its checksum."""
+    """Return the command that writes its standard input to the partial file `part`, and prints the file's checksum."""
     return ["sh", "-c", _RECEIVE, "hpcdeploy-put", _rooted(part), str(size), mark]
 
 
 def rename_argv(part: str, target: str, *, executable: bool) -> list[str]:
-    """Return the command that renames a complete `part`."""
+    """Return the command that renames the complete file `part` to `target`."""
     return ["sh", "-c", _RENAME, "hpcdeploy-put", _rooted(part), _rooted(target), "x" if executable else "-"]
 
 
 def remove_argv(part: str) -> list[str]:
-    """Return the command that removes a `part`."""
+    """Return the command that removes the partial file `part`."""
     return ["rm", "-f", "--", _rooted(part)]
 
 
@@ -79,7 +81,7 @@ def send_argv(path: str, mark: str) -> list[str]:
 
 
 def received_digest(stdout: bytes, mark: str) -> str | None:
-    """Return the checksum after the marker; ``none`` if the machine cannot compute it, None if there is no answer."""
+    """Return the checksum after the marker; ``none`` if the machine has no program to compute it, None without an answer."""
     for line in stdout.decode(errors="replace").splitlines():
         words = line.split()
         if len(words) == 2 and words[0] == mark:
@@ -89,12 +91,12 @@ def received_digest(stdout: bytes, mark: str) -> str | None:
 
 @frozen
 class Header:
-    """The line before a file.
+    """The header line before a file's content.
 
     Attributes:
         size: The file's size in bytes.
         executable: The file is executable.
-        rest: The first bytes of its content.
+        rest: The first bytes of the content, which were received with the header.
     """
 
     size: int
@@ -103,7 +105,7 @@ class Header:
 
 
 def split_header(stream: bytes | bytearray, mark: str, start: int = 0) -> Header | None:
-    """Find the header in the received data, from `start` on; None if it is not complete."""
+    """Return the header in the received data, searched from `start` on; None if it was not received completely."""
     start = stream.find(f"\n{mark} ".encode(), start)
     end = stream.find(b"\n", start + 1)
     if start < 0 or end < 0:
@@ -113,5 +115,5 @@ def split_header(stream: bytes | bytearray, mark: str, start: int = 0) -> Header
 
 
 def _rooted(path: str) -> str:
-    # A leading dash would be an option; a bare name is relative to the home folder in either form.
+    # "./" is added, because a name with a leading dash would be an option. It does not change what a relative path means.
     return path if path.startswith("/") else f"./{path}"

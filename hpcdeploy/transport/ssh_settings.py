@@ -1,4 +1,4 @@
-"""Determine the settings that OpenSSH would use for a host, as one frozen value."""
+"""Determine the settings that OpenSSH would use for a host."""
 
 import hashlib
 import os
@@ -16,10 +16,13 @@ from hpcdeploy.transport.command_line import quoted
 from hpcdeploy.transport.ssh_config import Options, config_files, read_options
 
 DEFAULT_CONNECT_TIMEOUT = 20.0
-"""In seconds; OpenSSH itself uses the kernel's timeout, which is minutes."""
+"""Timeout for connecting in seconds, if ConnectTimeout is not set. OpenSSH then uses the kernel's timeout of minutes."""
 
 DEFAULT_ALIVE_INTERVAL = 15.0
-"""In seconds; OpenSSH itself sends no requests, and never notices a connection that a firewall dropped."""
+"""Time between keepalive requests in seconds, if ServerAliveInterval is not set.
+
+OpenSSH then sends no requests, and does not notice that a firewall dropped an idle connection.
+"""
 
 _IDENTITIES = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk")
 
@@ -38,28 +41,28 @@ class SshSettings:
     """The settings of one host. Times are in seconds, paths absolute.
 
     Attributes:
-        alias: The name given by the user.
-        login: The command with which the user logs in.
-        hostname: The host's name or address.
-        port: Its port.
-        user: The user's name there.
+        alias: The host's name as the user writes it.
+        login: The command ``ssh ...`` with which the user logs in, for messages.
+        hostname: The host's real name or address (HostName).
+        port: The port of the SSH server.
+        user: The user's name on the host.
         identity_files: The files of private keys.
         certificate_files: The files of certificates.
-        identities_only: Use no other keys of the agent.
-        identity_agent: The agent's socket; None to use no agent.
+        identities_only: Only those keys of the agent are used that `identity_files` names.
+        identity_agent: The path of the agent's socket; None to use no agent.
         known_hosts: The user's files of host keys.
         global_known_hosts: The system's files of host keys.
-        host_key_alias: The name of the host in these files; None for its own.
-        host_key_algorithms: The algorithms of host keys; empty for the library's order.
-        proxy_jump: The jump hosts.
-        proxy_command: The command that connects to the host.
+        host_key_alias: The name under which the host is searched in these files; None to use its hostname and port.
+        host_key_algorithms: The accepted algorithms of host keys; empty for the default of paramiko.
+        proxy_jump: The jump hosts, in the order in which they are passed; empty to connect directly.
+        proxy_command: The shell command whose standard input and output are the connection; None to connect directly.
         address_family: ``any``, ``inet`` or ``inet6``.
         connect_timeout: Timeout for connecting.
         alive_interval: Time between keepalive requests.
         alive_count: Number of missing answers after which the connection is closed.
-        control_path: The socket of a connection that the user has open.
-        master: The command that opens such a connection.
-        public_key: Keys may be offered.
+        control_path: The path of the socket of a connection that the user may have open (ControlPath).
+        master: The command with which the user opens a connection at `control_path`.
+        public_key: Login with keys is enabled.
         gssapi: OpenSSH may use a Kerberos ticket, which paramiko cannot.
         pkcs11: OpenSSH may use a smart card, which paramiko cannot.
     """
@@ -91,7 +94,7 @@ class SshSettings:
 
     @property
     def openssh_alone(self) -> bool:
-        """Tell whether only OpenSSH can log in, because paramiko has no key to try. This checks the key files."""
+        """Tell whether only OpenSSH can log in, because paramiko has no usable key. Looks whether the key files exist."""
         keys = [file for file in self.identity_files if self.public_key and file.is_file()]
         plain = [file for file in keys if not file.name.endswith("_sk")]
         if plain or (self.public_key and self.identity_agent):
@@ -101,7 +104,15 @@ class SshSettings:
 
 @frozen
 class Person:
-    """The local user: values for ``~``, ``%u``, ``%d``, ``%i`` and ``%L``, and the environment."""
+    """The local user and machine, whose values replace ``~`` and tokens such as ``%u`` in the configuration.
+
+    Attributes:
+        user: The user's name.
+        uid: The user's number.
+        home: The home folder.
+        machine: The host name of this machine.
+        environment: The environment variables.
+    """
 
     user: str
     uid: int
@@ -111,7 +122,7 @@ class Person:
 
 
 def this_person() -> Person:
-    """Return the user of this process; as for OpenSSH, the home folder is that of the user database, not ``$HOME``."""
+    """Return the user of this process. As in OpenSSH, the home folder is that of the user database, not ``$HOME``."""
     uid = os.getuid()
     try:
         entry = pwd.getpwuid(uid)
@@ -122,7 +133,7 @@ def this_person() -> Person:
 
 
 def parse_ssh_g(text: str) -> Options:
-    """Parse the output of ``ssh -G``: a keyword in lower case and its value per line; some keywords are repeated."""
+    """Parse the output of ``ssh -G``: each line is a keyword in lower case and its value. A keyword may be repeated."""
     options: Options = {}
     for line in text.splitlines():
         keyword, _, value = line.partition(" ")
@@ -130,22 +141,22 @@ def parse_ssh_g(text: str) -> Options:
             options.setdefault(keyword.lower(), []).append(value)
     for keyword in ("userknownhostsfile", "globalknownhostsfile"):
         if keyword in options:
-            # Printed without quotes: a blank only separates two names if another absolute name follows.
+            # ssh prints these names without quotes. So a blank is taken as a separator only if an absolute name follows.
             options[keyword] = re.split(r"(?<!\s)\s+(?=[/~%$]|none$)", options[keyword][0])
     return options
 
 
 def look_up(hop: Hop, *, config: str | None = None, person: Person, ssh: str | None) -> SshSettings:
-    """Return the settings of `hop`, from the program `ssh`, or else by reading the files.
+    """Return the settings of `hop`. They are taken from ``ssh -G`` if ssh is installed, else from the configuration files.
 
     Args:
         hop: The host.
         config: Another configuration file, as for ``ssh -F``.
         person: The local user.
-        ssh: The path of the program; None if there is none.
+        ssh: The path of the program ssh; None if it is not installed.
 
     Raises:
-        ConfigError: The configuration is malformed.
+        ConfigError: The configuration is malformed, or `config` does not exist.
     """
     check_name(hop.host)
     if config is not None and not Path(os.path.expanduser(config)).is_file():  # noqa: PTH111 - must not raise
@@ -168,17 +179,17 @@ def find_ssh() -> str | None:
 
 
 def check_name(host: str) -> None:
-    """Check that `host` can be a host's name, not an option of ssh.
+    """Check that `host` can be a host's name, and is not an option of ssh.
 
     Raises:
-        ConfigError: It cannot.
+        ConfigError: `host` is empty, begins with ``-``, or contains a blank or an unprintable character.
     """
     if not host or host.startswith("-") or any(letter.isspace() or not letter.isprintable() for letter in host):
         raise ConfigError(f"{host!r} is not a host: expected a name of the SSH configuration, a host name or an address")
 
 
 def ssh_argv(ssh: str, hop: Hop, config: str | None) -> list[str]:
-    """Return the first arguments of an `ssh` command for `hop`; further options and the host's name follow them."""
+    """Return the first arguments of an `ssh` command for `hop`; the caller appends more options and the host's name."""
     argv = [ssh]
     if config is not None:
         argv += ["-F", os.path.expanduser(config)]  # noqa: PTH111 - must not raise
@@ -202,7 +213,11 @@ def _ask_ssh(ssh: str, hop: Hop, config: str | None) -> str:
 
 
 def settings_from(host: str, options: Options, person: Person, *, login: str) -> SshSettings:
-    """Make the settings of `host` from `options`: fill in defaults, expand ``~``, ``%`` and ``${...}``. This is pure."""
+    """Return the settings of `host` from `options`: add defaults, and expand ``~``, ``%`` tokens and ``${...}``.
+
+    Raises:
+        ConfigError: A number is malformed, or a token or variable is unknown.
+    """
 
     def first(keyword: str, default: str = "") -> str:
         value = options.get(keyword, [default])[0]
@@ -276,12 +291,17 @@ def parse_jump(value: str) -> tuple[Hop, ...]:
 def route(target: SshSettings, find: Callable[[Hop], SshSettings]) -> tuple[SshSettings, ...]:
     """Return the hosts of the connection, `target` last.
 
-    As in ssh, the first host of a ProxyJump list is reached with its own settings, the others through the one before them.
-    Two hosts may have the same address, port and user in two networks (10.0.0.1, localhost), so ssh also compares names
-    (OpenSSH 9.2, ssh.c, "jumphost loop via").
+    As in ssh, the first host of a ProxyJump list is reached with its own ProxyJump or ProxyCommand. Each other host is
+    reached through the host before it.
+
+    Args:
+        target: The settings of the last host.
+        find: Returns the settings of a jump host.
 
     Raises:
-        ConfigError: The jumps are circular: a host is repeated with the same name, and so with the same settings.
+        ConfigError: The jumps are circular: two hosts have the same name, address, port and user. As in ssh, names are
+            compared too, because two hosts in different networks may have the same address, such as 10.0.0.1 (OpenSSH 9.2,
+            ssh.c, "jumphost loop via").
     """
     hosts = [target]
     while hosts[0].proxy_jump:
@@ -295,9 +315,10 @@ def route(target: SshSettings, find: Callable[[Hop], SshSettings]) -> tuple[SshS
 
 
 def _control_path(configured: str, key: str, person: Person) -> tuple[Path, str]:
-    """Return the socket of the user's connection, and the option of ssh for it if the configuration has none.
+    """Return the path of the socket of the user's connection, and an option of ssh for this path.
 
-    ``ssh -G`` has expanded the configured path. Without ssh there cannot be an open connection.
+    The option is empty if ControlPath is configured. A configured path with ``%`` is ignored: it was not expanded, so it was
+    not read from ``ssh -G``, and without ssh the user cannot have a connection open.
     """
     if configured.startswith("/") and "%" not in configured:
         return Path(configured), ""

@@ -1,4 +1,4 @@
-"""Implement commands and file copies over streams, for all SSH transports."""
+"""Implement commands and file copies over the three streams of a remote command, for all SSH transports."""
 
 import contextlib
 import hashlib
@@ -35,16 +35,16 @@ from hpcdeploy.whole_file import part_name, whole_file
 
 
 class Started(Running, Protocol):
-    """A command that was sent."""
+    """A command that was sent to the server."""
 
     def close(self) -> None:
-        """Release its resources after all use; also after `kill`."""
+        """Release the resources of the command; must be called once it is not used any more, also after `kill`."""
 
 
 class StreamedTransport(ABC):
-    """Run commands and copy files over the streams of `_start` (see `hpcdeploy.transport.contract.Transport`).
+    """Run commands and copy files (see `hpcdeploy.transport.contract.Transport`); a subclass connects and starts commands.
 
-    The login shell must be a Bourne shell or zsh (`hpcdeploy.transport.command_line`).
+    The remote login shell must be a Bourne shell or zsh (`hpcdeploy.transport.command_line`).
     """
 
     _file_block: ClassVar[int] = 256 * 1024
@@ -59,19 +59,19 @@ class StreamedTransport(ABC):
 
     @property
     def delay(self) -> float:
-        """The time of the quickest opening of a channel in seconds, which is one round trip."""
+        """The shortest time in seconds in which a channel was opened, which takes one round trip; 0 before the first."""
         return 0.0 if math.isinf(self._delay) else self._delay
 
     @contextlib.contextmanager
     def _opening(self) -> Iterator[None]:
-        """Measure the time for opening a channel, if that succeeds."""
+        """Measure the time for opening a channel; a failed attempt is ignored."""
         began = time.perf_counter()
         yield
         self._delay = min(self._delay, time.perf_counter() - began)
 
     @abstractmethod
     def begin(self, argv: Sequence[str]) -> None:
-        """Start connecting, and starting `argv`, in the background."""
+        """Connect and start `argv` in the background."""
 
     @abstractmethod
     def close(self) -> None:
@@ -79,10 +79,15 @@ class StreamedTransport(ABC):
 
     @abstractmethod
     def _start(self, line: bytes, task: str, timeout: float | None) -> Started:
-        """Run `line`, which does `task`, in the remote login shell.
+        """Start `line` in the remote login shell.
+
+        Args:
+            line: The command line.
+            task: What the command does, for messages.
+            timeout: Maximum time in seconds without a byte in either direction; None for no limit.
 
         Raises:
-            RefusedError: The server rejected it; nothing was done.
+            RefusedError: The server opened no channel, or rejected the command; nothing was done.
             TransportError: The connection failed; nothing was done.
             LostError: The connection was lost; the command may have run.
             ConnectionLostError: The connection was lost; the command may have run.
@@ -98,7 +103,7 @@ class StreamedTransport(ABC):
         timeout: float | None = None,
         limit: OutputLimit | None = None,
     ) -> Completed:
-        """Run `argv`; after `timeout` seconds of silence its channel is closed, which ends processes that read or write it.
+        """Run `argv`. After `timeout` seconds without a byte, its channel is closed: processes that then use it end.
 
         Raises:
             TransportError: The machine cannot be reached; nothing was done there.
@@ -140,8 +145,8 @@ class StreamedTransport(ABC):
         if found not in (digest.hexdigest(), "none"):
             self.run(ssh_copy.remove_argv(part))
             message = (
-                f"{remote} on {self.where} is damaged: sent sha256 {digest.hexdigest()}, received {found}; it was "
-                f"removed. Check that {local} does not change meanwhile, and the disk there, and try again"
+                f"the copy of {local} on {self.where} is damaged: sent sha256 {digest.hexdigest()}, received {found}; the "
+                f"copy was removed. Check that {local} does not change meanwhile, check the disk there, and try again"
             )
             raise TransportError(message)
         rename = ssh_copy.rename_argv(part, remote, executable=bool(status.st_mode & 0o100))
@@ -164,7 +169,7 @@ class StreamedTransport(ABC):
             raise TransportError(message) from error
 
     def __enter__(self) -> Self:
-        """Return the transport; it connects with the first command."""
+        """Return the transport. The connection is opened by the first command."""
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -186,7 +191,11 @@ class StreamedTransport(ABC):
         on_fed: Callable[[int], None] = ignore_count,
         on_stdout: Output | None = None,
     ) -> bytes:
-        """Run a step of `doing` that must succeed; return its output, unless `on_stdout` received it."""
+        """Run a command that is a step of `doing`, and return its output; empty if `on_stdout` receives the output.
+
+        Raises:
+            TransportError: The command failed.
+        """
         limit = limits.TRANSFER
         if on_stdout:  # the receiver counts the bytes
             limit = replace(limit, stdout=sys.maxsize, keep_stdout=False)
@@ -225,19 +234,19 @@ class StreamedTransport(ABC):
             raise OverLimitError(over_limit(self.where, task, error)) from None
         except RefusedError as error:
             message = (
-                f"{self.where} opened no channel ({error}), so this was not done: {task}. There may be too many sessions on "
-                f"this connection (sshd_config(5), MaxSessions); try again"
+                f"{self.where} opened no channel ({error}), so this was not started: {task}. There may be too many sessions "
+                f"on this connection (sshd_config(5), MaxSessions); try again"
             )
             raise TransportError(message) from error
         except SilenceError:
-            message = f"{self.where}: no output for {timeout:g} s, so this was abandoned: {task}; it may still run there"
+            message = f"{self.where}: no output for {timeout:g} s, so hpcdeploy stopped waiting: {task}; it may still run"
             raise ConnectionLostError(message) from None
         except LostError as error:
             raise ConnectionLostError(self._lost(task)) from error
 
 
 class _Landing:
-    """Receive a file: find its start after the output of a login shell, and count its bytes."""
+    """Receive a file: find the header after the output of the login profile, write the content and count its bytes."""
 
     def __init__(self, file: BinaryIO, mark: str, progress: Progress) -> None:
         self._file = file
@@ -267,7 +276,11 @@ class _Landing:
         self._progress(self._done, self._header.size)
 
     def finish(self, name: str) -> None:
-        """Check that the file is complete, and make it executable if it was."""
+        """Check that the file is complete, and make it executable if the original is.
+
+        Raises:
+            TransportError: The file is incomplete.
+        """
         if self._header is None or self._done != self._header.size:
             expected = self._header.size if self._header else "an unknown number of"
             raise TransportError(f"{name}: received {self._done} bytes, expected {expected}; try again")

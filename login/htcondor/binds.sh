@@ -1,6 +1,6 @@
-# --- login/htcondor/binds.sh: write the functions that the job needs, and the binds of the container ($binds: source, destination, rw or ro of each).
-# HTCondor gives a job none of the login node's variables, so paths are expanded here. --mount, unlike --bind, accepts every path: its
-# fields are quoted as in CSV (apptainer exec --help).
+# --- login/htcondor/binds.sh: write the functions that the job needs, and the binds of the container. $binds has three words for each bind:
+# source, destination, and rw or ro. Paths are expanded here, because HTCondor gives a job none of the login node's variables. --mount is used
+# because, unlike --bind, it accepts every path: its fields are quoted as in CSV (apptainer exec --help).
 write_container_files() {
   local next lines="" option
   for ((next = 0; next < ${#binds[@]}; next += 3)); do

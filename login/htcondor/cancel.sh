@@ -1,8 +1,8 @@
-# --- login/htcondor/cancel.sh: remove the jobs that have the number and the id of their run.
+# --- login/htcondor/cancel.sh: remove the jobs that have the job id of their run and contain the run's id.
 printf -v numbers '%s, ' "${!run_of[@]}"
 printf -v names '"%s", ' "${run_ids[@]}"
 numbers="member(ClusterId, {${numbers%, }})"
-# condor_rm also fails if nothing is left to remove.
+# A failure of condor_rm is an error only if jobs are left, because condor_rm also fails if there is no job to remove.
 removed=0
 condor_rm -constraint "$numbers && member(HpcdeployRun, {${names%, }})" >&2 || removed=$?
 left=$(condor_q -nobatch -constraint "$numbers && JobStatus =!= 3 && JobStatus =!= 4" -autoformat ClusterId HpcdeployRun) || {

@@ -1,8 +1,8 @@
-# --- login/htcondor/follow.sh: print condor_q's ads of the queried jobs, and the part of each run's event log that shows the states of
-# its tasks. $queried has a line for each job: CLUSTER|RUN|TASKS|tasks known to have ended|0. hpcdeploy parses the log in Python
-# (hpcdeploy/scheduler/htcondor/event_log.py). Here awk only selects lines, because a raw log is too large to send at each query: 2 to
-# 4 KB for each task (the usage table of 005, image sizes of 006, all earlier starts), 30 MB for 10,000 tasks, every few seconds; and
-# because the schedd's history must be queried in the same connection for tasks that neither the queue nor the log shows.
+# --- login/htcondor/follow.sh: print the ads of the queried jobs from condor_q, and those lines of each run's event log that show the states
+# of its tasks. $queried has a line for each job: CLUSTER|RUN|NUMBER OF TASKS|TASKS KNOWN TO HAVE ENDED|0
+# hpcdeploy parses the log in Python (hpcdeploy/scheduler/htcondor/event_log.py). Here awk only selects lines, for two reasons. A raw log is too
+# large to send every few seconds: it has 2 to 4 KB for each task (the usage table of 005, image sizes of 006, all earlier starts), 30 MB for
+# 10,000 tasks. And tasks that neither the queue nor the log shows must be found here, to query the history in the same connection.
 set -u
 runs=$root/runs
 printf -v numbers '%s, ' "${job_ids[@]}"
@@ -13,9 +13,9 @@ check_limit condor_q "$queue_code"
 queue() { printf '%s' "$queue_answer" && return "$queue_code"; }
 section condor_q queue
 
-# Print the events of each task since its last start, but none of tasks that are known to have ended. Printed are the event lines, and the
-# lines that tell where the task runs, how it ended, or why it was held or removed. A run that waits for others has the number of its
-# DAGMan: its tasks, which belong to another job, get that number, and DAGMan's own events become those of a task -1.
+# Print the events of each task since its last start, except of tasks that are known to have ended. For each event print the first line, and
+# the lines that show where the task runs, how it ended, or why it was held or removed. If a run waits for other runs, its job id is its
+# DAGMan's. So the id in the events of its tasks, which belong to another job, is replaced by it, and DAGMan's own events get the task -1.
 events() {
   local run log logs=()
   for run in "${run_ids[@]}"; do
@@ -62,7 +62,7 @@ log_lines=$(limited "$most" events)
 check_limit "the event log" "$?"
 section events printf '%s\n' "$log_lines"
 
-# Print tasks that ended with 0 without a record that their program started, in runs that keep one: RUN TASK never-began.
+# Print "RUN TASK never-began" for each task that ended with 0 but has no record of its program's start, if the run keeps such records.
 never_began() {
   local run task
   printf '%s\n' "$queried" -- "$log_lines" | awk '
@@ -76,9 +76,8 @@ never_began() {
 }
 section records never_began
 
-# Find runs with tasks that neither the log nor the queue shows, because the log was deleted, or is on a disk that was full: the schedd may
-# remember how they ended. Tasks that HTCondor has not created yet (035) are not among them, nor those that DAGMan (universe 7) has not
-# submitted yet.
+# Find runs with tasks that neither the log nor the queue shows, and query the history for them. Such tasks exist if the log was deleted, or if
+# the disk was full. Tasks that HTCondor has not created yet (035), or that DAGMan (universe 7) has not submitted yet, are not among them.
 lost=$(printf '%s\n' "$queried" -- "$log_lines" -- "$queue_answer" | awk '
   $0 == "--" { part++; next }
   !part {

@@ -1,5 +1,5 @@
-# --- login/htcondor/inputs.sh: collect the uploads ($inputs: path and name of each) in a folder that HTCondor sends to each task, so that
-# no name is in one of its lists.
+# --- login/htcondor/inputs.sh: link or copy the uploads into a folder that HTCondor transfers to each task. $inputs has two words for each:
+# path and name. A folder is used so that names, which may contain commas, need not be in a list of HTCondor.
 link_inputs() {
   local next name
   for ((next = 0; next < ${#inputs[@]}; next += 2)); do

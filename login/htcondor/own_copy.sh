@@ -1,5 +1,5 @@
-# --- login/htcondor/own_copy.sh: HTCondor reads the image when it finds a worker, possibly hours later. If others can replace the image
-# until then, use a copy in the root that only this user can change.
+# --- login/htcondor/own_copy.sh: use a copy of the image in the root, which only this user can change, if others can replace the image. A check
+# at submission would not suffice, because HTCondor reads the image only when it has found a worker, possibly hours later.
 use_own_copy() {
   local own=$root/images/$sha256.sif copy
   if [ ! -e "$image" ] || [ "$image" = "$own" ] || ! others_can_change "$image"; then return 0; fi

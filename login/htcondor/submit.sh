@@ -1,4 +1,4 @@
-# --- login/htcondor/submit.sh: submit a job to HTCondor, and understand condor_submit's answer.
+# --- login/htcondor/submit.sh: submit a job to HTCondor, and parse the output of condor_submit.
 write_job() {
   local file split=no
   work=${workdir:-$run/output}
@@ -7,7 +7,7 @@ write_job() {
   write_files
   for file in program.sh job.sh inside.sh wait.sh node.sh remove.sh; do [ ! -e "$run/$file" ] || chmod 0755 "$run/$file"; done
   [ "$container" != apptainer ] || write_container_files
-  # In one command instead of a loop: there may be many.
+  # Make the tasks' folders with few commands instead of a loop, because there may be thousands.
   [ -z "$task_folder" ] || (cd -- "$run/output" && seq 0 $((tasks - 1)) | xargs mkdir -p)
   [ "$has_inputs" = no ] || link_inputs
   [ "$sends_image" = no ] || use_own_copy
@@ -20,7 +20,8 @@ write_submit_description() {
   [ "$sends_image" = no ] || macros+=(image_file "$image")
   {
     printf '%s = %s\n' "${macros[@]}"
-    # The follow script reads notes-begin: a task of this run whose program started has a record. A remap cannot contain these characters.
+    # The file notes-begin tells the follow script that each task of this run records the start of its program (TASK.begun). This needs a remap,
+    # which cannot contain the characters ; = \ in a path.
     case $notes_begin:$run in
       no:* | *[\;=\\]*) ;;
       *)
@@ -32,12 +33,12 @@ write_submit_description() {
   } | write "$run/job.sub"
 }
 
-# Print the cluster id: the output of -terse is "12.0 - 12.9".
+# Submit the job and print its cluster id. The output of condor_submit -terse is "12.0 - 12.9".
 submit_job() {
   local output line file=job.sub
   [ "${#after[@]}" = 0 ] || file=job.dag.condor.sub
   output=$(cd "$run" && condor_submit -terse "$file") || {
-    # condor_submit prints on standard output that it cannot get credentials.
+    # Repeat standard output as error output, because condor_submit reports on it that it cannot get credentials.
     local code=$?
     printf '%s\n' "$output" >&2
     return "$code"
@@ -52,12 +53,12 @@ submit_job() {
   return 1
 }
 
-# Test whether condor_submit's error in the file $1 is a definite refusal, before or without a connection to the schedd.
+# Test whether the error of condor_submit in the file $1 means that the job was rejected. After any other error the schedd may have the job.
 is_refusal() {
   local text
   text=$(<"$1")
   case $text in
-    # Before it connects to the schedd: "Failed to process job credential requests", or where to log in.
+    # These errors occur before condor_submit connects to the schedd: "Failed to process job credential requests", "please visit ..." to log in.
     *"job credential requests"* | *"lease visit"*) return 0 ;;
     *"onnect"* | *"timed out"* | *"printed no job id"* | *"ommit"*) return 1 ;;
     *"ERROR"* | *"not found"*) return 0 ;;

@@ -1,9 +1,10 @@
-# --- login/htcondor/wait.sh: read how the runs ended that this one waits for ($after: kind, run and number of tasks of each).
+# --- login/htcondor/wait.sh: decide whether this run may start, from the event logs of the runs that it waits for. $after has three words for
+# each of them: kind, run and number of tasks.
 set -u
 
-# Print the state of the $2 tasks of run $1: "open", "well", or how one failed. Events: 000 and 035 submitted, 005 ended, 009 removed, 036
-# the tasks that do not exist yet never will ("Job Event Log Codes"). A run that waited itself has the number of its DAGMan, whose end is
-# the run's if there is no other job.
+# Print the state of the $2 tasks of run $1: "open" (not finished), "well" (all succeeded), or how a task failed. Events ("Job Event Log Codes"):
+# 000 and 035 submitted, 005 ended, 009 removed, 036 tasks that do not exist yet will not be created. If the run itself waits for runs, its
+# job id is its DAGMan's; if DAGMan ended without submitting the job, the run has ended.
 ends() {
   local folder=../$1 dag=0 log logs=()
   [ ! -e "$folder/job.dag" ] || dag=1
@@ -31,7 +32,8 @@ ends() {
     }' ${logs[@]+"${logs[@]}"} </dev/null
 }
 
-# Of a run that succeeded, and whose tasks record the start of their program: print whether all started.
+# Print "well" if the programs of all $2 tasks of run $1 started, else which did not. Use this only for a run that succeeded, and whose tasks
+# record the start.
 begins() {
   local task
   for ((task = 0; task < $2; task++)); do
@@ -40,7 +42,8 @@ begins() {
   echo well
 }
 
-# Test whether HTCondor has no job of run $1. Query it only if that run's log has not changed for ten minutes, and not more often.
+# Test whether HTCondor has no job of run $1. To limit queries, the answer is "no" without a query if the run's log has changed, or HTCondor was
+# queried about the run, in the last ten minutes.
 is_gone() {
   local found
   [ -z "$(find "../$1/events.log" "asked.$1" -mmin -10 2>/dev/null)" ] || return 1
@@ -48,7 +51,7 @@ is_gone() {
   found=$(condor_q -nobatch -constraint "HpcdeployRun == \"$1\"" -autoformat ClusterId) && [ -z "$found" ]
 }
 
-# Report why this run never starts, and what to do. Its DAGMan is removed with that reason, as Slurm cancels such a job.
+# Report why this run will never start, and what to do. Its DAGMan is removed with this reason; Slurm cancels such a job, too.
 never() {
   echo "this run was to start $1${2:+; $2}" >&2
   if [ -z "$by_hand" ]; then
@@ -58,15 +61,15 @@ never() {
   exit 1
 }
 
-# await KIND RUN TASKS: start this run after that one.
+# await KIND RUN TASKS: set open if this run must still wait for RUN; end with a reason if this run can never start.
 open=""
 declare -A state_of=()
 await() {
   local kind=$1 other=$2 tasks=$3 state
-  # A run may wait for the same one in two ways: read its log once.
+  # Read the log of a run only once, because this run may wait for it with two kinds.
   state=${state_of[$other]-}
   if [ -z "$state" ]; then
-    # Reading the log of thousands of tasks takes time on this machine: do it once per minute.
+    # A large log (of thousands of tasks) is read at most once per minute, because reading it takes CPU time on this machine.
     if [ -n "$(find "../$other/events.log" -size +1000k 2>/dev/null)" ] && [ -n "$(find "read.$other" -mmin -1 2>/dev/null)" ]; then
       open=$other
       return
@@ -81,7 +84,7 @@ await() {
     state_of[$other]=$state
   fi
   case $kind:$state in
-    # Empty: the log could not be read at this moment.
+    # The state is empty if the log could not be read at this moment.
     *:open | *:) open=$other ;;
     afterok:well | afterany:*) ;;
     afterok:*) never "once run $other had ended well, but $state" "submit it again, or use afterany" ;;
@@ -92,12 +95,12 @@ await() {
 by_hand=${1-}
 dagman=${CONDOR_ID-}
 dagman=${dagman%%.*}
-# A run that was cancelled before its job was known may still get a DAGMan, late.
+# If the run was cancelled before its job id was known, DAGMan may have been submitted afterwards: remove it.
 if [ -z "$by_hand" ] && [ -e cancelled ]; then
   condor_rm -reason "the run was cancelled" "$dagman" && sleep 60
   exit 1
 fi
-# If locks hold on one machine only, two DAGMans may have been submitted: the link names the run's.
+# Two DAGMans may have been submitted if locks have effect on one machine only. Only the one that the link "id" names may continue.
 if [ -z "$by_hand" ]; then
   ln -sT -- "$dagman" id 2>/dev/null
   [ "$(readlink -- id)" = "$dagman" ] || exit 1

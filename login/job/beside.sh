@@ -1,4 +1,4 @@
-# --- login/job/beside.sh: run the program as a child, forward signals to it, and keep its exit code.
+# --- login/job/beside.sh: run the program as a child process, forward signals to it, and set code to its exit code.
 "$@" &
 child=$!
 for signal in HUP INT QUIT TERM USR1 USR2; do

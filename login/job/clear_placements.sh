@@ -1,5 +1,5 @@
-# --- login/job/clear_placements.sh: remove at the end what was made only to be mounted on; it is no output. Other processes of the run
-# would need it.
+# --- login/job/clear_placements.sh: remove the empty files and folders that placements.sh made as mount points, because they are no output.
+# This is used only if no other process of the run needs them.
 # shellcheck disable=SC2317,SC2329  # the trap calls it
 clear_placements() {
   local target

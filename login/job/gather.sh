@@ -1,5 +1,5 @@
-# --- login/job/gather.sh: copy the job's outputs into the folder that HTCondor transfers. The shell expands the patterns; a pattern
-# without files is no error. is_input tells which files are no outputs.
+# --- login/job/gather.sh: link or copy the job's outputs into a folder that HTCondor transfers. The shell expands the patterns; a pattern
+# that matches nothing is ignored. Files for which is_input succeeds are not outputs.
 out=.hpcdeploy-outputs
 mkdir -p "$out"
 gather() {
@@ -7,7 +7,7 @@ gather() {
   if [ -d "$1" ] && [ -L "$1" ]; then
     echo "$1 is a link to a folder, which HTCondor does not send: it stays here" >&2
   elif { [ -f "$1" ] && [ ! -r "$1" ]; } || { [ -d "$1" ] && { [ ! -r "$1" ] || [ ! -x "$1" ]; }; }; then
-    # HTCondor would hold the job for it (hold code 12, subcode 13).
+    # Such a file is left out, because HTCondor would hold the job (hold code 12, subcode 13).
     echo "$1 may not be read: it is left out of the outputs" >&2
   elif [ -d "$1" ]; then
     for inner in "$1"/* "$1"/.[!.]* "$1"/..?*; do

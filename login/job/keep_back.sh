@@ -1,5 +1,5 @@
-# --- login/job/keep_back.sh: HTCondor transfers every new file of this folder. A file that cannot be read would hold the job (hold code
-# 12, subcode 13), and a named pipe would block. HTCondor transfers no folders, so such files are moved into one.
+# --- login/job/keep_back.sh: move files that HTCondor cannot transfer into a folder, because HTCondor transfers every new file in the working
+# folder, but no folders. For a file that cannot be read it would hold the job (hold code 12, subcode 13), and a named pipe would block it.
 for path in ./* ./.[!.]* ./..?*; do
   if [ -p "$path" ]; then
     why='is a named pipe'

@@ -1,5 +1,5 @@
-# --- login/job/placements.sh: mount uploaded files ($placements: path below the root, path in the container, folder or file of each) for
-# reading only. A mount in the working folder needs a file or folder to mount on.
+# --- login/job/placements.sh: mount uploaded files and folders read-only. $placements has three words for each: its path relative to the root,
+# its path in the container, and "folder" or "file". In the working folder, a missing mount point is made.
 made=()
 place() {
   local target=$2

@@ -1,5 +1,6 @@
-# --- login/job/pmix.sh: mount what PMIx needs: the folder of Slurm's server on this node, and the folder of the memory that the processes
-# share, which Apptainer mounts itself only if it is in /tmp. Without it MPI_Init ends with PMIX_ERR_FILE_OPEN_FAILURE (Open MPI 5.0.7).
+# --- login/job/pmix.sh: mount the two folders that PMIx needs: that of Slurm's PMIx server on this node, and that of the shared memory of the
+# processes. Apptainer itself mounts them only if they are in /tmp. Without the second folder, MPI_Init ends with
+# PMIX_ERR_FILE_OPEN_FAILURE (Open MPI 5.0.7).
 shared=${HPCDEPLOY_PMIX-}
 shared=${shared//%n/${SLURMD_NODENAME-}}
 shared=${shared//%h/${HOSTNAME%%.*}}

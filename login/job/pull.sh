@@ -1,6 +1,6 @@
-# --- login/job/pull.sh: pull the image into the shared cache. The first task that finds it missing pulls it; the others wait for it.
+# --- login/job/pull.sh: pull the image into the shared cache. The first task that finds it missing pulls it; other tasks wait.
 pull_image() {
-  # On some file systems locks hold on one node only, so each pull has its own file name.
+  # Each pull writes to a file of its own, because on some file systems a lock has effect on one node only.
   local part code=0
   part=$(mktemp -u -- "${image%/*}/.${image##*/}.$SLURM_JOB_ID.${SLURM_PROCID:-0}.XXXXXXXXXX") || return
   echo "pulling the image $reference on $(hostname)" >&2

@@ -1,5 +1,5 @@
-# --- login/job/temporary.sh: mount the node's folders for temporary files. Apptainer passes their variables to the program, but mounts
-# only /tmp and /var/tmp of them. Each folder is mounted at its own path, before all others, so that the job's own mounts win.
+# --- login/job/temporary.sh: mount the node's folders for temporary files. Apptainer passes the variables that name them to the program, but
+# mounts only /tmp and /var/tmp. Each folder is mounted at its own path. These mounts come first, so that the job's mounts have precedence.
 temporary=()
 for name in TMPDIR TMP TEMP SLURM_TMPDIR; do
   folder=${!name-}

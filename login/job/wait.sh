@@ -1,4 +1,4 @@
-# --- login/job/wait.sh: wait for the container. A signal ends the wait, not the program: wait again for the program's exit code.
+# --- login/job/wait.sh: wait for the container's exit code. A signal to this shell ends the wait but not the program, so wait again.
 container=$!
 while :; do
   signalled="" code=0

@@ -1,8 +1,8 @@
-# --- login/slurm/after.sh: set dependency to what this run waits for, in the syntax of sbatch --dependency.
+# --- login/slurm/after.sh: set dependency to the jobs that this run waits for, in the syntax of sbatch --dependency.
 
-# await KIND RUN TASKS: start this run after that one. While jobs of that run are in the queue, Slurm waits for them. A job that ended is
-# classified here: Slurm soon forgets it (MinJobAge in slurm.conf(5)), and sbatch then rejects its id, "Job dependency problem". The id
-# alone does not identify a job, because Slurm reuses ids (MaxJobId there).
+# await KIND RUN TASKS: start this run after RUN. Jobs of RUN that are in the queue are added to dependency. For jobs that have ended, check
+# here how they ended, because Slurm soon forgets a job (MinJobAge in slurm.conf(5)), and sbatch then rejects its id ("Job dependency
+# problem"). A job is identified by its id and the run's name, because Slurm reuses ids (MaxJobId in slurm.conf(5)).
 await() {
   local kind=$1 other=$2 tasks=$3 folder=$root/runs/$2 size=0 link first last queue rest job state task code ids="" problem=""
   local -a jobs=()
@@ -29,14 +29,14 @@ await() {
       *) alive[$job]=yes ;;
     esac
   done <<<"$queue"
-  # A large run has several jobs, of which some may have ended; part-size is the number of tasks of each.
+  # A large run has several jobs, and some of them may have ended. The file part-size contains the number of tasks of each job.
   [ ! -s "$folder/part-size" ] || read -r size <"$folder/part-size" || true
   for job in "${jobs[@]}"; do
     if [ -n "${alive[$job]-}" ]; then
       ids+=${ids:+:}$job
       continue
     fi
-    # Read the tasks' own records: a task that was killed or never started left none.
+    # The job has ended: read the exit codes that its tasks recorded. A task that was killed or never started recorded none.
     first=${first_of[$job]} last=$tasks
     [ "$size" = 0 ] || [ $((first + size)) -ge "$tasks" ] || last=$((first + size))
     for ((task = first; task < last; task++)); do
@@ -50,12 +50,13 @@ await() {
       die 12 "this run starts only if run $other succeeds, but that run $problem; submit that run again, or use afterany" ;;
     afternotok)
       if [ -n "$problem" ]; then
-        # It is known that the run fails, but not all of it has ended.
+        # One task of the other run has failed, but the run has not ended: wait for its end, however it ends.
         kind=afterany
       elif [ -z "$ids" ]; then
         die 12 "this run starts only if run $other fails, but that run succeeded"
       elif [[ $ids == *:* ]]; then
-        # With several afternotok Slurm requires that all fail; with ? between them it does not wait for the others.
+        # Slurm has no dependency for this: of several afternotok it requires that all jobs fail, and with ? between them it starts
+        # the run as soon as one has failed.
         die 12 "run $other has several jobs, and Slurm cannot wait until all have ended and one has failed; use afterany"
       fi ;;
   esac

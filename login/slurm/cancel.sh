@@ -1,5 +1,5 @@
-# --- login/slurm/cancel.sh: cancel those jobs that have the number and the id of their run.
-# Each job once: squeue prints a line for each running task of an array.
+# --- login/slurm/cancel.sh: cancel the jobs that have the job id of their run and contain the run's id.
+# Collect the jobs first, to cancel each once: squeue prints a line for each running task of an array.
 declare -A ours=() strange=()
 queue=$(my_jobs --all) || give_up "$?"
 while IFS='|' read -r _ job _ _ rest; do

@@ -1,7 +1,7 @@
-# --- login/slurm/check_job.sh: find out, before the job is submitted, whether Slurm would accept it and then never start it.
+# --- login/slurm/check_job.sh: check, before the job is submitted, that Slurm would not accept a job that it can never start.
 
-# Slurm 24.11 rejects a job that no node of the cluster can run. 22.05 and 26.05 accept it and leave it in the queue (seen); only
-# --test-only reports it there, and never leaves a job behind (job_allocate, will_run, in src/slurmctld/job_mgr.c).
+# Slurm 24.11 rejects a job that no node of the cluster can run. 22.05 and 26.05 accept such a job, and it stays in the queue (seen). In
+# these releases only --test-only reports it. It creates no job (job_allocate, will_run, in src/slurmctld/job_mgr.c).
 check_job() {
   local release output unavailable array=()
   release=$(slurm_release sbatch)
@@ -10,15 +10,16 @@ check_job() {
   output=$(cd -- "$run" && sbatch --test-only --chdir="$run" ${array[@]+"${array[@]}"} job.sh 2>&1) && return
   output=${output//$'\n'/; }
   case $output in *"node configuration is not available"*) ;; *) return 0 ;; esac
-  # It reports the same if the nodes are only down, drained or reserved now (job_start_data in src/slurmctld/job_scheduler.c).
+  # Reject the job only if all nodes are available, because Slurm prints the same message if suitable nodes are down, drained or reserved
+  # now (job_start_data in src/slurmctld/job_scheduler.c).
   unavailable=$(unavailable_nodes) || unavailable="an unknown number of"
   [ "$unavailable" != 0 ] || stop 12 "Slurm rejects the job: $output"
   say "note: none of the nodes that are available now can run this job ($output); $unavailable nodes are down, drained or reserved. \
 If it does not start once they are back, cancel it and request less"
 }
 
-# Print how many nodes, of the job's partition if it names one, accept no jobs now. The signs after a state: powered down, powering up,
-# planned, and some CPUs allocated (sinfo(1), NODE STATE CODES).
+# Print how many nodes accept no jobs now: of the job's partition if job.sh names one, else of the cluster. A state may be followed by a
+# sign: ~ powered down, # powering up, - planned, + jobs on the node are completing (sinfo(1), NODE STATE CODES).
 unavailable_nodes() {
   local partition
   partition=$(sed -nE 's/^#SBATCH --partition=([A-Za-z0-9_.,+-]+)$/\1/p' "$run/job.sh")

@@ -1,8 +1,8 @@
-# --- login/slurm/chunks.sh: cut a large run into several arrays.
+# --- login/slurm/chunks.sh: split a large run into several arrays (chunks).
 
-# Set chunks, and chunk_size, the number of tasks of each (0: one array). MaxArraySize is one more than the highest number that a task
-# may have, and max_array_tasks may allow fewer tasks (slurm.conf(5)). The size is recorded before the first chunk is submitted, so that
-# each later call cuts the run in the same places.
+# Set chunk_size to the number of tasks of each chunk (0: the run is one array), and add the later chunks to chunks. The maximum is
+# MaxArraySize, which is one more than the highest task number, or max_array_tasks if that is smaller (slurm.conf(5)). The size is recorded
+# before the first chunk is submitted, so that each later call splits the run in the same way.
 choose_chunks() {
   local config first
   if [ -s "$run/part-size" ]; then

@@ -1,12 +1,13 @@
-# --- login/slurm/follow.sh: print squeue's rows of the queried jobs, the tasks' own records, and sacct's rows of those tasks whose end
-# neither of them shows. $queried has a line for each job: JOB|RUN|TASKS|tasks known to have ended|number of its first task in the run.
+# --- login/slurm/follow.sh: print the rows of squeue for the queried jobs, the records that their tasks wrote, and the rows of sacct for
+# tasks whose end neither squeue nor a record shows. $queried has a line for each job:
+# JOB|RUN|NUMBER OF TASKS|TASKS KNOWN TO HAVE ENDED|NUMBER OF ITS FIRST TASK IN THE RUN
 set -u
 runs=$root/runs
 # Without SLURM_BITSTR_LEN squeue cuts off the task numbers of an array after 64 characters (squeue(1)).
 export SLURM_TIME_FORMAT=%s SLURM_BITSTR_LEN=0
 
-# The controller selects the user's jobs, and awk those of the query. With --jobs the controller would search its whole list for each
-# job, and report an error for a job that it has forgotten. The output is not stored: the user may have any number of other jobs.
+# Query all jobs of the user; awk selects the queried ones. squeue --jobs is not used: slurmctld would search its whole list for each job,
+# and report an error for a job that it has forgotten. The output is not stored, because the user may have any number of other jobs.
 query_queue() { squeue --all --noheader --states=all --user="$(id -un)" --Format="$queue_format,Comment:|,Name:|"; }
 
 # awk code that reads task numbers as Slurm writes them: 7, [3,5-9%2], 0-98:2, N/A. A job has at most size[job] tasks, so that a row
@@ -26,14 +27,14 @@ read_spans='
     }
   }'
 
-# Sort the rows of squeue: "q ROW" is a row of the runs, "o JOB|RUN|TASK|MARK|NUMBER IN THE RUN" a task that is not alive there; the
-# mark shows whether squeue shows its end. Tasks known to have ended are left out.
+# Select rows of squeue, and print two kinds of lines: "q ROW" is a row of a queried job. "o JOB|RUN|TASK|MARK|NUMBER IN THE RUN" is a task
+# that is not alive according to squeue; MARK is "ended" if squeue shows its end. Tasks known to have ended are left out.
 sort_queue() {
   { printf '%s\n' "$queried" "" && limited "$most_in_all" query_queue; } | awk -F'|' "$read_spans"'
   !listed && NF { named[$1] = $2 ($5 ? "." $5 : ""); of[$1] = $2; job[++runs] = $1; run[runs] = $2; tasks[runs] = $3; first[runs] = $5; size[$1] = $3; spread($4, $1, "finished") }
   !NF { listed = 1 }
   listed && NF {
-    # A job without the run in its comment or name has the number of a job that a crash of the controller lost, or of an old one.
+    # Skip a job that does not name the run in its comment or name: slurmctld reused the id of an old job, or of a job lost in a crash.
     if (!($1 in named)) next
     # Each field ends with a bar. A row that was cut off may be the job of this run: print it as one that cannot be parsed.
     if (NF < 10) { print "q " $1 "|?" $0; next }
@@ -57,7 +58,7 @@ check_limit squeue "$queue_code"
 queue_rows() { sed -n 's/^q //p' <<<"$sorted" && return "$queue_code"; }
 section squeue queue_rows
 
-# Print what these tasks recorded: RUN TASK start|end TIME ...
+# Print the records of the tasks that are not alive: RUN TASK start|end TIME ...
 declare -A recorded=()
 records="" unexplained="" last=""
 while IFS='|' read -r job run _ mark task; do
@@ -75,7 +76,7 @@ while IFS='|' read -r job run _ mark task; do
 done < <(sed -n 's/^o //p' <<<"$sorted")
 section records printf '%s' "$records"
 
-# Query the accounting for the other tasks only.
+# Query sacct only for tasks whose end is still unknown.
 query_accounting() {
   { printf '%s\n' "$sorted" "" &&
     limited "$most_in_all" sacct --noheader --allocations --parsable2 --format="$accounting_format" --jobs="$unexplained"; } |
@@ -85,7 +86,7 @@ query_accounting() {
       listed && ($1 in open || $1 ~ /\[/)'
   return "${PIPESTATUS[0]}"
 }
-# Test whether there is an accounting that only does not answer now.
+# Test whether the site has accounting, so that a failure of sacct is temporary.
 accounting_exists() { command -v sacct >/dev/null && case $(sacct --noheader 2>&1) in *"is disabled"*) return 1 ;; esac; }
 accounting_rows() { [ -z "$accounting" ] || printf '%s\n' "$accounting"; return "$accounting_code"; }
 if [ -n "$unexplained" ]; then
@@ -93,8 +94,8 @@ if [ -n "$unexplained" ]; then
   accounting_code=$?
   check_limit sacct "$accounting_code"
   if [ "$accounting_code" = 0 ] || accounting_exists; then section sacct accounting_rows; fi
-  # Before 25.11 sacct subtracts 128 from exit codes of 128 and more (CHANGELOG of 25.11), so that 9 may be 137. Its JSON has the real
-  # ones. A job that succeeded, was ended by a signal or had no node has no such code.
+  # Before 25.11 sacct subtracts 128 from exit codes of 128 and more (CHANGELOG of 25.11), so 9 may mean 137. The exact codes are in its
+  # JSON output, which is requested for jobs that may have such a code: not if they succeeded, were ended by a signal, or had no node.
   if [ "$accounting_code" = 0 ] && [ "$(slurm_release sacct)" -lt 2511 ]; then
     altered=$(accounting_rows | awk -F'|' '
       $3 ~ /:0$/ && ($3 != "0:0" || $2 == "FAILED") && $4 != "None assigned" && ++count <= 1000 { printf "%s%s", comma, $1; comma = "," }')

@@ -1,4 +1,4 @@
-# --- login/slurm/release.sh: print the release of Slurm's command $1 as a number, 2405 for 24.05; 0 if it is unknown.
+# --- login/slurm/release.sh: print the release of Slurm that the command $1 belongs to, as a number: 2405 for 24.05, 0 if it is unknown.
 slurm_release() {
   local version
   version=$("$1" --version 2>/dev/null) || version=""

@@ -1,7 +1,7 @@
-# --- login/slurm/submit.sh: submit a job to Slurm, and understand sbatch's answer.
+# --- login/slurm/submit.sh: submit a job to Slurm, and parse the output of sbatch.
 write_job() {
   local next
-  # Slurm drops each backslash in the path of a log, also in its folder, and then inserts no number (sbatch(1), FILENAME PATTERN).
+  # If the path of a log contains a backslash, Slurm removes the backslash and replaces no % in the path (sbatch(1), FILENAME PATTERN).
   case $run in *\\*) die 10 "the cluster's root contains a backslash, and Slurm would lose the logs; set another one" ;; esac
   declare -f "${job_functions[@]}" | write "$run/functions.sh"
   write_files
@@ -10,15 +10,15 @@ write_job() {
   check_job
 }
 
-# Print the job's id. Paths are options, which sbatch does not tokenize; everything else is in job.sh.
+# Submit the job and print its id. Paths are passed as options, because sbatch splits values of #SBATCH lines in job.sh at blanks.
 submit_job() {
-  # Slurm would also replace % in the path of the folder: %j, %x.
+  # A % in the path of the folder is doubled, because Slurm would replace it too (%j, %x).
   local output line logs=logs/$log_name patterns=${run//%/%%} options=() job_arguments=() wait_for=$dependency
   [ "$is_array" = no ] || array_options || return
   [ -z "$wait_for" ] || options+=(--dependency="$wait_for")
   output=$(cd -- "$run" && sbatch --parsable --chdir="$run" --open-mode=append ${options[@]+"${options[@]}"} \
     --output="$patterns/$logs.out" --error="$patterns/$logs.err" job.sh ${job_arguments[@]+"${job_arguments[@]}"}) || return
-  # Some sites print their own messages, even with --parsable; the id is alone on its line, or before ;cluster.
+  # Search the line with the id, because some sites print their own messages even with --parsable. It is ID or ID;CLUSTER.
   while IFS= read -r line; do
     if [[ $line =~ ^([0-9]+)(\;[^[:space:]]+)?$ ]]; then
       printf '%s' "${BASH_REMATCH[1]}"
@@ -29,7 +29,7 @@ submit_job() {
   return 1
 }
 
-# Test whether sbatch's error in the file $1 is a definite refusal. After any other error the controller may have accepted the job.
+# Test whether the error of sbatch in the file $1 means that the job was rejected. After any other error slurmctld may have the job.
 is_refusal() {
   local text
   text=$(<"$1")
@@ -41,5 +41,5 @@ is_refusal() {
   esac
 }
 
-# Test whether sbatch could not connect to any controller, so that none can have the job.
+# Test whether sbatch could not connect to any slurmctld, so that none can have the job.
 never_connected() { grep -q 'connect failure' -- "$1"; }

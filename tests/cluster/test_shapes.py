@@ -410,7 +410,7 @@ case $HPCDEPLOY_TASK$HPCDEPLOY_RESTART in 02) ;; 2*) exit 3 ;; *) exit 75 ;; esa
     assert [task.exit_code for task in status.tasks] == [0, 75, 3]
     attempts = [driver.file(run, f"logs/{task}.out").count("attempt") for task in range(3)]
     assert attempts == [3, 3, 1]
-    assert "exit code 75, and no retry is left of 2" in driver.file(run, "logs/1.err")
+    assert "exit code 75, and all 2 retries are used" in driver.file(run, "logs/1.err")
 
 
 def test_free_directives_may_say_how_many_processes_there_are(driver: Driver) -> None:

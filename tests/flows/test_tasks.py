@@ -22,7 +22,7 @@ ARRAY = Array(size=6, throttle=2, parameters=PARAMETERS)
 RUN = Run(
     id="r", job="j", cluster="c", scheduler="slurm", image="i", sha256="", tasks=6, command=(), submitted=0, job_id="7"
 )
-LOST = "gone from the queue, and no end was recorded"
+LOST = "no longer in the queue, and no exit code was recorded"
 STATUS = RunStatus(
     run=RUN,
     asked=1000,

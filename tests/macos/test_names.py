@@ -1,4 +1,4 @@
-"""Names of a run's files that APFS does not take or does not distinguish; Linux does, so a folder imitates it."""
+"""Names of a run's files that APFS rejects or does not distinguish. Linux accepts them all, so a folder imitates APFS."""
 
 import os
 import unicodedata
@@ -99,7 +99,7 @@ def test_fetch_leaves_out_what_would_replace_another_file_or_has_no_name_here(tm
         assert content in ("", name.encode().hex())
     assert again.brought == ()
     assert sorted("Illegal byte sequence" in note for note in done.notes) == [False, False, True]
-    assert sum("takes its name for that of output/" in note for note in done.notes) == 2
+    assert sum("it is the same file as output/" in note for note in done.notes) == 2
     assert again.notes == done.notes
 
 
@@ -120,7 +120,7 @@ def test_fetch_leaves_out_a_path_that_is_too_long_here(tmp_path: Path) -> None:
         done = fetch(RUN, tmp_path / "home", connections.to(Cluster(name="c", root=str(tmp_path / "root"))))
     assert done.files == (tmp_path / "home" / "output" / "short",)
     [note] = done.notes
-    assert note.endswith("/deep, a name that the file system of this machine does not take (File name too long)")
+    assert note.endswith("/deep, because this machine's file system rejects its name (File name too long)")
 
 
 @pytest.mark.parametrize("name", [".git", ".GIT", ".Git", ".g\u200cit", "\ufeff.git"])

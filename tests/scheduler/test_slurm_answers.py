@@ -145,7 +145,7 @@ def test_without_accounting_and_after_the_scheduler_forgot_the_tasks_own_note_is
 def test_a_job_that_is_gone_without_a_trace_is_unknown_and_not_finished() -> None:
     [task] = slurm.states(answers(""), [RUN])[RUN.id]
     assert task.state is State.UNKNOWN
-    assert "gone" in task.reason
+    assert "no longer in the queue" in task.reason
 
 
 def test_a_scheduler_that_could_not_be_asked_makes_no_job_finished() -> None:

@@ -154,7 +154,7 @@ def test_a_run_whose_number_is_in_the_queue_without_its_id_is_not_reported_as_ca
     queue = ("1500|12|RUNNING|node1|None|theirs|better", f"1500|13|RUNNING|node1|None|hpcdeploy:{other.id}|{other.id}")
     code, said, jobs, marks = cancelled(tmp_path, [RUN, other], *queue)
     assert (code, jobs, marks) == (1, ["13"], [other.id])
-    assert "job 12, the number of run" in said
+    assert "job 12, the job id of run" in said
     assert "theirs|better" in said
     assert "'scancel 12'" in said
 
@@ -166,7 +166,7 @@ def test_an_array_is_cancelled_once_however_many_of_its_tasks_run(tmp_path: Path
 
 def test_a_job_of_another_run_is_reported_once(tmp_path: Path) -> None:
     code, said, jobs, _ = cancelled(tmp_path, [RUN], *["1500|12|RUNNING|node1|None|theirs|better"] * 3)
-    assert (code, jobs, said.count("job 12, the number of run")) == (1, [], 1)
+    assert (code, jobs, said.count("job 12, the job id of run")) == (1, [], 1)
 
 
 def test_a_run_that_left_the_queue_is_cancelled_without_a_word(tmp_path: Path) -> None:

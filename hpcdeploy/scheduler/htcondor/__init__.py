@@ -55,10 +55,11 @@ def explain(status: TaskStatus) -> str:
 
 
 def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus, ...]]:
-    """Return the states of each run's tasks from condor_q and from the runs' own event logs, which outlast the queue.
+    """Return the states of each run's tasks from condor_q, the runs' event logs and condor_history.
 
-    The schedd's history is used only for tasks that neither of them knows. A malformed ad only makes those tasks unknown
-    that no other source has; the ad becomes their reason.
+    The event logs keep a job's end after the job left the queue. condor_history is used only for tasks without an end in
+    their log. If an ad is malformed, only those tasks become unknown that have no state in another source. Their reason then
+    shows the ad.
 
     Raises:
         SchedulerError: The output of condor_q or condor_history is not a list of ads.
@@ -83,7 +84,7 @@ def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus,
 
 
 def _never_began(text: str) -> frozenset[tuple[str, int]]:
-    """Parse the lines ``RUN TASK never-began``: tasks that ended with 0 although their program never started."""
+    """Return run and task of each line ``RUN TASK never-began``: the task ended with 0, but its program never started."""
     lines = (line.split(" ") for line in text.splitlines())
     marked = ((words[0], whole_number(words[1])) for words in lines if words[2:] == ["never-began"])
     return frozenset((run, task) for run, task in marked if task is not None)
@@ -96,16 +97,17 @@ def _without_program(one: TaskStatus) -> TaskStatus:
 
 
 def _not_made(task: int, noted: Mapping[int, TaskStatus]) -> TaskStatus | None:
-    """Return the state of a task that HTCondor has not created.
+    """Return the state of a task that has no event of its own; None if there is no event about the whole job either.
 
-    The reason is its limit (max_materialize, condor_submit(1)), or an error.
+    HTCondor has not created such a task: because of a limit (condor_submit(1), max_materialize), or because the DAGMan that
+    submits the job waits or has ended.
     """
     cluster = noted.get(CLUSTER)
     if cluster and cluster.state in {State.COMPLETED, State.FAILED}:
         why = "its DAGMan ended without submitting it; see job.dag.dagman.out in its folder"
         return replace(cluster, task=task, state=State.CANCELLED, exit_code=None, reason=why)
     if cluster and cluster.reason.startswith(NEVER):
-        # wait.sh removed its own DAGMan; HTCondor appends the user to the reason.
+        # wait.sh removed the DAGMan. HTCondor appended " (by user ...)" to the reason that wait.sh gave.
         return replace(cluster, task=task, reason=cluster.reason.rpartition(" (by user ")[0] or cluster.reason)
     return numbered(cluster, task) if cluster else None
 
@@ -113,9 +115,14 @@ def _not_made(task: int, noted: Mapping[int, TaskStatus]) -> TaskStatus | None:
 def _combine(
     task: int, live: Mapping[int, TaskStatus], noted: Mapping[int, TaskStatus], *, answered: bool, unread: str
 ) -> TaskStatus:
-    """Combine both sources: an end in the log is final; otherwise the queue decides; otherwise the state is unknown.
+    """Combine the queue and the event log: an end in the log is final; otherwise the state in the queue is used.
 
-    `unread` is a malformed ad that may belong to the task.
+    Args:
+        task: The number of the task.
+        live: The tasks of the run in the queue, by number.
+        noted: The tasks of the run in its event log, by number.
+        answered: The query of the queue succeeded.
+        unread: A malformed ad that may belong to the task; empty if there is none.
     """
     logged = noted.get(task, _not_made(task, noted))
     if logged and logged.state in TERMINAL:
@@ -127,9 +134,9 @@ def _combine(
     if answered and (logged.word == "UNMATERIALIZED" if logged else factory):
         return TaskStatus(task=task, state=State.PENDING, word="UNMATERIALIZED")
     if dagman:
-        # DAGMan is alive, so it will submit the job or has just done so: the log was read after the queue.
+        # DAGMan is in the queue, so it will submit the job, or submitted it after the queue was read: the log is read later.
         return noted.get(task, replace(dagman, task=task))
-    why = "gone from the queue; its end is neither in its log nor in the history"
+    why = "no longer in the queue, and its end is neither in its event log nor in the history"
     if unread or not answered:
         why = f"{UNREAD}{unread}" if unread else "condor_q could not be queried"
     return TaskStatus(task=task, state=State.UNKNOWN, word=logged.word if logged else "", reason=why)

@@ -21,15 +21,16 @@ _SIGNAL = re.compile(r"\s*\(0\) Abnormal termination \(signal (?P<signal>[0-9]{1
 
 
 def read_log(text: str) -> dict[str, list[TaskStatus]]:
-    """Parse a job event log, or those of its lines that begin an event or contain an exit code, by cluster id.
+    """Parse a job event log, or the lines of it that the follow script prints, by cluster id.
 
     The event numbers are those of HTCondor's manual ("Job Event Log Codes"). The last event of a task determines its state:
 
-    - A task may be executed (001) several times; terminated (005) and aborted (009) are ends.
-    - An eviction (004) also has an exit code, but of a program that runs again (max_retries), so it is no end.
-    - A hold because of the time limit is an end: the job's own periodic_remove removes it.
+    - A task may be executed (001) several times.
+    - Terminated (005) and aborted (009) are final.
+    - An eviction (004) is not final. It may have an exit code too, if the program is to run again (max_retries).
+    - A hold because of the time limit is final, because the job's own periodic_remove then removes the job.
 
-    Times are the login node's, in ISO format if the pool writes that; a time without a year is unknown (0).
+    A time without a time zone is read as UTC. A time that is not in ISO format has no year, so it is unknown (0).
     """
     tasks: dict[tuple[str, int], TaskStatus] = {}
     current: tuple[str, int] | None = None

@@ -11,14 +11,17 @@ from hpcdeploy.scheduler.contract import Rows, shown
 from hpcdeploy.scheduler.htcondor.event_log import OUT_OF_TIME, TIMED_OUT
 
 Ad = Mapping[str, Any]
-"""One ad: its attributes by name. Their values are unchecked."""
+"""One ad: its attributes by name. The values may have any type, because they were not checked."""
 
 _BYTES_OF_A_VALUE = 8
-"""Minimum length in bytes of a value or key: condor_q prints each attribute on its own line of 20 bytes or more."""
+"""Assumed minimum length in bytes of a value or key, from which the maximum number of values in an output is computed.
+
+condor_q prints each attribute on a line of at least 20 bytes, so real output has fewer values than this maximum.
+"""
 
 
 def read_ads(text: str, program: str) -> list[object]:
-    """Return the elements of the list that `program` printed, unchecked; empty output means no ads.
+    """Return the elements of the JSON list that `program` printed. The elements are not checked. Empty output means no ads.
 
     Raises:
         SchedulerError: The output is not a JSON list.
@@ -35,13 +38,13 @@ def read_ads(text: str, program: str) -> list[object]:
 def read_rows(text: str, program: str, read_ad: Callable[[str, Ad], TaskStatus | None]) -> Rows:
     """Parse the ads in the output of `program` as tasks.
 
-    They are grouped by the number of their job, or of the DAGMan job that submitted it.
+    The tasks are grouped by the number of their job. If DAGMan submitted the job, DAGMan's own number is used.
 
     Args:
         text: The output.
         program: The name of the program, for messages.
-        read_ad: Returns the task for this number and an ad, or None if there is none. It raises `ValueError` for a
-            malformed ad.
+        read_ad: Returns the task's status, given the number and the ad, or None if the ad is to be ignored. It raises
+            `ValueError` if the ad is malformed.
 
     Raises:
         SchedulerError: The output is not a JSON list.
@@ -67,7 +70,7 @@ def number_in(ad: Ad, name: str, most: int = LARGEST) -> int:
     """Return the attribute `name` of an ad; 0 if there is none.
 
     Raises:
-        ValueError: It is not a whole number from 0 to `most`.
+        ValueError: The attribute is not a whole number from 0 to `most`.
     """
     number = whole_number(ad.get(name, 0), most)
     if number is None:
@@ -81,7 +84,7 @@ ATTRIBUTES = (
 )
 """The attributes that the follow script requests from condor_q."""
 
-# JobStatus as HTCondor's manual lists it (job ClassAd attributes); 6 is TRANSFERRING_OUTPUT.
+# The values of JobStatus (HTCondor's manual, job ClassAd attributes).
 _STATUS = {
     1: ("IDLE", State.PENDING),
     2: ("RUNNING", State.RUNNING),
@@ -94,32 +97,35 @@ _STATUS = {
 
 
 CLUSTER = -1
-"""Task number for all tasks that do not exist yet. The log has events about the cluster as a whole (035 and 036), and the
-follow script reports DAGMan for a run that waits for others."""
+"""The number under which the state of a whole job (a cluster of HTCondor) is stored; it stands for all missing tasks.
+
+The event log has two events about a whole cluster (035, 036). For a run that waits for other runs, the state is DAGMan's.
+"""
 
 WAITS = "waits for "
-"""Prefix of the reason of a run that waits for others."""
+"""Prefix of the reason of a run that waits for other runs."""
 
 NEVER = "it was to start "
-"""Prefix of the reason of a run that will never start (``login/htcondor/wait.sh``)."""
+"""Prefix of the reason of a run that will never start; ``login/htcondor/wait.sh`` writes it."""
 
-_SCHEDULER_UNIVERSE = 7  # DAGMan's: JobUniverse in the manual (job ClassAd attributes)
+_SCHEDULER_UNIVERSE = 7  # JobUniverse of a DAGMan job (HTCondor's manual, job ClassAd attributes)
 
 
 def read_queue(text: str, names: Mapping[str, str]) -> Rows:
-    """Parse the output of ``condor_q -json``, by cluster id (DAGMan's, for jobs that DAGMan submitted).
+    """Parse the output of ``condor_q -json``, by cluster id. For a job that DAGMan submitted, the id is DAGMan's.
 
-    DAGMan itself is reported as the task `CLUSTER`. Without a match the output is empty, not an empty list
-    (compat_classad.cpp: the footer is only written after an ad). A finished job stays in the queue for a moment; here it
-    counts as COMPLETING, because only its log has its end.
+    - DAGMan itself is reported as the task `CLUSTER`.
+    - If no job matches, condor_q prints nothing instead of an empty list (compat_classad.cpp: the end of the list is only
+      written after an ad).
+    - A finished job stays in the queue for a moment. It is reported as COMPLETING, because only its event log has its end.
 
     Args:
-        text: The output.
-        names: The ids of the runs that have these job ids. A schedd that lost its queue numbers jobs from the start, so
-            another job may have the same id.
+        text: The output of condor_q.
+        names: The id of the run of each job id. A job with another run id is ignored: a schedd that lost its queue restarts
+            its numbering, so that another job may have the same id.
 
     Raises:
-        SchedulerError: The output is malformed.
+        SchedulerError: The output is not a JSON list.
     """
 
     def read(number: str, ad: Ad) -> TaskStatus | None:
@@ -142,14 +148,14 @@ def _queued(ad: Ad) -> TaskStatus:
         node=str(ad.get("RemoteHost", "")),
         started=moment(ad.get("JobCurrentStartDate", 0)) if state is not State.PENDING else 0,
         code=_hold_code(state, ad),
-        # A job that waits after a start will start once more, and so will one whose files are in transfer. A held job may
-        # never be released, so a hold is not a restart.
+        # A restart is counted as soon as the job waits again, or its files are in transfer again, because it will start once
+        # more. It is not counted while the job is held, because the job may never be released.
         restarts=starts if state is State.PENDING or _arrives(ad) else max(0, starts - 1),
     )
 
 
 def _waiting(state: State, word: str, ad: Ad) -> TaskStatus:
-    """Return the status of DAGMan, which lives until the run has ended: while it runs, the job that it will submit waits."""
+    """Return the status of a run that waits for other runs, from the ad of the DAGMan that will submit its job."""
     if state is State.HELD:
         return TaskStatus(task=CLUSTER, state=state, word=word, reason=_reason(state, ad), code=_hold_code(state, ad))
     return TaskStatus(task=CLUSTER, state=State.PENDING, word=word, reason=f"{WAITS}{ad.get('HpcdeployAfter', 'others')}")
@@ -163,13 +169,19 @@ def _hold_code(state: State, ad: Ad) -> str:
 
 
 def _integer(value: object) -> int:
-    """Return an integer attribute, which may be negative (a subcode may be an errno with its sign); 0 for anything else."""
+    """Return the value of an integer attribute; 0 if it is not an integer.
+
+    It may be negative, because a subcode may be an errno with a minus sign.
+    """
     number = whole_number(value)
     return number if number is not None else value if isinstance(value, int) and -LARGEST <= value < 0 else 0
 
 
 def _arrives(ad: Ad) -> bool:
-    """Tell whether a job's files are in transfer to its worker: for the schedd it runs, but its program has not started."""
+    """Tell whether a job's files are in transfer to its worker.
+
+    JobStatus of this job is RUNNING, although its program has not started.
+    """
     return ad.get("TransferringInput") is True
 
 
@@ -196,13 +208,12 @@ _REMOVED, _COMPLETED = 3, 4
 
 
 def read_history(text: str) -> Rows:
-    """Parse the output of ``condor_history -json``, by cluster id (DAGMan's, for jobs that DAGMan submitted).
+    """Parse the output of ``condor_history -json``, by cluster id. For a job that DAGMan submitted, the id is DAGMan's.
 
-    Without a match condor_history prints an empty list, unlike condor_q. Jobs that left the queue neither by ending nor by
-    removal are skipped (the manual's JobStatus has no value for that).
+    An ad is ignored if its job was neither completed nor removed, or if it was completed but has no exit code.
 
     Raises:
-        SchedulerError: The output is malformed.
+        SchedulerError: The output is not a JSON list.
     """
     return read_rows(text, "condor_history", lambda _number, ad: _ended(ad))
 

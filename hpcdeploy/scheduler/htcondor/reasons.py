@@ -1,4 +1,4 @@
-"""Explain why a job waits, is held or ended: HTCondor's hold codes, each with its meaning and what the user can do."""
+"""Explain why a job waits, is held or ended: the meaning of HTCondor's codes, and what the user can do."""
 
 import errno
 import os
@@ -14,7 +14,8 @@ _ELSEWHERE = "'condor_release' lets it try another worker"
 _ROOM = f"check that its folder exists and has free space, {_RELEASE}"
 _WAIT = "no action needed"
 
-# HoldReasonCode in the manual ("Job ClassAd Attributes") of HTCondor 23; for other codes, HTCondor's own message is shown.
+# Source: HoldReasonCode in the manual of HTCondor 23 ("Job ClassAd Attributes"). For a code that is not listed here, only
+# HTCondor's own message is shown.
 _HOLDS: dict[int, tuple[str, str]] = {
     1: ("a user held it with condor_hold", "'condor_release' lets it continue"),
     3: ("its own policy held it (periodic_hold, on_exit_hold)", f"check the reason for the policy, {_RELEASE}"),
@@ -67,12 +68,15 @@ _LINUX_ERRORS = {
     104: "ECONNRESET", 105: "ENOBUFS", 106: "EISCONN", 107: "ENOTCONN", 108: "ESHUTDOWN", 110: "ETIMEDOUT",
     111: "ECONNREFUSED", 112: "EHOSTDOWN", 113: "EHOSTUNREACH", 116: "ESTALE", 122: "EDQUOT", 125: "ECANCELED",
 }  # fmt: skip
-"""The pool's machines run Linux, and this machine may number errors differently: up to ERANGE (34) only 11 differs on macOS
-(errno(3) of Linux, intro(2) of macOS), above that most do."""
+"""The names of Linux's error numbers (errno(3)).
 
-# LastRejMatchReason: the negotiator's last message (matchmaker.cpp).
+A subcode is a number of the pool's machines, which run Linux. This machine may number errors differently. On macOS, of the
+numbers up to 34 (ERANGE) only 11 has another meaning, but of the higher numbers most do (intro(2) of macOS).
+"""
+
+# Fragments of LastRejMatchReason, the negotiator's last message about a pending job (matchmaker.cpp).
 _IDLE = {
-    "no match found": "no machine has free what it requests: wait, or find out why with 'condor_q -better-analyze'",
+    "no match found": "no machine can start it now: wait, or find out why with 'condor_q -better-analyze'",
     "insufficient priority": f"other users have a better priority at present: {_WAIT}",
     "submitter limit exceeded": f"you use your full share of the pool: {_WAIT}",
     "concurrency limit reached": f"a limit on jobs of its kind has been reached: {_WAIT}",
@@ -80,7 +84,7 @@ _IDLE = {
 }
 
 _ENDS = {
-    State.CANCELLED: "it was removed by you or by a policy (periodic_remove, the site's own)",
+    State.CANCELLED: "it was removed by you, or by its own or the site's policy (periodic_remove, SYSTEM_PERIODIC_REMOVE)",
     State.TIMEOUT: "it reached its time limit: request more (time), or restart it from a checkpoint",
     State.SUSPENDED: f"it is suspended and will continue later: {_WAIT}",
 }
@@ -96,7 +100,7 @@ def explain(status: TaskStatus) -> str:
         case State.PENDING if status.reason.startswith(WAITS):
             return f"it starts when the runs that it waits for have ended as required: {_WAIT}"
         case State.CANCELLED if status.reason.startswith(NEVER):
-            return "a run that it waited for did not end as required: submit that again, then this; or use afterany"
+            return "a run that it waited for did not end as required: submit that run again, then this one; or use afterany"
         case State.PENDING:
             return next((text for fragment, text in _IDLE.items() if fragment.lower() in status.reason.lower()), "")
         case state:

@@ -9,7 +9,7 @@ from hpcdeploy.job import Job, ResourceFields, SchedulingFields
 from hpcdeploy.job_field import settings_of
 
 Command = tuple[str, str]
-"""A line of a submit description: the name to the left of ``=`` and the value to the right."""
+"""A command (one line) of a submit description: the name to the left of ``=``, and the value to the right."""
 
 
 def lines(chosen: Iterable[Command]) -> str:
@@ -21,11 +21,11 @@ def one_line(name: str, value: str) -> str:
     """Return `value` unchanged if it fits on the line of the command `name`.
 
     Raises:
-        ConfigError: It contains a line break or a NUL.
+        ConfigError: `value` contains a line break or a NUL.
     """
     if any(sign in value for sign in "\n\r\0"):
         raise ConfigError(
-            f"{name} = {value!r} cannot be written in a submit description: it contains a line break; remove it"
+            f"{name} = {value!r} cannot be written in a submit description: it contains a line break or a NUL; remove it"
         )
     return value
 
@@ -34,17 +34,18 @@ _GIVEN_BY_HTCONDOR = ("CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "NVIDIA_VISI
 
 
 def asks_for_gpus(job: Job) -> bool:
-    """Tell whether `job` requests GPUs, by its key or by a submit command (``request_gpus``, or a site's own tag)."""
+    """Tell whether `job` requests GPUs: with the key ``gpus``, with ``request_gpus``, or with a site's own command."""
     return bool(job.resources.gpus or asking_commands(job.htcondor))
 
 
 def gpu_commands(job: Job) -> list[Command]:
     """Return the commands for the GPUs of `job`.
 
-    HTCondor combines the bounds with the user's own ``require_gpus``, so a job may have both (condor_submit(1)).
+    A job may have both requirements in its keys and ``require_gpus``, because HTCondor combines them (condor_submit(1)).
 
     Raises:
-        ConfigError: Bounds without ``request_gpus``, which HTCondor would ignore, or a variable that HTCondor sets.
+        ConfigError: The job has requirements for GPUs without ``request_gpus``, so that HTCondor would ignore them. Or it
+            sets a variable with which HTCondor tells a job its GPUs.
     """
     wanted = job.resources
     least, most = wanted.gpu_capability or ("", "")
@@ -68,11 +69,11 @@ def gpu_commands(job: Job) -> list[Command]:
 
 
 _HAS_SINGULARITY = "(TARGET.HasSingularity =?= true || TARGET.HAS_SINGULARITY =?= true)"
-"""Attributes of workers that can start containers: HTCondor's own, and the one of OSPool's pilots."""
+"""True for workers that can start containers. HTCondor sets the first attribute, and pilots of OSPool the second."""
 
 
 def refuse_binds(job: Job, cluster: Cluster) -> None:
-    """Check that a job has no binds if HTCondor itself starts the container, because it accepts none from jobs.
+    """Check that a job has no binds if HTCondor itself starts the container, because HTCondor accepts no binds from jobs.
 
     Raises:
         ConfigError: The job or the cluster has binds.
@@ -88,11 +89,15 @@ def refuse_binds(job: Job, cluster: Cluster) -> None:
 
 
 def refuse_vendor(job: Job, cluster: Cluster) -> None:
-    """Check that a job with AMD GPUs starts Apptainer itself: a job cannot make HTCondor add ``--rocm``.
+    """Check that HTCondor does not start the container of a job with AMD GPUs, because a job cannot request ``--rocm``.
 
-    HTCondor adds ``--nv`` for every job with GPUs. From 25.8.2 on it adds ``--rocm`` too, unless the site forbids it
-    (``SINGULARITY_ADD_ROCM_FLAG``). From 25.14.0 on it adds the flag of the GPUs that it detects (its manual, "Version
-    History"). A submit description has no command for any of this (condor_submit(1)).
+    Which option HTCondor passes to Apptainer for a job with GPUs depends on its release (its manual, "Version History"):
+
+    - every release passes ``--nv``
+    - from 25.8.2 on also ``--rocm``, unless the site forbids it (``SINGULARITY_ADD_ROCM_FLAG``)
+    - from 25.14.0 on the option for the GPUs that HTCondor detects
+
+    A submit description has no command that changes this (condor_submit(1)).
 
     Raises:
         ConfigError: HTCondor starts the container, the job requests GPUs, and the cluster's GPUs are AMD's.
@@ -110,8 +115,8 @@ def refuse_vendor(job: Job, cluster: Cluster) -> None:
 def container_commands(cluster: Cluster) -> list[Command]:
     """Return the commands that `+SingularityImage` requires.
 
-    The image is transferred as an input file. Workers without Singularity are excluded, because they would start the
-    program outside of a container.
+    The image is transferred as an input file. Workers without Singularity are excluded, because such a worker would start
+    the program outside of a container.
     """
     if cluster.htcondor_container != "singularity-image":
         return []
@@ -122,22 +127,26 @@ OUT_OF_TIME = "HoldReasonCode =?= 46 || HoldReasonCode =?= 47"
 """True for the hold codes of allowed_job_duration and allowed_execute_duration (HTCondor's manual, HoldReasonCode)."""
 
 WORTH_A_RELEASE = (13, 19, 45, 48)
-"""Hold codes of errors before the program started, on the way to a worker or on one worker.
+"""Hold codes of errors before the program started that another worker or a later attempt may not have.
 
-Code 13: input files could not be transferred. Codes 19 and 48: a hook that prepares jobs failed; OSPool downloads images in
-one. Code 45: the worker's Apptainer failed its test. A hold by a user (1) is never released, nor is a hold that the
-job itself caused.
+- 13: The input files could not be transferred.
+- 19, 48: A hook that prepares jobs failed. OSPool downloads images in such a hook.
+- 45: The worker's own test of Apptainer failed.
+
+A hold by a user (1) and a hold that the job itself caused are not in this list, so they are not released automatically.
 """
 
 _MOST_HOLDS = 4
+"""Maximum number of a job's holds after which it is released automatically; the last release is 16 minutes after a hold."""
 
 
 def policy_commands(job: Job) -> list[Command]:
     """Return the commands that make HTCondor end `job` at its time limit, and release it from some holds.
 
-    HTCondor holds a job at its time limit and keeps it forever; Slurm ends it. These commands make both end it, and the
-    event log keeps the reason. A release follows 1, 4, 9 and 16 minutes after the first, second, third and fourth hold. A
-    user's own ``periodic_remove`` is combined with this one; a user's own ``periodic_release`` replaces this one.
+    HTCondor holds a job at its time limit and keeps it in the queue. The commands remove it, so that it ends as with Slurm.
+    The event log keeps the reason. The job is released 1, 4, 9 and 16 minutes after its first, second, third and fourth
+    hold, if the hold code is in `WORTH_A_RELEASE`. ``periodic_remove`` is combined with the user's own ``periodic_remove``.
+    The user's own ``periodic_release`` replaces the one here.
     """
     free = {name.lower(): value for name, value in job.htcondor}
     chosen: list[Command] = []
@@ -157,20 +166,20 @@ UNSUPPORTED = {
     "qos": "HTCondor has no quality of service",
     "constraint": "HTCondor has no node features",
     "gpu_type": "HTCondor selects GPUs by capability (gpu-memory, gpu-capability, gpu-runtime)",
-    "tasks_per_node": "it starts one process for a job; use an array",
-    "launcher": "it starts one process for a job",
-    "mpi": "it starts one process for a job",
+    "tasks_per_node": "HTCondor starts one process for a job; use an array",
+    "launcher": "HTCondor starts one process for a job",
+    "mpi": "HTCondor starts one process for a job",
 }
-"""Why HTCondor does not support a setting that is declared for Slurm only."""
+"""The reason why HTCondor does not support a setting that is declared for Slurm only, by the setting's field."""
 
 _ONLY_SLURM = "only Slurm supports it"
 
 
 def refuse_shapes(job: Job) -> None:
-    """Check that the job uses no layout of tasks that HTCondor does not support; no setting is ignored silently.
+    """Check that the job has no key for scheduling that only Slurm supports, because it would be ignored silently.
 
     Raises:
-        ConfigError: The job uses one.
+        ConfigError: The job has such a key.
     """
     for setting in settings_of(SchedulingFields):
         if setting.only == "slurm" and getattr(job, setting.field) is not None:
@@ -181,10 +190,10 @@ def refuse_shapes(job: Job) -> None:
 
 
 def _refuse_requests(job: Job) -> None:
-    """Check that the job requests nothing that HTCondor does not support; no setting is ignored silently.
+    """Check that the job requests no resource that only Slurm supports, because the request would be ignored silently.
 
     Raises:
-        ConfigError: The job requests such a thing.
+        ConfigError: The job requests such a resource, or more than one node.
     """
     wanted = job.resources
     for setting in settings_of(ResourceFields):
@@ -200,10 +209,13 @@ def _refuse_requests(job: Job) -> None:
 def retry_commands(job: Job) -> list[Command]:
     """Return the commands for how often, and after which exit codes, HTCondor restarts `job`.
 
-    A job leaves the queue after its last allowed restart, after exit code 0, or after an exit code that is not listed. A
-    program that was killed by a signal counts as 128 + signal, as everywhere in hpcdeploy: its ``ExitCode`` is undefined,
-    and HTCondor holds a job with an undefined policy. HTCondor itself restarts jobs after the loss of a machine. If that is
-    not wanted, a job that was started and did not end matches no machine any more, and is removed.
+    A job leaves the queue after its last allowed restart, after exit code 0, or after an exit code that is not listed.
+
+    If a signal killed the program, the policy uses 128 + signal, as everywhere in hpcdeploy. ``ExitCode`` is undefined then,
+    and HTCondor would hold the job because its policy is undefined.
+
+    HTCondor itself restarts a job after the loss of its machine. With ``requeue = false``, the job therefore must not
+    match a machine any more after a start without an end, and is removed from the queue.
     """
     chosen: list[Command] = []
     if job.retries:
@@ -222,7 +234,7 @@ def warning_of(job: Job) -> tuple[str, int] | None:
     """Return the signal that warns `job` of its time limit, and after how many seconds it is sent; None without a signal.
 
     Raises:
-        ConfigError: There is no time limit to warn of, or it is too short; HTCondor has no time limit of its own.
+        ConfigError: The job has a signal, but no time limit, or a time limit that is not longer than the warning time.
     """
     if job.signal is None:
         return None
@@ -237,24 +249,28 @@ def warning_of(job: Job) -> tuple[str, int] | None:
 
 
 _INPUTS = "$(run_folder)/inputs/"
-"""The slash at its end means the folder's content, with names and folders unchanged (condor_submit(1))."""
+"""The folder of uploads, as an input to transfer. Because of the slash at the end, HTCondor transfers the folder's content
+and not the folder itself, with names and subfolders unchanged (condor_submit(1))."""
 
 _OUTPUTS = ".hpcdeploy-outputs/"
-"""The same for outputs: its content is transferred to the run's folder unchanged."""
+"""The folder in which outputs are gathered, as an output to transfer. Because of the slash at the end, its content is
+transferred into the run's folder, with names and subfolders unchanged."""
 
 
 def notes_begin(job: Job, cluster: Cluster) -> bool:
     """Tell whether the program's start is recorded in a file that HTCondor transfers into the run's own folder.
 
-    By default HTCondor transfers all new files in the job's folder (condor_submit(1), transfer_output_files). If a list
-    names them, a missing file holds the job, so nothing is added to such a list. With ``outputs``, a program that never
-    started leaves no `_OUTPUTS` folder, and the job is held too. A job that starts Apptainer itself sees the start (job.sh).
+    - Without a list of output files, HTCondor transfers all new files in the job's folder, so this file too
+      (condor_submit(1), transfer_output_files).
+    - With a list, the file is not used: HTCondor holds a job that lacks a listed file.
+    - With ``outputs``, the file is not needed: without a start there is no `_OUTPUTS` folder, so HTCondor holds the job.
+    - If the job starts Apptainer itself, the file is not needed, because ``job.sh`` sees whether the program started.
     """
     return sends_all(job, cluster) and not any(name.lower() == "transfer_output_remaps" for name, _ in job.htcondor)
 
 
 def with_inputs(lines: list[Command], job: Job, cluster: Cluster) -> list[Command]:
-    """Return submit commands in which the job's uploads are added to the transferred input files."""
+    """Return `lines` with the job's uploads added to ``transfer_input_files``; unchanged if the job has none."""
     if cluster.htcondor_container == "apptainer" or not (job.code or job.inputs):
         return lines
     present = [value for name, value in lines if name.lower() == "transfer_input_files"]
@@ -263,9 +279,10 @@ def with_inputs(lines: list[Command], job: Job, cluster: Cluster) -> list[Comman
 
 
 def with_outputs(lines: list[Command], job: Job, cluster: Cluster) -> list[Command]:
-    """Return submit commands that transfer the outputs which ``login/job/gather.sh`` has gathered.
+    """Return `lines` with a command that transfers the folder of gathered outputs; unchanged if the job has no outputs.
 
-    HTCondor's own list accepts no patterns, and HTCondor holds a job that lacks a listed file (HoldReasonCode 12).
+    ``login/job/gather.sh`` gathers the outputs, for two reasons. ``transfer_output_files`` accepts no patterns. And HTCondor
+    holds a job that lacks a listed file (HoldReasonCode 12).
     """
     if cluster.htcondor_container == "apptainer" or not job.outputs:
         return lines
@@ -273,7 +290,7 @@ def with_outputs(lines: list[Command], job: Job, cluster: Cluster) -> list[Comma
 
 
 def sends_all(job: Job, cluster: Cluster) -> bool:
-    """Tell whether HTCondor chooses the output files itself: all new files, because there is no list (condor_submit(1))."""
+    """Tell whether HTCondor transfers all new files as outputs, because nothing lists them (condor_submit(1))."""
     return (
         cluster.htcondor_container != "apptainer"
         and not job.outputs
@@ -282,18 +299,21 @@ def sends_all(job: Job, cluster: Cluster) -> bool:
 
 
 _AHEAD = 1000
-"""Number of tasks that the schedd creates in advance if there are more (condor_submit(1), max_idle).
+"""Maximum number of idle tasks that the schedd creates in advance (condor_submit(1), max_idle).
 
-condor_submit then sends a table instead of every single job: 10,000 jobs took 0.03 s instead of 3.7 s. If the schedd
-created all at once, it did not answer any other request in the meantime (HTCondor 23.9).
+A job with more tasks gets this limit. condor_submit then sends the schedd a table instead of single jobs: with 10,000 jobs
+it took 0.03 s instead of 3.7 s. A schedd that created all jobs at once answered no other request meanwhile (HTCondor 23.9).
 """
 
 
 def commands(job: Job, cluster: Cluster, run_id: str) -> list[Command]:
-    """Return the submit commands of `job`, the user's own last (the later of two wins, condor_submit(1)).
+    """Return the submit commands of `job`.
+
+    The user's own commands are last, because HTCondor uses the last of several values (condor_submit(1)). The values of the
+    commands in `_JOINED` are combined.
 
     Raises:
-        ConfigError: HTCondor does not support a setting of the job; no setting is ignored silently.
+        ConfigError: HTCondor does not support a setting of the job, or a value is invalid.
     """
     wanted = job.resources
     _refuse_requests(job)
@@ -322,11 +342,14 @@ def commands(job: Job, cluster: Cluster, run_id: str) -> list[Command]:
 
 
 _JOINED = {"requirements": " && ", "periodic_remove": " || ", "transfer_input_files": ", "}
-"""Commands to which several settings of a job contribute, and how the values are joined: a second line would win."""
+"""Commands whose values are combined if a job has several, and the text between the values.
+
+Without this, HTCondor would use only the last value.
+"""
 
 
 def _joined(chosen: list[Command]) -> list[Command]:
-    """Merge repeated commands into one, at the position of the first."""
+    """Return each command once: the values of those in `_JOINED` combined, of any other command the last one."""
     collected: dict[str, list[str]] = {}
     for name, value in chosen:
         collected.setdefault(name.lower(), []).append(value)

@@ -54,7 +54,8 @@ def explain(status: TaskStatus) -> str:
 def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus, ...]]:
     """Return the states of each run's tasks from squeue, from sacct if available, and from the tasks' own records.
 
-    A malformed row only makes those tasks unknown that no other source has; the row becomes their reason.
+    If a row is malformed, only those tasks become unknown that have no state in another source. Their reason then shows the
+    row.
     """
     queue = answers.get("squeue")
     answered = queue is not None and queue.exit_code == 0
@@ -98,13 +99,13 @@ def _by_task(rows: Rows) -> dict[tuple[str, int], TaskStatus]:
 
 
 class _Sources(NamedTuple):
-    """The state of a task in three sources.
+    """The state of one task in each source.
 
     Attributes:
-        queued: Its state in squeue.
-        accounted: Its state in sacct.
-        record: Its own record.
-        unread: A malformed row of squeue or sacct that may belong to the task.
+        queued: The task's state in squeue; None if squeue does not list it.
+        accounted: The task's state in sacct; None if sacct does not list it.
+        record: The task's own record; empty if it wrote none.
+        unread: A malformed row of squeue or sacct that may belong to the task; empty if there is none.
     """
 
     queued: TaskStatus | None
@@ -114,25 +115,29 @@ class _Sources(NamedTuple):
 
 
 def _combine(task: int, sources: _Sources, *, answered: bool, accounting_failed: bool, cancelled: bool) -> TaskStatus:
-    """Combine the sources of a task: a live job in the queue wins; then accounting; then the task's own record.
+    """Combine the sources of a task.
+
+    If squeue shows a job that has not finished, its state is used. Otherwise a final state is used: sacct's, else squeue's,
+    else the one in the task's own record.
 
     Args:
         task: The number of the task in its job.
-        sources: The sources.
+        sources: The task's state in each source.
         answered: The query of squeue succeeded.
         accounting_failed: The query of sacct failed.
-        cancelled: The run was cancelled by hpcdeploy.
+        cancelled: A record shows that hpcdeploy cancelled the run.
     """
     queued, accounted, record, unread = sources
     if queued and queued.state not in TERMINAL:
         return queued
     ended = accounted if accounted and accounted.state in TERMINAL else queued
     if ended:
-        # Accounting does not keep the reason; squeue has it for as long as the controller remembers the job.
+        # The reason is taken from squeue, which shows it while slurmctld remembers the job; sacct does not store reasons.
         if queued and queued.state is ended.state and queued.reason:
             ended = replace(ended, reason=queued.reason)
         return settle(ended, record)
-    # An end that accounting does not know may belong to an attempt before a requeue; squeue would show the new attempt.
+    # If sacct has the job as unfinished, a recorded end may belong to an attempt before a requeue. It is then used only if
+    # squeue was read completely, because squeue would show the new attempt.
     if record.exit_code is not None and ((answered and not unread) or not accounted):
         bad = State.CANCELLED if cancelled else State.FAILED
         state = bad if record.exit_code else State.COMPLETED
@@ -148,5 +153,5 @@ def _combine(task: int, sources: _Sources, *, answered: bool, accounting_failed:
     elif accounting_failed:
         why = "no longer in the queue, and sacct could not be queried"
     else:
-        why = "gone from the queue, and no end was recorded"
+        why = "no longer in the queue, and no exit code was recorded"
     return TaskStatus(task=task, state=State.UNKNOWN, reason=why, started=record.started, node=record.node)

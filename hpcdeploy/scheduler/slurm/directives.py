@@ -1,4 +1,4 @@
-"""Compute the layout of a job's tasks for Slurm: how many processes, how they start, and how they are warned and retried."""
+"""Return a job's ``#SBATCH`` lines, and the values with which its script starts, warns and retries the processes."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,14 +21,17 @@ def is_launched(job: Job) -> bool:
 
 
 def slurm_tasks(job: Job) -> int | None:
-    """Return how many processes srun starts per node (1 for torchrun, which starts its own); None if directives set it."""
+    """Return how many processes srun starts per node; None if directives set the number.
+
+    It is 1 for torchrun, because torchrun itself starts the processes of a node.
+    """
     if job.launcher == "torchrun":
         return 1
     return job.tasks_per_node or (None if says_tasks(job.slurm) else 1)
 
 
 def shape_values(job: Job, binds: Iterable[Bind]) -> Mapping[str, object]:
-    """Return the values for processes, warnings and retries, for ``job.sh`` and ``program.sh``.
+    """Return the values of the templates ``job.sh`` and ``program.sh`` for processes, warnings and retries.
 
     Args:
         job: The job.
@@ -45,10 +48,11 @@ def shape_values(job: Job, binds: Iterable[Bind]) -> Mapping[str, object]:
 
 
 def _torchrun_processes(job: Job) -> str:
-    """Return the number of processes that torchrun starts on a node, as a shell word for that node.
+    """Return the number of processes that torchrun starts on a node, as a shell word.
 
-    If the job requests GPUs with Slurm's own options, only the node knows the number of its GPUs (srun(1),
-    SLURM_GPUS_ON_NODE). It does not if the site uses another name for GPUs (``gres = "gpu_a100:8"``).
+    If the job requests GPUs with Slurm's own options, the number is known only on the node. So the word is a variable there
+    (srun(1), SLURM_GPUS_ON_NODE). Slurm does not set this variable if the site names its GPUs otherwise
+    (``gres = "gpu_a100:8"``), so the number in the option is the default.
     """
     if job.tasks_per_node or job.resources.gpus:
         return str(job.tasks_per_node or job.resources.gpus)
@@ -60,9 +64,10 @@ def _torchrun_processes(job: Job) -> str:
 
 
 def _srun_options(job: Job) -> list[str]:
-    # Without --kill-on-bad-exit, the other processes would wait until the time limit after one failed. Slurm 22.05 to 23.02
-    # do not inherit --cpus-per-task from sbatch (CHANGELOG of 22.05 and 23.11). SLURM_CPUS_PER_TASK is set only if sbatch
-    # got a number (sbatch(1)). Without one the option is omitted: it implies --exact, and each process would get one core.
+    # --kill-on-bad-exit: otherwise, after one process failed, the others could wait for it until the time limit.
+    # --cpus-per-task: srun of Slurm 22.05 to 23.02 does not inherit it from sbatch (CHANGELOG of 22.05 and 23.11). It is
+    # passed only if sbatch got it, because only then is SLURM_CPUS_PER_TASK set (sbatch(1)). Passing it always would give
+    # each process one core, because the option implies --exact.
     tasks = slurm_tasks(job)
     return [
         "--kill-on-bad-exit=1",
@@ -78,19 +83,25 @@ def _own_srun_options(job: Job, binds: Iterable[Bind]) -> Iterator[str]:
 
 
 Directive = tuple[str, str | None]
-"""A long option of sbatch and its value; None if it has none."""
+"""The name of a long option of sbatch, and its value; None for an option without a value."""
 
 
 MULTIPLIES_TASKS = frozenset({"sockets-per-node", "cores-per-socket", "threads-per-core", "extra-node-info"})
-"""Options that select nodes. With ``--nodes`` but without ``--ntasks``, sbatch makes one task for each socket, core or
-thread in them. It requests the CPUs for these tasks ("massage the numbers" in src/sbatch/opt.c of Slurm 22.05 to 26.05)."""
+"""Options that describe nodes, and from which sbatch computes a number of tasks.
+
+If ``--nodes`` is set and ``--ntasks`` is not, sbatch makes one task for each socket, core or thread in these options, and
+requests the CPUs for these tasks ("massage the numbers" in src/sbatch/opt.c of Slurm 22.05 to 26.05).
+"""
 
 
 def quote(value: str) -> str:
-    r"""Quote `value` for sbatch's own tokenizer, which differs from a shell's.
+    r"""Quote `value` for sbatch, whose rules differ from a shell's (get_argument in Slurm's src/sbatch/opt.c).
 
-    A backslash escapes everywhere, even inside single quotes; a bare ``#`` starts a comment; an unclosed quote is fatal
-    (get_argument in Slurm's src/sbatch/opt.c). So the value is in double quotes, with a backslash before ``"`` and ``\``.
+    - A backslash escapes the next character everywhere, even inside single quotes.
+    - A ``#`` outside of quotes starts a comment.
+    - A quote that is not closed is a fatal error.
+
+    So the value is put in double quotes, with a backslash before ``"`` and ``\``.
 
     Raises:
         ConfigError: The value contains a line break or a NUL, which cannot be quoted.
@@ -103,10 +114,10 @@ def quote(value: str) -> str:
 
 
 def directives(job: Job, cluster: Cluster, run_id: str) -> list[Directive]:
-    """Return the directives of `job`, the user's own last, so that they win.
+    """Return the directives of `job`.
 
-    Exactly one GPU form and one memory form are used: Slurm 26.05 rejects two GPU forms, every Slurm two memory forms
-    (sbatch(1)).
+    The user's directives are last, because sbatch uses the last of several values. Only one option for GPUs and one for
+    memory are used: Slurm 26.05 rejects two options for GPUs, and every release rejects two for memory (sbatch(1)).
 
     Raises:
         ConfigError: Slurm does not support a setting of the job, or a value cannot be divided as required.
@@ -133,7 +144,7 @@ def directives(job: Job, cluster: Cluster, run_id: str) -> list[Directive]:
         lines.append(("array", _array(job.array)))
     lines += _ends(job)
     if job.after:
-        # Otherwise a job whose dependency can never be met stays in the queue forever (sbatch(1), --kill-on-invalid-dep).
+        # Without this option, a job whose dependency can never be met may stay in the queue (sbatch(1)).
         lines.append(("kill-on-invalid-dep", "yes"))
     lines += [(long_option(name), None if value is True else str(value)) for name, value in job.slurm if value is not False]
     return _one_gres(lines)
@@ -157,7 +168,7 @@ def clock(seconds: int) -> str:
 
 
 def _one_gres(lines: list[Directive]) -> list[Directive]:
-    """Merge all ``--gres`` into one: sbatch uses only the last of several, so the GPUs would be lost."""
+    """Merge all ``--gres`` into one, because sbatch uses only the last of several: a user's own would replace the GPUs."""
     requested = [value for option, value in lines if option == "gres" and value]
     if len(requested) < 2:
         return lines
@@ -165,7 +176,10 @@ def _one_gres(lines: list[Directive]) -> list[Directive]:
 
 
 def _ends(job: Job) -> list[Directive]:
-    """Return the directives for signals and requeues. ``B:``: only to the job script, which forwards it to the program."""
+    """Return the directives for signals and requeues.
+
+    With ``B:`` Slurm sends the signal only to the job script, which forwards it to the program (sbatch(1), --signal).
+    """
     lines: list[Directive] = []
     if job.signal:
         lines.append(("signal", f"B:{job.signal.name}@{job.signal.before}"))
@@ -186,12 +200,13 @@ def _sites(wanted: Resources) -> list[tuple[str, str | None]]:
 
 
 def _check_gpu_requirements(job: Job) -> None:
-    """Check that a job with requirements for its GPUs also has a name that the site gave them.
+    """Check that a job with requirements for its GPUs also selects GPUs or nodes by a name.
 
-    Slurm knows GPUs by type (gres.conf(5)) and nodes by features (slurm.conf(5), Feature), each a name that the site chose.
+    Slurm cannot compare memory or capability of GPUs. It selects GPUs by type (gres.conf(5)), and nodes by feature
+    (slurm.conf(5), Feature). Both are names that the site chose.
 
     Raises:
-        ConfigError: There are requirements, but no such name.
+        ConfigError: The job has requirements, but neither a GPU type, nor a constraint, nor GPU options of sbatch.
     """
     wanted = job.resources
     requirements = ("gpu_memory", "gpu_capability", "gpu_runtime")
@@ -218,10 +233,10 @@ def _gpus(wanted: Resources, form: GpuForm) -> list[Directive]:
 
 
 def _cpus_of_a_process(job: Job, cpus: int) -> int:
-    """Divide a node's CPUs among its processes.
+    """Return the number of CPUs for each process of a node that has `cpus` CPUs for the job.
 
     Raises:
-        ConfigError: The number of processes is unknown, or does not divide the CPUs.
+        ConfigError: The number of processes is unknown, or `cpus` is not a multiple of it.
     """
     each = processes_on_node(job)
     if each is None:

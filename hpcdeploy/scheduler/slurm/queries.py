@@ -1,4 +1,4 @@
-"""Parse the output of squeue and sacct, and the records that tasks write themselves."""
+"""Parse the output of squeue and sacct, and the records that the job script of each task writes."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -12,13 +12,14 @@ from hpcdeploy.run import NEVER_BEGAN, State, TaskStatus, numbered
 from hpcdeploy.scheduler.contract import Rows, shown
 
 ExitCodes = Mapping[tuple[str, int], int]
-"""Exit codes by job id (of the array, for an array task) and task number."""
+"""Exit codes by job id and task number. The job id of an array task is the array's."""
 
 
 def read_exit_codes(text: str) -> dict[tuple[str, int], int]:
     """Return the exit codes in the output of ``sacct --json``; malformed jobs are skipped.
 
-    Early releases write a plain number, later ones ``{"set": true, "infinite": false, "number": 7}``
+    Early releases of Slurm write an exit code as a plain number, later ones as ``{"set": true, "infinite": false,
+    "number": 7}``
     (``UINT32_NO_VAL`` in src/plugins/data_parser/v0.0.42/parsers.c).
     """
     try:
@@ -47,23 +48,25 @@ def _number(value: object, *keys: str) -> int | None:
 FORMAT = ",".join(
     f"{field}:|" for field in ("ArrayJobID", "ArrayTaskID", "State", "NodeList", "StartTime", "RestartCnt", "Reason")
 )
-"""The fields that the follow script requests from squeue with ``--Format``, each followed by a bar; the free text is last.
+"""The fields that the follow script requests from squeue with ``--Format``, each followed by a bar.
 
-StartTime of a pending job is its expected start, as in ``squeue --start``. A field with its own suffix and without a width
-is never truncated (squeue(1); seen in 22.05 and 24.11).
+Reason is last, because it is free text that may contain a bar. StartTime of a pending job is its expected start, as in
+``squeue --start``. squeue does not truncate these fields, because each has a suffix and no width (squeue(1); seen in
+22.05 and 24.11).
 """
 
 ACCOUNTING_FORMAT = "JobID,State,ExitCode,NodeList,Start,End,Comment,JobName"
-"""The fields that the follow script requests from sacct with ``--parsable2``; free texts are last.
+"""The fields that the follow script requests from sacct with ``--parsable2``.
 
-Accounting has the comment only if the site stores it (slurm.conf(5), AccountingStoreFlags=job_comment).
+Comment and JobName are last, because they are free text that may contain a bar. The comment is empty unless the site
+stores comments (slurm.conf(5), AccountingStoreFlags=job_comment).
 """
 
 NO_NODE = "None assigned"
-"""sacct's node list of a job that never started (src/plugins/accounting_storage/mysql/as_mysql_job.c)."""
+"""What sacct prints as NodeList for a job that never started (src/plugins/accounting_storage/mysql/as_mysql_job.c)."""
 
-# States in squeue(1) and sacct(1), "JOB STATE CODES". A flag such as COMPLETING replaces the base state, and new releases
-# add states: any other word is UNKNOWN, and never an end.
+# States in squeue(1) and sacct(1), "JOB STATE CODES". A flag such as COMPLETING is printed instead of the base state. A word
+# that is not listed here becomes UNKNOWN, which is not final, because new releases of Slurm add states.
 _STATES = {
     "PENDING": State.PENDING,
     "CONFIGURING": State.PENDING,
@@ -92,10 +95,10 @@ _STATES = {
     "PREEMPTED": State.PREEMPTED,
 }
 
-# Held by its owner, an administrator or after a requeue: squeue shows PENDING, but the job starts only after a release
-# (squeue(1), JOB REASON CODES). For a hold after a requeue the reason is a text: "job requeued in held state", "launch
-# failed requeued held", "launch failure limit exceeded requeued held", "user env retrieval failed requeued held"
-# (src/slurmctld/job_mgr.c of 26.05). scontrol writes an underscore for each space.
+# Reasons of held jobs. squeue shows a held job as PENDING, but it starts only after a release (squeue(1), JOB REASON CODES).
+# The owner, an administrator or a requeue may have held it. A requeue that holds the job gives one of these reasons:
+# "job requeued in held state", "launch failed requeued held", "launch failure limit exceeded requeued held",
+# "user env retrieval failed requeued held" (src/slurmctld/job_mgr.c of 26.05). scontrol writes underscores for the spaces.
 _HOLDS = frozenset({"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue"})
 _HELD = re.compile(r".*\b(?:requeued held|in held state)")
 
@@ -106,18 +109,18 @@ def is_hold(reason: str) -> bool:
 
 
 def state_of(word: str) -> State:
-    """Return the state for a word of Slurm's; ``CANCELLED by 1000`` and a truncated ``CANCELLED+`` are CANCELLED."""
+    """Return the state that Slurm printed as `word`; ``CANCELLED by 1000`` and ``CANCELLED+`` (truncated) are CANCELLED."""
     return _STATES.get(word.split(" ", maxsplit=1)[0].rstrip("+").upper(), State.UNKNOWN)
 
 
 def read_queue(text: str, tasks: Mapping[str, int] | None = None) -> Rows:
     """Parse the output of squeue in `FORMAT`.
 
-    One line may describe many pending tasks (``0-99%10``). A malformed line does not affect the others.
+    One line may describe many pending tasks (``0-99%10``). A malformed line does not affect the other lines.
 
     Args:
-        text: The output.
-        tasks: The number of tasks of each job, by its id.
+        text: The output of squeue.
+        tasks: The number of tasks of each job, by job id.
     """
     return _read(text, tasks or {}, _queued)
 
@@ -127,25 +130,30 @@ def read_accounting(
 ) -> Rows:
     """Parse the output of ``sacct --allocations --parsable2`` in `ACCOUNTING_FORMAT`.
 
-    sacct writes an exit code as ``code:signal``; a job that was killed by a signal counts as 128 + signal, as in a shell.
+    sacct writes an exit code as ``code:signal``. The exit code of a job that a signal killed is 128 + signal, as in a shell.
 
     Args:
-        text: The output.
-        names: The names of each job, by its id. Slurm restarts its numbering at MaxJobId, so another job may have had the
-            same id (slurm.conf(5)). A job matches by its name, or by its comment ``hpcdeploy:NAME``.
-        exact: The exit codes, if sacct subtracts 128 (see `hpcdeploy.scheduler.slurm.queries`); a missing one is
-            unknown.
-        tasks: The number of tasks of each job, by its id.
+        text: The output of sacct.
+        names: The accepted names of each job, by job id. A row is ignored unless its job has one of these names, or the
+            comment ``hpcdeploy:NAME``. Slurm reuses job ids after MaxJobId (slurm.conf(5)), so another job may have had
+            the same id.
+        exact: The exit codes from ``sacct --json``; None if `text` has the exact ones. They are needed for releases in
+            which this output of sacct shows exit codes above 128 without the 128. A task that `exact` lacks gets no exit
+            code.
+        tasks: The number of tasks of each job, by job id.
     """
     return _read(text, tasks or {}, partial(_accounted, names=names, exact=exact))
 
 
 _Row = tuple[str, Callable[[int], TaskStatus]]
-"""A parsed row: its task numbers as written, and a function that returns the status of each."""
+"""A parsed row: its array index as Slurm wrote it, and a function that returns the status of a task by its number."""
 
 
 def _read(text: str, tasks: Mapping[str, int], read_row: Callable[[str], _Row | None]) -> Rows:
-    """Parse the rows of an output; rows beyond `_REPEATED` times a job's number of tasks are unread."""
+    """Parse the rows of an output.
+
+    A job may have `_REPEATED` times as many statuses as tasks. A row that would exceed this is reported as malformed.
+    """
     found: dict[str, list[TaskStatus]] = {}
     unread: dict[str, str] = {}
     for line in text_lines(text):
@@ -169,7 +177,10 @@ def _read(text: str, tasks: Mapping[str, int], read_row: Callable[[str], _Row | 
 
 
 _REPEATED = 10
-"""Maximum number of rows for one task in one output. Slurm prints one; a requeued job may have two."""
+"""Maximum number of statuses in one output, in multiples of a job's tasks.
+
+Slurm prints one status of each task, and may print two of a requeued one. The rest of the limit is a reserve.
+"""
 
 
 def _queued(line: str) -> _Row:
@@ -196,7 +207,7 @@ def _accounted(line: str, *, names: Mapping[str, Sequence[str]], exact: ExitCode
     if not any(texts.startswith(f"hpcdeploy:{name}|") or texts.endswith(f"|{name}") for name in known_as):
         return None
     state = state_of(word)
-    # Rejected, or failed before it started: ExitCode is not that of a program (0:1 in 24.11).
+    # If the job was rejected, or failed before it started, ExitCode is not a program's exit code (it is 0:1 in 24.11).
     unstarted = state is State.FAILED and node == NO_NODE
     status, signal = _code(code)
 
@@ -229,14 +240,14 @@ def _code(text: str) -> tuple[int, int]:
 
 
 def _exit_code(status: int, signal: int, state: State, task: tuple[str, int], exact: ExitCodes | None) -> int | None:
-    """Return a task's exit code; None if it has none or if it is unknown."""
+    """Return a task's exit code; None if the task has none, or if its exit code is unknown."""
     if signal and not status:
         return 128 + signal
     if state is State.COMPLETED or not (status or state is State.FAILED):
         return 0 if state is State.COMPLETED else None
     if exact is None:
         return status
-    # If the JSON output contradicts this output, it is wrong: in 22.05 it has 0 for all jobs (exit_codes.py).
+    # An exit code in the JSON output is used only if it agrees with this output: in 22.05 it is 0 for all jobs.
     known = exact.get(task)
     return known if known in {status, status + 128} and known else None
 
@@ -245,14 +256,16 @@ _SPAN = re.compile(r"(?P<first>[0-9]{1,10})(?:-(?P<last>[0-9]{1,10}))?(?::(?P<st
 
 
 def indices(text: str, tasks: int = MOST_TASKS) -> list[int]:
-    """Expand an array index of squeue or sacct: ``7``, ``[3,5-9%2]``, ``0-98:2``; no index (``N/A``) means task 0.
+    """Expand an array index of squeue or sacct (``7``, ``[3,5-9%2]``, ``0-98:2``) into task numbers.
+
+    An empty index and ``N/A`` mean that the job is not an array; its only task has the number 0.
 
     Args:
-        text: The index.
-        tasks: The number of tasks of the array; higher numbers are left out.
+        text: The array index.
+        tasks: The number of tasks of the array; numbers that are not below it are left out.
 
     Raises:
-        ValueError: `text` is malformed, or has more than `tasks` numbers.
+        ValueError: `text` is malformed, or has more than `tasks` numbers below `tasks`.
     """
     bare = text.strip("[]").partition("%")[0]
     if bare in {"", "N/A"}:
@@ -273,9 +286,14 @@ def indices(text: str, tasks: int = MOST_TASKS) -> list[int]:
 
 @frozen
 class Record:
-    """The records of one task; times are seconds since 1970, 0 if unknown.
+    """The records of one task.
 
-    ``began`` is false if the task recorded ``never-began``: its container exited with 0, but its program never started.
+    Attributes:
+        started: The start, in seconds since 1970; 0 if unknown.
+        node: The first node of the task; empty if unknown.
+        ended: The end, in seconds since 1970; 0 if unknown.
+        exit_code: The exit code of the program; None if unknown.
+        began: False if the task recorded ``never-began``: its container exited with 0, but its program never started.
     """
 
     started: int = 0
@@ -288,8 +306,8 @@ class Record:
 def read_records(text: str) -> dict[tuple[str, int | None], Record]:
     """Parse the lines ``RUN TASK start|end|cancelled TIME ...`` by run and task; a cancelled run has the task None.
 
-    Incomplete lines and lines with impossible numbers are skipped (the disk was full). So is an end before the start, which
-    belongs to an earlier attempt, before a requeue.
+    Lines that are incomplete or contain an impossible number are skipped: a full disk can truncate a line. An end that is
+    before the start is skipped as well, because it belongs to an attempt before a requeue.
     """
     found: dict[tuple[str, int | None], Record] = {}
     for line in text_lines(text):
@@ -317,7 +335,7 @@ def read_records(text: str) -> dict[tuple[str, int | None], Record]:
 
 
 def settle(status: TaskStatus, record: Record) -> TaskStatus:
-    """Complete a scheduler's status with the task's own records."""
+    """Return `status`, completed with the values in the task's record; only a recorded exit code replaces a known one."""
     known = status.exit_code if record.exit_code is None else record.exit_code
     return replace(
         status,

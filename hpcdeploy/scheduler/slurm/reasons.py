@@ -9,7 +9,7 @@ _WAIT = "no action needed"
 _SMALLER = "a smaller or shorter request may start sooner"
 _PARTITION = "choose another partition, or ask the site"
 
-# squeue(1), "JOB REASON CODES", of Slurm 24.11; codes of other releases are shown without an explanation.
+# Source: squeue(1) of Slurm 24.11, "JOB REASON CODES". A code of another release is shown without an explanation.
 _REASONS: dict[str, tuple[str, str]] = {
     "AccountNotAllowed": ("the account may not use this partition", "choose another account or partition"),
     "AccountingPolicy": (
@@ -23,7 +23,7 @@ _REASONS: dict[str, tuple[str, str]] = {
         "no set of nodes can ever satisfy its request",
         "cancel it, and request less or other features",
     ),
-    "BeginTime": ("its earliest start time has not come; after a requeue, Slurm waits two minutes", _WAIT),
+    "BeginTime": ("its earliest start time has not come; a requeue sets it two minutes ahead", _WAIT),
     "BurstBufferOperation": ("an operation of its burst buffer failed", "ask the site"),
     "BurstBufferResources": ("the burst buffer that it requests has no space yet", _WAIT),
     "BurstBufferStageIn": ("its data is in transfer to the burst buffer", _WAIT),
@@ -106,7 +106,7 @@ _REASONS: dict[str, tuple[str, str]] = {
     ),
 }
 
-# AssocGrpCpuLimit, QOSMaxGRESPerUser, MaxNodePerAccount ...: the owner of the limit, and the resource.
+# Codes such as AssocGrpCpuLimit, QOSMaxGRESPerUser and MaxNodePerAccount are composed of the limit's owner and the resource.
 _LIMIT = re.compile(
     r"(?P<whose>Assoc|QOS)?(?P<kind>Grp|Max|Min)(?P<what>[A-Za-z]+?)(?P<minutes>RunMinutes|Minutes|RunMins|Mins)?"
     r"(?P<per>Per(?:User|Account|Job|Node))?(?P<limit>Limit|NotSatisfied)?"
@@ -128,8 +128,8 @@ _ENDS = {
 }
 _HELD = "it is held, and starts only after 'scontrol release'"
 
-# Why a job ended: squeue keeps these reasons for ended jobs too (FAIL_... in src/common/job_state_reason.c). Any other
-# reason is left from the time when the job was pending. Advice for a pending job may be wrong for one that ended.
+# Reasons why a job failed (FAIL_... in src/common/job_state_reason.c). Only these are explained for a failed job: any other
+# reason that squeue shows for it dates from the time when it was pending, so its explanation may be wrong.
 _FAILURES = {
     "BadConstraints": "no set of nodes can ever satisfy its request: request less or other features, and submit it again",
     "DeadLine": "it could no longer end before its deadline: submit it again with a later one",
@@ -153,7 +153,7 @@ _REQUEUES = {
     "REQUEUED": "it is requeued and will restart",
     "REQUEUE_HOLD": "it was requeued and is held: release it with 'scontrol release'",
     "SPECIAL_EXIT": "it ended with an exit code that the site requeues and holds: see its log, then 'scontrol release'",
-    "RESV_DEL_HOLD": "the reservation that it waited for was deleted, and it is held: cancel it, and submit it without",
+    "RESV_DEL_HOLD": "the reservation that it waited for was deleted, and it is held: cancel it, and submit it without one",
     "BOOT_FAIL": "its node did not boot, which is not its own fault: submit it again",
     "DEADLINE": "it could no longer end before its deadline",
     "CONFIGURING": "its nodes are being prepared",
@@ -165,10 +165,12 @@ _BAD_ENDS = TERMINAL - {State.COMPLETED, State.CANCELLED}
 
 def explain(status: TaskStatus) -> str:
     """Return why a task waits, is held or failed, and what the user can do; empty if there is nothing to explain."""
-    # RaisedSignal:9(Killed), as slurmctld writes it (src/slurmctld/job_mgr.c)
+    # slurmctld may append a detail to a reason: RaisedSignal:9(Killed) (src/slurmctld/job_mgr.c).
     reason = status.reason.partition(":")[0]
     if status.state is State.CANCELLED and status.reason == "DependencyNeverSatisfied":
-        explanation = "a run that it waited for did not end as required: submit that again, then this; or use afterany"
+        explanation = (
+            "a run that it waited for did not end as required: submit that run again, then this one; or use afterany"
+        )
     elif status.state in {State.PENDING, State.HELD}:
         explanation = _REQUEUES.get(status.word) or _reason(status.reason) or (_HELD if status.state is State.HELD else "")
     elif status.state in _BAD_ENDS and reason in _FAILURES:
@@ -179,7 +181,8 @@ def explain(status: TaskStatus) -> str:
 
 
 def _reason(code: str) -> str:
-    # ReqNodeNotAvail, UnavailableNodes:node[1-3]; (launch failed requeued held); Nodes_required_for_job_are_DOWN,_DRAINED...
+    # Examples of reasons that contain more than the code: "ReqNodeNotAvail, UnavailableNodes:node[1-3]",
+    # "(launch failed requeued held)", "Nodes_required_for_job_are_DOWN,_DRAINED...".
     first = code.strip("()").split(",", maxsplit=1)[0].strip().replace(" ", "_")
     if first.startswith("Nodes_required_for_job_are"):
         first = "ReqNodeNotAvail"
@@ -188,7 +191,10 @@ def _reason(code: str) -> str:
 
 
 def _limit(code: str) -> str:
-    """Explain the code of a limit: there are about two hundred, all composed of the same components."""
+    """Return the explanation of a limit's code; empty if `code` is not one.
+
+    The explanation is composed, because Slurm has about two hundred of these codes, which combine the same few components.
+    """
     match = _LIMIT.fullmatch(code)
     if not match or not (match["whose"] or match["per"] or match["limit"]):
         return ""

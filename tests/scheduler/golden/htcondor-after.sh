@@ -2,18 +2,18 @@
 # Submit run sweep-0123456789 to htcondor. Written by hpcdeploy 0.1.0.
 #
 # Run it on a login node:  bash submit.sh
-# It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's own commands, and nothing of hpcdeploy.
-# It may run any number of times: the run is submitted once, and every later call reports that. With the argument "again" it
-# first queries the scheduler for the run's job, even if the run's folder, which may be lost, has no record of an earlier call.
-# With the argument "bring" it does not ask you to copy missing files, because hpcdeploy uploads them.
+# It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's commands, but not hpcdeploy.
+# You can run it several times: it submits the run once, and later calls report the submitted job. With the argument "again" it
+# first queries the scheduler for the run's job, even if the run's folder does not exist or has no record of an earlier call.
+# With the argument "bring" it does not tell you to copy missing files, because hpcdeploy uploads them.
 #
 # Exit status: 0 submitted, now or earlier. 10 login node not usable (missing command, unusable root). 11 no image.
-# 12 rejected by the scheduler. 13 unknown whether the scheduler accepted the job: run this again.
+# 12 rejected by the scheduler. 13 unknown whether the scheduler accepted the job: run this script again.
 # 14 files must be uploaded first (they are listed). 15 the run was cancelled.
 
-# --- login/state.sh: start bash from one known state, whatever a profile has set (options, IFS, aliases, functions).
+# --- login/state.sh: set bash to a known state, whatever a profile has set (options, IFS, aliases, functions). In POSIX mode a function cannot
 
-# --- login/begin.sh: tell hpcdeploy that the script started. A profile may have printed a line without its line break.
+# --- login/begin.sh: tell hpcdeploy that the script started. A line break comes first, because a profile may have printed text without one.
 
 main() {
 # --- values of this script
@@ -51,15 +51,15 @@ write_files() {
 #!/bin/sh
 # Run sweep-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
 # task's number and the job's id, then its line of the file "parameters".
-# The command and its variables are quoted here once, and nothing else interprets them.
-# HTCondor transfers this back into the run's folder (job.sub): it shows that the program started.
+# The command and its variables are quoted here, and no other shell interprets them.
+# Record that the program started: HTCondor transfers this file into the run's folder (job.sub).
 true >.hpcdeploy-begun
 export HPCDEPLOY_RUN=sweep-0123456789
 export HPCDEPLOY_TASK="$3"
 export HPCDEPLOY_JOB_ID="$2"
 export HPCDEPLOY_RESTART="${HPCDEPLOY_RESTART:-0}"
 export HPCDEPLOY_IMAGE_SHA256=abababababababababababababababababababababababababababababababab
-# printf decodes a value; the dot keeps line breaks at its end, which $( ) would drop.
+# printf decodes a value. A dot is appended and removed again, because $( ) would remove line breaks at the end of the value.
 shift 3
 value=$(printf '%b.' "${1#*=}")
 export HPCDEPLOY_PARAM_lr="${value%.}"
@@ -71,10 +71,10 @@ export NOTE='<'"$HPCDEPLOY_PARAM_note"'>'
 export PLAIN='a b'
 # Without a command, run the image's own run script.
 set -- python train.py --lr="$HPCDEPLOY_PARAM_lr" "$HPCDEPLOY_PARAM_note"' ''{''}' '$HOME it'"'"'s' ''
-# --- login/job/beside.sh: run the program as a child, forward signals to it, and keep its exit code.
-# --- login/job/keep_back.sh: HTCondor transfers every new file of this folder. A file that cannot be read would hold the job (hold code
-# HTCondor reads the output through pipes, and loses what it has not read when the job ends, up to 64 KiB (seen with 23.9 on a busy
-# machine): so the job ends a second later.
+# --- login/job/beside.sh: run the program as a child process, forward signals to it, and set code to its exit code.
+# --- login/job/keep_back.sh: move files that HTCondor cannot transfer into a folder, because HTCondor transfers every new file in the working
+# End a second later if the output is a pipe. HTCondor reads the pipe, and loses up to 64 KiB that it has not read when the job ends (seen with
+# 23.9 on a busy machine).
 if [ -p /dev/stdout ] || [ -p /dev/stderr ]; then sleep 1; fi
 exit "$code"
 HPCDEPLOY_END_0123456789
@@ -85,11 +85,11 @@ HPCDEPLOY_END_0123456789
 HPCDEPLOY_END_0123456789
   write "$run/job.dag" <<'HPCDEPLOY_END_0123456789'
 # Run sweep-0123456789 waits for other runs. Written by hpcdeploy 0.1.0.
-# DAGMan calls wait.sh, every ten seconds while it exits with 75 (not yet), and then submits job.sub, once.
+# DAGMan calls wait.sh. While wait.sh exits with 75 (not yet), DAGMan calls it again after ten seconds. After exit status 0 it submits job.sub.
 CONFIG dagman.config
 JOB job job.sub
 SCRIPT DEFER 75 10 PRE job wait.sh
-# Attributes of DAGMan's own job: hpcdeploy finds it by the first; the second shows what it waits for.
+# Attributes of DAGMan's own job. hpcdeploy finds the job by HpcdeployRun. HpcdeployAfter shows which runs the job waits for.
 SET_JOB_ATTR HpcdeployRun = "sweep-0123456789"
 SET_JOB_ATTR HpcdeployAfter = "prepare-0011223344, clean-5566778899"
 HPCDEPLOY_END_0123456789
@@ -98,29 +98,30 @@ HPCDEPLOY_END_0123456789
 DAGMAN_USE_DIRECT_SUBMIT = False
 DAGMAN_CONDOR_SUBMIT_EXE = ./node.sh
 DAGMAN_CONDOR_RM_EXE = ./remove.sh
-# The user decides what to do with a held job; DAGMan would remove it after this number of holds of all its tasks together.
+# 0: DAGMan never removes the job because of holds, so that the user decides about held tasks. Otherwise it would remove the job after this
+# number of holds of all its tasks together.
 DAGMAN_MAX_JOB_HOLDS = 0
 # Warnings do not end the run.
 DAGMAN_USE_STRICT = 0
-# DAGMan would log each call of wait.sh.
+# 1: otherwise DAGMan would log each call of wait.sh.
 DAGMAN_VERBOSITY = 1
 HPCDEPLOY_END_0123456789
   write "$run/wait.sh" <<'HPCDEPLOY_END_0123456789'
 #!/bin/bash
-# Report whether run sweep-0123456789 may start, which waits for other runs. Written by hpcdeploy 0.1.0.
-# DAGMan calls it before it submits job.sub (job.dag); "wait.sh now" only reports. It reads the event logs of the other runs.
-# Exit status: 0 it may start; 75 not yet; 1 it never may, with the reason.
-# --- login/state.sh: start bash from one known state, whatever a profile has set (options, IFS, aliases, functions).
+# Report whether run sweep-0123456789, which waits for other runs, may start. Written by hpcdeploy 0.1.0.
+# DAGMan calls this script before it submits job.sub (job.dag). "wait.sh now" only reports. The event logs of the other runs are read.
+# Exit status: 0 the run may start; 75 it must wait; 1 it can never start (the reason is printed).
+# --- login/state.sh: set bash to a known state, whatever a profile has set (options, IFS, aliases, functions). In POSIX mode a function cannot
 cd -- "$(dirname -- "$0")" || exit 75
 # --- login/no_setup.sh: the cluster has no setup lines.
 after=(afterok prepare-0011223344 4 afterany clean-5566778899 1)
-# --- login/htcondor/wait.sh: read how the runs ended that this one waits for ($after: kind, run and number of tasks of each).
+# --- login/htcondor/wait.sh: decide whether this run may start, from the event logs of the runs that it waits for. $after has three words for
 HPCDEPLOY_END_0123456789
   write "$run/node.sh" <<'HPCDEPLOY_END_0123456789'
 #!/bin/bash
 # DAGMan calls this instead of condor_submit (dagman.config), and again if it failed. Written by hpcdeploy 0.1.0.
-# The schedd records a job in the job's own log when it accepts it: a job in the log is not submitted a second time.
-# --- login/state.sh: start bash from one known state, whatever a profile has set (options, IFS, aliases, functions).
+# If the job's event log contains a submission, do not submit again, because the schedd writes this event when it accepts the job.
+# --- login/state.sh: set bash to a known state, whatever a profile has set (options, IFS, aliases, functions). In POSIX mode a function cannot
 # --- login/no_setup.sh: the cluster has no setup lines.
 submitted=$(sed -nE 's/^(000|035) \(0*([0-9]+)\..*/\2/p' "$(dirname -- "$0")/events.log" 2>/dev/null | head -n 1)
 if [ -n "$submitted" ]; then
@@ -132,8 +133,8 @@ HPCDEPLOY_END_0123456789
   write "$run/remove.sh" <<'HPCDEPLOY_END_0123456789'
 #!/bin/bash
 # DAGMan calls this instead of condor_rm (dagman.config). Written by hpcdeploy 0.1.0.
-# If one task fails DAGMan removes the others, "condor_rm CLUSTER -const ...": ignore that, so that they continue as in every other run.
-# When DAGMan itself is removed it calls "condor_rm -const ...": do that.
+# If a task fails, DAGMan calls "condor_rm CLUSTER -const ..." to remove the other tasks. This is ignored, so that they continue as in a run
+# without DAGMan. If DAGMan itself is removed, it calls "condor_rm -const ...", which is executed.
 case ${1-} in
   [0-9]*) ;;
   *) exec condor_rm "$@" ;;
@@ -148,7 +149,7 @@ container_image         = $(image_file)
 # No absolute path: HTCondor would expect that program in the image (condor_submit(1), container universe).
 executable              = program.sh
 arguments               = $(Process) $(Cluster) $(task_line)
-# The number of earlier starts: HTCondor fills it in when it has found a worker.
+# HTCondor inserts the number of earlier starts when it has found a worker.
 environment             = "HPCDEPLOY_RESTART=$$([ifThenElse(isUndefined(NumJobStarts),0,NumJobStarts)])"
 initialdir              = $(work_folder)
 log                     = $(run_folder)/events.log
@@ -167,41 +168,41 @@ max_materialize = 2
 queue task_line from parameters
 HPCDEPLOY_END_0123456789
 }
-# --- login/variables.sh: remove variables of a surrounding job, or of the user, that change what the scheduler's commands do
+# --- login/variables.sh: remove variables, set by the user or by a job that runs this script, that would change what the scheduler's commands
 
 # --- login/no_setup.sh: the cluster has no setup lines.
 
-# --- login/paths.sh: assign the paths, whose variables the setup may have set. An unset variable ends the script with a message.
+# --- login/paths.sh: assign the paths, after the setup, which may set variables in them. An unset variable ends the script with a message.
 
-# --- login/messages.sh: strict mode, private files, messages. A cut connection must not end the script between the scheduler's
+# --- login/messages.sh: set strict mode and private files, and define messages. HUP and PIPE are ignored, because a lost connection
 
-# --- login/owners.sh: who may have written a file. An ACL that lets others write also shows in the mode, as the bits of the group
+# --- login/owners.sh: functions about owners of files. Modes are sufficient to find out who can write to a file: if an ACL permits others to
 
-# --- login/folders.sh: check the cluster's folders; only this user may write to the root.
+# --- login/folders.sh: check the cluster's folders, and that only this user can write to the root.
 
-# --- login/submit_folders.sh: make the folders of the run.
+# --- login/submit_folders.sh: make the folders of the run, of images and of temporary files.
 
-# --- login/run_lock.sh: one call at a time for each run.
+# --- login/run_lock.sh: lock the run, so that only one script at a time works on it.
 
-# --- login/trust.sh: check that only this user, or trusted users, can have changed an image.
+# --- login/trust.sh: check that nobody but this user and trusted users can have changed an image.
 
-# --- login/image.sh: provide the image, once for all runs, as $cache/SHA256.sif. $image_from is where a missing image comes from.
+# --- login/image.sh: provide the image as $cache/SHA256.sif, once for all runs. $image_from tells where a missing image is taken from.
 
 # --- login/json.sh: print a text as a JSON string.
 
-# --- login/answer.sh: print the line that hpcdeploy reads; a login shell may print other lines before and after it.
+# --- login/answer.sh: print the line that hpcdeploy parses; a login shell may print other lines before and after this one.
 
-# --- login/htcondor/lookup.sh: look for the run's job.
+# --- login/htcondor/lookup.sh: find the run's job.
 
-# --- login/htcondor/submit.sh: submit a job to HTCondor, and understand condor_submit's answer.
+# --- login/htcondor/submit.sh: submit a job to HTCondor, and parse the output of condor_submit.
 
-# --- login/htcondor/own_copy.sh: HTCondor reads the image when it finds a worker, possibly hours later. If others can replace the image
+# --- login/htcondor/own_copy.sh: use a copy of the image in the root, which only this user can change, if others can replace the image. A check
 
-# --- login/htcondor/dag.sh: a run that waits for others is a DAG of one job (condor_submit_dag(1)). condor_submit_dag writes the submit
+# --- login/htcondor/dag.sh: prepare a run that waits for other runs. Such a run is a DAG of one job (condor_submit_dag(1)). condor_submit_dag
 
-# --- login/job_link.sh: which job is the run's. The link $run/id -> NUMBER says so: only one process can make it, completely, on network
+# --- login/job_link.sh: record the run's job as the target of the link $run/id. A link is used because only one process can create it, and
 
-# --- login/submit.sh: submit the run, exactly once however often this runs. docs/architecture.md explains each step.
+# --- login/submit.sh: submit the run exactly once, however often this script is run. docs/architecture.md explains each step.
 }
 # bash reads main completely before it runs main. So a script that was cut off runs no part of main.
 main "$@" </dev/null

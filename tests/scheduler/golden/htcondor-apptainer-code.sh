@@ -2,18 +2,18 @@
 # Submit run hello-0123456789 to htcondor. Written by hpcdeploy 0.1.0.
 #
 # Run it on a login node:  bash submit.sh
-# It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's own commands, and nothing of hpcdeploy.
-# It may run any number of times: the run is submitted once, and every later call reports that. With the argument "again" it
-# first queries the scheduler for the run's job, even if the run's folder, which may be lost, has no record of an earlier call.
-# With the argument "bring" it does not ask you to copy missing files, because hpcdeploy uploads them.
+# It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's commands, but not hpcdeploy.
+# You can run it several times: it submits the run once, and later calls report the submitted job. With the argument "again" it
+# first queries the scheduler for the run's job, even if the run's folder does not exist or has no record of an earlier call.
+# With the argument "bring" it does not tell you to copy missing files, because hpcdeploy uploads them.
 #
 # Exit status: 0 submitted, now or earlier. 10 login node not usable (missing command, unusable root). 11 no image.
-# 12 rejected by the scheduler. 13 unknown whether the scheduler accepted the job: run this again.
+# 12 rejected by the scheduler. 13 unknown whether the scheduler accepted the job: run this script again.
 # 14 files must be uploaded first (they are listed). 15 the run was cancelled.
 
-# --- login/state.sh: start bash from one known state, whatever a profile has set (options, IFS, aliases, functions).
+# --- login/state.sh: set bash to a known state, whatever a profile has set (options, IFS, aliases, functions). In POSIX mode a function cannot
 
-# --- login/begin.sh: tell hpcdeploy that the script started. A profile may have printed a line without its line break.
+# --- login/begin.sh: tell hpcdeploy that the script started. A line break comes first, because a profile may have printed text without one.
 
 main() {
 # --- values of this script
@@ -60,8 +60,8 @@ write_files() {
 #!/bin/sh
 # Run hello-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its last arguments are the
 # task's number and the job's id.
-# The command and its variables are quoted here once, and nothing else interprets them.
-# The first argument is a file; emptying it shows that the program started (login/job/not_started.sh).
+# The command and its variables are quoted here, and no other shell interprets them.
+# The first argument is a file. It is emptied to record that the program started (login/job/not_started.sh).
 [ -z "$1" ] || true >"$1"
 shift
 export HPCDEPLOY_RUN=hello-0123456789
@@ -72,9 +72,9 @@ export HPCDEPLOY_IMAGE_SHA256=ababababababababababababababababababababababababab
 export HPCDEPLOY_CODE=/code
 # Without a command, run the image's own run script.
 set -- python /code/train.py
-# --- login/job/beside.sh: run the program as a child, forward signals to it, and keep its exit code.
-# HTCondor reads the output through pipes, and loses what it has not read when the job ends, up to 64 KiB (seen with 23.9 on a busy
-# machine): so the job ends a second later.
+# --- login/job/beside.sh: run the program as a child process, forward signals to it, and set code to its exit code.
+# End a second later if the output is a pipe. HTCondor reads the pipe, and loses up to 64 KiB that it has not read when the job ends (seen with
+# 23.9 on a busy machine).
 if [ -p /dev/stdout ] || [ -p /dev/stderr ]; then sleep 1; fi
 exit "$code"
 HPCDEPLOY_END_0123456789
@@ -82,7 +82,7 @@ HPCDEPLOY_END_0123456789
 #!/bin/bash
 # Start the container of run hello-0123456789 on a worker, written by hpcdeploy 0.1.0. Its arguments are those of program.sh:
 # the task's number and the cluster id first.
-# --- login/state.sh: start bash from one known state, whatever a profile has set (options, IFS, aliases, functions).
+# --- login/state.sh: set bash to a known state, whatever a profile has set (options, IFS, aliases, functions). In POSIX mode a function cannot
 set -u
 run=$(dirname -- "$0")
 finish() { exit "$1"; }
@@ -96,34 +96,34 @@ fi
 setup_lines='module load apptainer/1.4'
 setup_must_succeed=no
 setup_exit=(exit 1)
-# --- login/setup.sh: run the cluster's setup ($setup_lines), without -e, -u and pipefail, which site scripts do not expect.
+# --- login/setup.sh: run the cluster's setup ($setup_lines) without the options -e, -u and pipefail, because site scripts do not expect
 set -u
-# --- login/job/clean.sh: keep the node's own Python out of the container.
-# HTCondor starts a job without PATH; bash (5.2) then has a default, which it does not export and which ends with ".". Apptainer uses it
-# to find the programs of the GPU driver, such as nvidia-smi and rocminfo (seen with HTCondor 23.9, Apptainer 1.4.5).
+# --- login/job/clean.sh: remove variables with which the node's Python and libraries would affect programs in the container.
+# Export PATH, because Apptainer needs it to find the programs of the GPU driver, such as nvidia-smi and rocminfo. HTCondor starts a job without
+# PATH. bash (5.2) then uses a default that it does not export, and that ends with "." (seen with HTCondor 23.9, Apptainer 1.4.5).
 export PATH="${PATH%:.}"
-# --- login/job/temporary_folders.sh: a variable for temporary files may be meant for another machine, for example set by a profile of
-# Apptainer's temporary files and cache: in the job's own scratch folder, which HTCondor removes.
+# --- login/job/temporary_folders.sh: unset variables that name a folder for temporary files which does not exist here. They may be
+# Put Apptainer's temporary files and cache into the job's scratch folder, which HTCondor removes at the end.
 scratch=${_CONDOR_SCRATCH_DIR:?is not set: HTCondor starts this}
 mkdir -p "$scratch/.apptainer/cache"
 export SINGULARITY_TMPDIR="$scratch/.apptainer" SINGULARITY_CACHEDIR="$scratch/.apptainer/cache"
 
-# --- login/job/field.sh: quote a field of --mount, which unlike --bind accepts every path, as in CSV (apptainer exec --help).
+# --- login/job/field.sh: print KEY=VALUE as a field of --mount, quoted as in CSV (apptainer exec --help). --bind is not used, because it
 mounts=()
 mount_folder() { mounts+=(--mount "type=bind,$(field source "$1"),$(field destination "$1")"); }
 mount_folder "$PWD"
 while IFS= read -r bind; do mounts+=(--mount "$bind"); done <"$run/binds"
-# The run's folder is mounted after these: a read-only bind of a folder above it would keep the program from recording its start.
+# The run's folder is mounted last. Otherwise a read-only bind of a parent folder would prevent that the program's start is recorded.
 mount_folder "$run"
 mount_folder "$scratch"
 placements=(code/abababababababababababababababababababababababababababababababab /code folder inputs/efefefefefefefefefefefefefefefefefefefefefefefefefefefefefefefef 'data/it'"'"'s $5, -"x"' file)
-# --- login/job/placements.sh: mount uploaded files ($placements: path below the root, path in the container, folder or file of each) for
-# --- login/job/temporary.sh: mount the node's folders for temporary files. Apptainer passes their variables to the program, but mounts
+# --- login/job/placements.sh: mount uploaded files and folders read-only. $placements has three words for each: its path relative to the root,
+# --- login/job/temporary.sh: mount the node's folders for temporary files. Apptainer passes the variables that name them to the program, but
 
 # shellcheck disable=SC2034  # functions.sh uses it
 image_cache_owners=()
 image_fault=""
-# The functions that check the image, written by the submission script: the same as there (login/owners.sh, login/trust.sh).
+# Load the functions that check the image. The submission script wrote them, and uses the same ones (login/owners.sh, login/trust.sh).
 # shellcheck disable=SC1091
 . "$run/functions.sh" || exit 1
 if ! check_image "$image" "$sha256" "${run%/runs/*}"; then
@@ -132,10 +132,10 @@ if ! check_image "$image" "$sha256" "${run%/runs/*}"; then
 fi
 
 unbegun=$run/tasks/.unbegun.$2.$1.${HPCDEPLOY_RESTART:-0}
-# --- login/job/not_started.sh: an image's own environment script may end before its program starts ("exit 0"); Apptainer then exits with 0.
+# --- login/job/not_started.sh: mark that the program has not started, in the file $unbegun. program.sh, in the container, empties the file,
 contain() { exec singularity --quiet exec --no-eval --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
-# HTCondor signals this shell, which forwards the signal and returns the container's exit code. Without -m the container would ignore INT
-# and QUIT (bash(1), SIGNALS).
+# HTCondor sends signals to this shell, which forwards them, and exits with the container's exit code. set -m is needed because otherwise the
+# container would ignore INT and QUIT (bash(1), SIGNALS).
 container=""
 for signal in HUP INT QUIT TERM USR1 USR2; do
   # shellcheck disable=SC2064
@@ -143,7 +143,7 @@ for signal in HUP INT QUIT TERM USR1 USR2; do
 done
 set -m
 contain "$@" &
-# --- login/job/wait.sh: wait for the container. A signal ends the wait, not the program: wait again for the program's exit code.
+# --- login/job/wait.sh: wait for the container's exit code. A signal to this shell ends the wait but not the program, so wait again.
 # --- login/job/started.sh: report a program that never started (login/job/not_started.sh).
 exit "$code"
 HPCDEPLOY_END_0123456789
@@ -155,7 +155,7 @@ universe                = vanilla
 executable              = $(run_folder)/job.sh
 transfer_executable     = false
 arguments               = $(Process) $(Cluster)
-# The number of earlier starts: HTCondor fills it in when it has found a worker.
+# HTCondor inserts the number of earlier starts when it has found a worker.
 environment             = "HPCDEPLOY_RESTART=$$([ifThenElse(isUndefined(NumJobStarts),0,NumJobStarts)])"
 initialdir              = $(work_folder)
 log                     = $(run_folder)/events.log
@@ -171,43 +171,43 @@ periodic_release = member(HoldReasonCode, {13, 19, 45, 48}) && NumHolds <= 4 && 
 queue 1
 HPCDEPLOY_END_0123456789
 }
-# --- login/variables.sh: remove variables of a surrounding job, or of the user, that change what the scheduler's commands do
+# --- login/variables.sh: remove variables, set by the user or by a job that runs this script, that would change what the scheduler's commands
 
-# --- login/setup.sh: run the cluster's setup ($setup_lines), without -e, -u and pipefail, which site scripts do not expect.
+# --- login/setup.sh: run the cluster's setup ($setup_lines) without the options -e, -u and pipefail, because site scripts do not expect
 
-# --- login/paths.sh: assign the paths, whose variables the setup may have set. An unset variable ends the script with a message.
+# --- login/paths.sh: assign the paths, after the setup, which may set variables in them. An unset variable ends the script with a message.
 
-# --- login/messages.sh: strict mode, private files, messages. A cut connection must not end the script between the scheduler's
+# --- login/messages.sh: set strict mode and private files, and define messages. HUP and PIPE are ignored, because a lost connection
 
-# --- login/owners.sh: who may have written a file. An ACL that lets others write also shows in the mode, as the bits of the group
+# --- login/owners.sh: functions about owners of files. Modes are sufficient to find out who can write to a file: if an ACL permits others to
 
-# --- login/folders.sh: check the cluster's folders; only this user may write to the root.
+# --- login/folders.sh: check the cluster's folders, and that only this user can write to the root.
 
-# --- login/submit_folders.sh: make the folders of the run.
+# --- login/submit_folders.sh: make the folders of the run, of images and of temporary files.
 
-# --- login/run_lock.sh: one call at a time for each run.
+# --- login/run_lock.sh: lock the run, so that only one script at a time works on it.
 
-# --- login/trust.sh: check that only this user, or trusted users, can have changed an image.
+# --- login/trust.sh: check that nobody but this user and trusted users can have changed an image.
 
-# --- login/image.sh: provide the image, once for all runs, as $cache/SHA256.sif. $image_from is where a missing image comes from.
+# --- login/image.sh: provide the image as $cache/SHA256.sif, once for all runs. $image_from tells where a missing image is taken from.
 
-# --- login/unpack.sh: unpack uploaded archives, once for all runs, into folders that are named by the archive's sha256.
+# --- login/unpack.sh: unpack uploaded archives, once for all runs, into folders (trees) that are named by the archive's sha256.
 
 # --- login/json.sh: print a text as a JSON string.
 
-# --- login/answer.sh: print the line that hpcdeploy reads; a login shell may print other lines before and after it.
+# --- login/answer.sh: print the line that hpcdeploy parses; a login shell may print other lines before and after this one.
 
-# --- login/uploads.sh: check which files must be uploaded first ($uploads: sha256, size, path, description and unpacked tree of each).
+# --- login/uploads.sh: find out which files must be uploaded first. $uploads has five words for each: sha256, size, path, description and
 
-# --- login/htcondor/lookup.sh: look for the run's job.
+# --- login/htcondor/lookup.sh: find the run's job.
 
-# --- login/htcondor/submit.sh: submit a job to HTCondor, and understand condor_submit's answer.
+# --- login/htcondor/submit.sh: submit a job to HTCondor, and parse the output of condor_submit.
 
-# --- login/htcondor/binds.sh: write the functions that the job needs, and the binds of the container ($binds: source, destination, rw or ro of each).
+# --- login/htcondor/binds.sh: write the functions that the job needs, and the binds of the container. $binds has three words for each bind:
 
-# --- login/job_link.sh: which job is the run's. The link $run/id -> NUMBER says so: only one process can make it, completely, on network
+# --- login/job_link.sh: record the run's job as the target of the link $run/id. A link is used because only one process can create it, and
 
-# --- login/submit.sh: submit the run, exactly once however often this runs. docs/architecture.md explains each step.
+# --- login/submit.sh: submit the run exactly once, however often this script is run. docs/architecture.md explains each step.
 }
 # bash reads main completely before it runs main. So a script that was cut off runs no part of main.
 main "$@" </dev/null

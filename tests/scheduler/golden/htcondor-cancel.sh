@@ -1,9 +1,9 @@
 #!/bin/bash
 # Cancel runs. Written by hpcdeploy 0.1.0.
 
-# --- login/state.sh: start bash from one known state, whatever a profile has set (options, IFS, aliases, functions).
+# --- login/state.sh: set bash to a known state, whatever a profile has set (options, IFS, aliases, functions). In POSIX mode a function cannot
 
-# --- login/begin.sh: tell hpcdeploy that the script started. A profile may have printed a line without its line break.
+# --- login/begin.sh: tell hpcdeploy that the script started. A line break comes first, because a profile may have printed text without one.
 
 main() {
 # --- values of this script
@@ -16,15 +16,15 @@ cancel_command=condor_rm
 set_paths() {
   root=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project'
 }
-# --- login/variables.sh: remove variables of a surrounding job, or of the user, that change what the scheduler's commands do
+# --- login/variables.sh: remove variables, set by the user or by a job that runs this script, that would change what the scheduler's commands
 
-# --- login/setup.sh: run the cluster's setup ($setup_lines), without -e, -u and pipefail, which site scripts do not expect.
+# --- login/setup.sh: run the cluster's setup ($setup_lines) without the options -e, -u and pipefail, because site scripts do not expect
 
-# --- login/paths.sh: assign the paths, whose variables the setup may have set. An unset variable ends the script with a message.
+# --- login/paths.sh: assign the paths, after the setup, which may set variables in them. An unset variable ends the script with a message.
 
 # --- login/cancel.sh: record that runs are cancelled, and cancel their jobs (cancel_jobs).
 
-# --- login/htcondor/cancel.sh: remove the jobs that have the number and the id of their run.
+# --- login/htcondor/cancel.sh: remove the jobs that have the job id of their run and contain the run's id.
 }
 # bash reads main completely before it runs main. So a script that was cut off runs no part of main.
 main "$@" </dev/null

@@ -2,17 +2,17 @@
 # Submit run hello-0123456789 to htcondor. Written by hpcdeploy 0.1.0.
 #
 # Run it on a login node:  bash submit.sh
-# It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's own commands, and nothing of hpcdeploy.
-# It may run any number of times: the run is submitted once, and every later call reports that. With the argument "again" it
-# first queries the scheduler for the run's job, even if the run's folder, which may be lost, has no record of an earlier call.
-# With the argument "bring" it does not ask you to copy missing files, because hpcdeploy uploads them.
+# It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's commands, but not hpcdeploy.
+# You can run it several times: it submits the run once, and later calls report the submitted job. With the argument "again" it
+# first queries the scheduler for the run's job, even if the run's folder does not exist or has no record of an earlier call.
+# With the argument "bring" it does not tell you to copy missing files, because hpcdeploy uploads them.
 #
 # Exit status: 0 submitted, now or earlier. 10 login node not usable (missing command, unusable root). 11 no image.
-# 12 rejected by the scheduler. 13 unknown whether the scheduler accepted the job: run this again.
+# 12 rejected by the scheduler. 13 unknown whether the scheduler accepted the job: run this script again.
 # 14 files must be uploaded first (they are listed). 15 the run was cancelled.
 
-# --- login/state.sh: start bash from one known state, whatever a profile has set (options, IFS, aliases, functions).
-# In POSIX mode no function hides a special builtin (Bash Reference Manual, 6.11); a backslash prevents alias expansion.
+# --- login/state.sh: set bash to a known state, whatever a profile has set (options, IFS, aliases, functions). In POSIX mode a function cannot
+# hide a special builtin (Bash Reference Manual, 6.11). A backslash before a command prevents alias expansion.
 case ${BASH_VERSION-} in
   "")
     echo "error: this script is for bash, but another shell reads it. If a login profile calls exec (exec zsh), let it do so in" \
@@ -22,7 +22,7 @@ case ${BASH_VERSION-} in
 esac
 { POSIXLY_CORRECT=1; \set +efnuvxC; \unset -f builtin unset set unalias shopt declare type trap eval exit return local test [ printf echo; \unset POSIXLY_CORRECT; } 2>/dev/null
 \trap - DEBUG ERR
-# The other functions that hide programs are removed after the setup, which may use them (known_state). A job calls these before.
+# Remove functions that hide programs which a job calls before the setup. Others are removed after the setup (known_state), which may use them.
 \unset -f cat cd date hostname ln mv readlink rm sleep
 \unalias -a
 \shopt -u expand_aliases
@@ -35,8 +35,8 @@ known_state() {
   IFS=$' \t\n'
   unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS TMOUT 2>/dev/null
   trap - DEBUG ERR RETURN
-  # Remove functions that hide a builtin or a program (cd, rm). Keep others: the job's setup may need them (module). Keep a
-  # site's wrappers of the scheduler's and Apptainer's commands: they are how the site calls them.
+  # Remove functions that hide a builtin or a program (cd, rm). Keep other functions, because the job's setup may need them (module). Keep
+  # functions with the names of the scheduler's and Apptainer's commands, because the site wants users to call its wrappers.
   for name in $(declare -F); do
     case $name in
       declare | -* | known_state | set_paths | record | finish) continue ;;
@@ -44,12 +44,12 @@ known_state() {
     esac
     if type -f "$name" >/dev/null 2>&1; then unset -f "$name"; fi
   done
-  # Programs that are bash scripts (a site's sbatch) would inherit this script's options.
+  # Do not export the options of this script, because a program that is a bash script (a site's sbatch) would inherit them.
   export -n SHELLOPTS BASHOPTS
   return 0
 }
 
-# --- login/begin.sh: tell hpcdeploy that the script started. A profile may have printed a line without its line break.
+# --- login/begin.sh: tell hpcdeploy that the script started. A line break comes first, because a profile may have printed text without one.
 printf '\nHPCDEPLOY begins\n' || true
 
 main() {
@@ -95,8 +95,8 @@ write_files() {
 #!/bin/sh
 # Run hello-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
 # task's number and the job's id.
-# The command and its variables are quoted here once, and nothing else interprets them.
-# HTCondor transfers this back into the run's folder (job.sub): it shows that the program started.
+# The command and its variables are quoted here, and no other shell interprets them.
+# Record that the program started: HTCondor transfers this file into the run's folder (job.sub).
 true >.hpcdeploy-begun
 export HPCDEPLOY_RUN=hello-0123456789
 export HPCDEPLOY_TASK="$1"
@@ -105,7 +105,7 @@ export HPCDEPLOY_RESTART="${HPCDEPLOY_RESTART:-0}"
 export HPCDEPLOY_IMAGE_SHA256=abababababababababababababababababababababababababababababababab
 # Without a command, run the image's own run script.
 set -- /.singularity.d/runscript
-# --- login/job/beside.sh: run the program as a child, forward signals to it, and keep its exit code.
+# --- login/job/beside.sh: run the program as a child process, forward signals to it, and set code to its exit code.
 "$@" &
 child=$!
 for signal in HUP INT QUIT TERM USR1 USR2; do
@@ -118,8 +118,8 @@ while kill -0 "$child" 2>/dev/null; do
   code=0
   wait "$child" || code=$?
 done
-# --- login/job/keep_back.sh: HTCondor transfers every new file of this folder. A file that cannot be read would hold the job (hold code
-# 12, subcode 13), and a named pipe would block. HTCondor transfers no folders, so such files are moved into one.
+# --- login/job/keep_back.sh: move files that HTCondor cannot transfer into a folder, because HTCondor transfers every new file in the working
+# folder, but no folders. For a file that cannot be read it would hold the job (hold code 12, subcode 13), and a named pipe would block it.
 for path in ./* ./.[!.]* ./..?*; do
   if [ -p "$path" ]; then
     why='is a named pipe'
@@ -130,8 +130,8 @@ for path in ./* ./.[!.]* ./..?*; do
   fi
   mkdir -p .hpcdeploy-kept && mv -f "$path" .hpcdeploy-kept/ && echo "$path $why: it is left out of the outputs" >&2
 done
-# HTCondor reads the output through pipes, and loses what it has not read when the job ends, up to 64 KiB (seen with 23.9 on a busy
-# machine): so the job ends a second later.
+# End a second later if the output is a pipe. HTCondor reads the pipe, and loses up to 64 KiB that it has not read when the job ends (seen with
+# 23.9 on a busy machine).
 if [ -p /dev/stdout ] || [ -p /dev/stderr ]; then sleep 1; fi
 exit "$code"
 HPCDEPLOY_END_0123456789
@@ -144,7 +144,7 @@ container_image         = $(image_file)
 # No absolute path: HTCondor would expect that program in the image (condor_submit(1), container universe).
 executable              = program.sh
 arguments               = $(Process) $(Cluster)
-# The number of earlier starts: HTCondor fills it in when it has found a worker.
+# HTCondor inserts the number of earlier starts when it has found a worker.
 environment             = "HPCDEPLOY_RESTART=$$([ifThenElse(isUndefined(NumJobStarts),0,NumJobStarts)])"
 initialdir              = $(work_folder)
 log                     = $(run_folder)/events.log
@@ -162,8 +162,8 @@ periodic_release = member(HoldReasonCode, {13, 19, 45, 48}) && NumHolds <= 4 && 
 queue 1
 HPCDEPLOY_END_0123456789
 }
-# --- login/variables.sh: remove variables of a surrounding job, or of the user, that change what the scheduler's commands do
-# or lead an MPI program to a foreign server.
+# --- login/variables.sh: remove variables, set by the user or by a job that runs this script, that would change what the scheduler's commands
+# do, or make an MPI program connect to another job's server.
 for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}" "${!SCANCEL_@}" "${!PMI_@}" "${!PMIX_@}"; do
   case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
 done
@@ -171,23 +171,23 @@ done
 # --- login/no_setup.sh: the cluster has no setup lines.
 known_state
 
-# --- login/paths.sh: assign the paths, whose variables the setup may have set. An unset variable ends the script with a message.
+# --- login/paths.sh: assign the paths, after the setup, which may set variables in them. An unset variable ends the script with a message.
 set_paths
 
-# --- login/messages.sh: strict mode, private files, messages. A cut connection must not end the script between the scheduler's
-# answer and the record of it.
+# --- login/messages.sh: set strict mode and private files, and define messages. HUP and PIPE are ignored, because a lost connection
+# must not end the script after the scheduler accepted a job and before the job id is recorded.
 set -euo pipefail
 umask 077
 trap '' HUP PIPE
 say() { printf '%s\n' "$*" >&2 || true; }
-# Without +e a failing command in ~/.bash_logout, which a login shell runs at its exit (Debian's fails without a terminal), would
-# replace the exit code.
+# End with the error message $2 and exit status $1. set +e is needed because a login shell runs ~/.bash_logout at its exit: with -e, a command
+# that fails there would replace the exit status (Debian's file has one that fails without a terminal).
 die() { local code=$1; shift; say "error: $*"; trap - EXIT; set +e; exit "$code"; }
 
-# --- login/owners.sh: who may have written a file. An ACL that lets others write also shows in the mode, as the bits of the group
-# (acl(5), "Correspondence Between ACL Entries And File Permission Bits").
+# --- login/owners.sh: functions about owners of files. Modes are sufficient to find out who can write to a file: if an ACL permits others to
+# write, the mode permits the group to write (acl(5), "Correspondence Between ACL Entries And File Permission Bits").
 
-# Print the owner of $1, by name if the machine knows one.
+# Print the name of the owner of $1, or the user number if the machine knows no name.
 owner_of() {
   local name
   name=$(stat -Lc %U -- "$1")
@@ -205,7 +205,7 @@ trusted() {
   return 1
 }
 
-# --- login/folders.sh: check the cluster's folders; only this user may write to the root.
+# --- login/folders.sh: check the cluster's folders, and that only this user can write to the root.
 absolute() { case $2 in /*) ;; *) die 10 "the cluster's $1 is $2, which is no absolute path; set $1 in the cluster's settings" ;; esac; }
 absolute root "$root"
 absolute image-cache "$cache"
@@ -215,8 +215,8 @@ case $cache in *[$'\n"']* | *\$\(*) die 10 "the cluster's image-cache contains a
 # If the root is in a project, git and hpcdeploy must ignore it.
 [ -e "$root" ] || { mkdir -p -- "$root" && printf '*\n' >"$root/.gitignore"; } || true
 
-# keep_private FOLDER...: remove the permission of others to write to these folders, which hold the scripts that jobs run, uploads and
-# results. The root itself may belong to root (the user), if an administrator made it.
+# keep_private FOLDER...: ensure that others cannot write to these folders, because they contain scripts that jobs run, uploads and results.
+# The folders must belong to this user. Only the cluster's root may also belong to the user root, if an administrator made it.
 keep_private() {
   local mode owner folder
   while read -r mode owner folder; do
@@ -230,7 +230,7 @@ keep_private() {
 }
 keep_private "$root"
 
-# --- login/submit_folders.sh: make the folders of the run.
+# --- login/submit_folders.sh: make the folders of the run, of images and of temporary files.
 arguments=" $* "
 run=$root/runs/$run_id
 command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
@@ -238,12 +238,12 @@ mkdir -p -- "$cache" "$tmp" "$run/logs" "$run/tasks" "$run/output" ||
   die 10 "cannot make $run, $cache and $tmp; set root in the cluster's settings to a folder that you may write to, and that has space"
 keep_private "$root/runs" "$run"
 
-# --- login/run_lock.sh: one call at a time for each run.
+# --- login/run_lock.sh: lock the run, so that only one script at a time works on it.
 
 # Write standard input to the file $1 atomically, even if two calls write it at once.
 write() { cat >"$1.$HOSTNAME.$$.part" && mv -f -- "$1.$HOSTNAME.$$.part" "$1"; }
 
-# Child processes inherit the lock: a sbatch that outlives its script keeps the next call waiting.
+# Child processes inherit the lock, so that the next call also waits for a sbatch that is still running after its script was killed.
 { : >>"$run/lock"; } || die 10 "cannot write to $run; make room there (a full disk, or your quota)"
 exec {run_lock}>"$run/lock"
 flock --nonblock "$run_lock" || {
@@ -253,14 +253,15 @@ flock --nonblock "$run_lock" || {
     die 10 "files in $run cannot be locked; set root in the cluster's settings to another file system"
 }
 
-# --- login/trust.sh: check that only this user, or trusted users, can have changed an image.
+# --- login/trust.sh: check that nobody but this user and trusted users can have changed an image.
 
-# Test whether $1 is a folder, not a link, of this user, and only this user can write to it.
+# Test whether $1 is a folder (no link) that belongs to this user, and to which only this user can write.
 is_private() { [ ! -L "$1" ] && [ -d "$1" ] && [ -O "$1" ] && [ $((0$(stat -c %a -- "$1") & 022)) = 0 ]; }
 
-# Test whether anybody but this user and root can have written or replaced the file $1: by owner and mode of the file and of each folder
-# and link on its path. In a folder with the sticky bit, others cannot remove or rename the file (rename(2), EPERM). But a file of this
-# user can get a second name there if fs.protected_hardlinks is 0 (proc_sys_fs(5)), so in such a folder a file must have one name.
+# Test whether anybody but this user and root can have written or replaced the file $1. Owner and mode of the file, and of each folder and
+# link on its path, are examined. Others may write to a folder with the sticky bit, because they cannot remove or rename this user's files
+# there (rename(2), EPERM). But if fs.protected_hardlinks is 0, they can give a file of this user a second name there (proc_sys_fs(5)). So
+# a file in such a folder must have only one name.
 others_can_change() {
   local rest=$1 name here mode owner hard_links target paths names number shared links=0
   while :; do
@@ -299,13 +300,13 @@ others_can_change() {
   [ "$number" != "${#paths[@]}" ]
 }
 
-# Print the folder in the root $1 that records images with a verified sha256; fail if others can write to it.
+# Print the folder in the root $1 with the records of images whose sha256 was verified; fail if others can write to this folder.
 verified_in() {
   [ -d "$1/verified" ] || mkdir -m 0700 -- "$1/verified" 2>/dev/null || true
   is_private "$1/verified" && printf '%s' "$1/verified"
 }
 
-# Compare the image $1 with its sha256 $2; on a mismatch image_fault is the reason.
+# Test whether the sha256 of the image $1 is $2; if not, set image_fault to the error message.
 is_the_image() {
   local found
   echo "checking the sha256 of $1, which others can have written" >&2
@@ -316,7 +317,8 @@ Remove it, or set image-cache to a folder of your own"
   return 1
 }
 
-# Replace the image $1, which others may write to, by a copy: a process that has the file open could change it while a job runs.
+# Replace the image $1, to which others may write, by a copy. Changing only the mode would not suffice, because a process that has the file
+# open could change it while a job runs.
 replace_by_copy() {
   local copy
   { copy=$(mktemp -- "${1%/*}/.$2.XXXXXXXXXX.part") && cp --reflink=auto -- "$1" "$copy"; } ||
@@ -327,10 +329,11 @@ replace_by_copy() {
   return 1
 }
 
-# check_image FILE SHA256 ROOT: test whether the image may run; if not, image_fault is the reason. A trusted user must own it and its
-# folder, and no other user may write to it. If others can have replaced it, its sha256 is compared. A match is recorded with device,
-# inode, size and the times of the last change of content and inode, one of which changes with the file. A file that was changed in the
-# last two seconds is not recorded: the clock of a file system has ticks, and a second change within one tick would be invisible.
+# check_image FILE SHA256 ROOT: test whether the image may be used; if not, set image_fault to the error message. The image and its folder
+# must belong to a trusted user, and no other user may write to the image. If others can have replaced the image, its sha256 is compared.
+# A match is recorded with device, inode, size and the times of the last change of content and inode, so that the sha256 is computed again
+# only after a change. A file that was changed in the last two seconds is not recorded, because another change in the same tick of the file
+# system's clock would not change the times.
 check_image() {
   local file=$1 path mode owner now known="" identity changed altered
   image_fault=""
@@ -371,7 +374,7 @@ them, set image-cache-owners = [\"$(owner_of "$path")\"] in the cluster's settin
   fi
 }
 
-# --- login/image.sh: provide the image, once for all runs, as $cache/SHA256.sif. $image_from is where a missing image comes from.
+# --- login/image.sh: provide the image as $cache/SHA256.sif, once for all runs. $image_from tells where a missing image is taken from.
 image=$cache/$sha256.sif
 
 record_image() {
@@ -392,8 +395,8 @@ ensure_image() {
   esac
 }
 
-# --- login/open_lock.sh: open the lock file $1, in a folder that others may write to, as file descriptor $opened. Nothing is written
-# to it, so a link that another user put there does no harm. In the folder of a group the group may use the lock.
+# --- login/open_lock.sh: open the lock file $1, and set opened to its file descriptor. Others may be able to write to its folder, and to put a
+# link there; that does no harm, because nothing is written to the file. In a folder for a group, the group may use the lock.
 # shellcheck disable=SC2034
 open_lock() {
   local group_too=077
@@ -402,8 +405,9 @@ open_lock() {
   { exec {opened}>>"$1"; } 2>/dev/null || exec {opened}<"$1"
 }
 
-# --- login/make_temporary.sh: make_temporary FOLDER NAME makes the private folder FOLDER/NAME-XXXXXXXX, with an unpredictable name, and
-# sets temporary to it. FOLDER may be writable for all, like /tmp: its sticky bit keeps others from renaming the folder (rename(2), EPERM).
+# --- login/make_temporary.sh: make_temporary FOLDER NAME makes the private folder FOLDER/NAME-XXXXXXXX, with an unpredictable name, and sets
+# temporary to its path. All users may be able to write to FOLDER, like /tmp, if it has the sticky bit: then others cannot rename the new
+# folder (rename(2), EPERM).
 make_temporary() {
   local mode owner remedy="set tmp in the cluster's settings to a folder of your own"
   read -r mode owner < <(stat -Lc '%f %u' -- "$1") || die 10 "cannot look at $1; $remedy"
@@ -417,10 +421,10 @@ make_temporary() {
     die 10 "cannot make a folder in $1; make room there (a full disk, or your quota)"
 }
 
-# --- login/image_mode.sh: print the mode of an image in the folder $1: private, unless the folder is for a group (setgid, readable).
+# --- login/image_mode.sh: print the mode for an image in the folder $1: 0640 if the folder is for a group (setgid, readable), else 0600.
 image_mode() { [ $((0$(stat -Lc %a -- "$1") & 02050)) = $((02050)) ] && echo 0640 || echo 0600; }
 
-# --- login/pull.sh: pull the image from a registry. If hpcdeploy can upload it instead ($can_upload), a failure is only a message.
+# --- login/pull.sh: pull the image from a registry. If hpcdeploy can upload the image instead ($can_upload), a failed pull is no error.
 cannot_pull() {
   local code=$1
   shift
@@ -428,13 +432,14 @@ cannot_pull() {
   return "$code"
 }
 
-# A firewall may delay each attempt for minutes, so test the connection first. Behind a proxy only a pull can tell.
+# Test whether the registry can be reached. This is done before a pull, because behind a firewall a pull may take minutes to fail. With a proxy
+# there is no test, because only the proxy connects to the registry.
 registry_answers() {
   [ -z "${https_proxy-}${HTTPS_PROXY-}${http_proxy-}${HTTP_PROXY-}${all_proxy-}${ALL_PROXY-}" ] || return 0
   timeout 10 bash -c "exec 3<>/dev/tcp/$registry_host/$registry_port" 2>/dev/null
 }
 
-# Pull under a lock, so that several runs pull an image once.
+# Pull the image under a lock, so that it is pulled only once if several runs need it.
 pull_once() {
   local image_lock code
   open_lock "$cache/.$sha256.lock" || die 10 "cannot open $cache/.$sha256.lock, the lock for pulling the image"
@@ -452,7 +457,7 @@ pull_once() {
   exec {image_lock}>&-
 }
 
-# This runs where set -e has no effect, so each failure is handled.
+# Pull the image. Each failure is handled here, because set -e has no effect in a function that is called before "||".
 pull_image() {
   local part temporary watcher code=0
   command -v "$apptainer" >/dev/null || {
@@ -469,10 +474,10 @@ pull_image() {
   # Keep Apptainer's cache and temporary files out of $HOME, whose quota they would fill ($HOME/.apptainer/cache).
   make_temporary "$tmp" pull
   mkdir -- "$temporary/cache" || die 10 "cannot make a folder in $tmp; make room there (a full disk, or your quota)"
-  # The name is unpredictable: others who may write to the folder could put a link there.
+  # The name of the file is unpredictable, because others who may write to the folder could put a link at a known name.
   part=$(mktemp -u -- "$cache/.$sha256.XXXXXXXXXX.part")
   say "pulling the image $reference"
-  # End the sleep too: it would keep the connection open.
+  # Show the progress. The trap also ends sleep, which would keep the connection open.
   {
     trap 'kill "$!"; exit' TERM
     while sleep 5 & wait "$!"; do
@@ -507,36 +512,37 @@ json() {
   printf '"%s"' "$text"
 }
 
-# --- login/answer.sh: print the line that hpcdeploy reads; a login shell may print other lines before and after it.
+# --- login/answer.sh: print the line that hpcdeploy parses; a login shell may print other lines before and after this one.
 answer() {
   printf '\nHPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "part": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$chunk_size" "$(json "$run")" || true
 }
 
-# --- login/htcondor/lookup.sh: look for the run's job.
+# --- login/htcondor/lookup.sh: find the run's job.
 
-# Print the ids of the clusters with this run's name that were submitted at $1 (seconds since 1970) or later, the first one first. Fail if
-# HTCondor cannot be queried.
+# Print the ids of the clusters with this run's name that were submitted at $1 (seconds since 1970) or later, in the order of
+# submission. Fail if HTCondor cannot be queried.
 look_up() {
   # The job of a run that waits for others is DAGMan, not the job that DAGMan submits.
   local found log=events.log ours="HpcdeployRun == \"$run_id\" && QDate >= $1 && DAGManJobId =?= undefined"
   [ ! -e "$run/job.dag" ] || log=job.dag.dagman.log
-  # The schedd records a submission in the job's own log: 000, or 035 if the procs are created later ("Job Event Log Codes").
+  # Look into the job's event log first: the schedd records a submission there, as event 000, or as 035 if the procs are created later ("Job
+  # Event Log Codes").
   if [ -s "$run/$log" ]; then
     found=$(sed -nE 's/^(000|035) \(0*([0-9]+)\..*/\2/p' "$run/$log" | uniq)
     [ -z "$found" ] || { printf '%s\n' "$found" && return; }
   fi
   found=$(condor_q -nobatch -constraint "$ours" -autoformat QDate ClusterId) || return
-  # condor_history fails while the schedd rotates a history file ("Error opening history file"), so it is queried twice.
+  # If condor_history fails, it is called again, because it fails while the schedd rotates a history file ("Error opening history file").
   [ -n "$found" ] || found=$(left_queue "$1" "$ours") || found=$(left_queue "$1" "$ours") || return
   sort -n <<<"$found" | cut -d ' ' -f 2 | uniq
 }
 
-# The history starts with the last jobs: stop reading at the time of the first attempt.
+# Print the run's jobs in the history. It is read backwards in time, and -since ends the reading at the time $1.
 left_queue() { condor_history -since "EnteredCurrentStatus < $1" -constraint "$2" -autoformat QDate ClusterId; }
 
 cancel_job() { condor_rm "$1"; }
 
-# --- login/htcondor/submit.sh: submit a job to HTCondor, and understand condor_submit's answer.
+# --- login/htcondor/submit.sh: submit a job to HTCondor, and parse the output of condor_submit.
 write_job() {
   local file split=no
   work=${workdir:-$run/output}
@@ -545,7 +551,7 @@ write_job() {
   write_files
   for file in program.sh job.sh inside.sh wait.sh node.sh remove.sh; do [ ! -e "$run/$file" ] || chmod 0755 "$run/$file"; done
   [ "$container" != apptainer ] || write_container_files
-  # In one command instead of a loop: there may be many.
+  # Make the tasks' folders with few commands instead of a loop, because there may be thousands.
   [ -z "$task_folder" ] || (cd -- "$run/output" && seq 0 $((tasks - 1)) | xargs mkdir -p)
   [ "$has_inputs" = no ] || link_inputs
   [ "$sends_image" = no ] || use_own_copy
@@ -558,7 +564,8 @@ write_submit_description() {
   [ "$sends_image" = no ] || macros+=(image_file "$image")
   {
     printf '%s = %s\n' "${macros[@]}"
-    # The follow script reads notes-begin: a task of this run whose program started has a record. A remap cannot contain these characters.
+    # The file notes-begin tells the follow script that each task of this run records the start of its program (TASK.begun). This needs a remap,
+    # which cannot contain the characters ; = \ in a path.
     case $notes_begin:$run in
       no:* | *[\;=\\]*) ;;
       *)
@@ -570,12 +577,12 @@ write_submit_description() {
   } | write "$run/job.sub"
 }
 
-# Print the cluster id: the output of -terse is "12.0 - 12.9".
+# Submit the job and print its cluster id. The output of condor_submit -terse is "12.0 - 12.9".
 submit_job() {
   local output line file=job.sub
   [ "${#after[@]}" = 0 ] || file=job.dag.condor.sub
   output=$(cd "$run" && condor_submit -terse "$file") || {
-    # condor_submit prints on standard output that it cannot get credentials.
+    # Repeat standard output as error output, because condor_submit reports on it that it cannot get credentials.
     local code=$?
     printf '%s\n' "$output" >&2
     return "$code"
@@ -590,12 +597,12 @@ submit_job() {
   return 1
 }
 
-# Test whether condor_submit's error in the file $1 is a definite refusal, before or without a connection to the schedd.
+# Test whether the error of condor_submit in the file $1 means that the job was rejected. After any other error the schedd may have the job.
 is_refusal() {
   local text
   text=$(<"$1")
   case $text in
-    # Before it connects to the schedd: "Failed to process job credential requests", or where to log in.
+    # These errors occur before condor_submit connects to the schedd: "Failed to process job credential requests", "please visit ..." to log in.
     *"job credential requests"* | *"lease visit"*) return 0 ;;
     *"onnect"* | *"timed out"* | *"printed no job id"* | *"ommit"*) return 1 ;;
     *"ERROR"* | *"not found"*) return 0 ;;
@@ -606,8 +613,8 @@ is_refusal() {
 # Test whether the schedd could not be reached, so that it cannot have the job.
 never_connected() { grep -q 'ailed to connect' -- "$1"; }
 
-# --- login/htcondor/own_copy.sh: HTCondor reads the image when it finds a worker, possibly hours later. If others can replace the image
-# until then, use a copy in the root that only this user can change.
+# --- login/htcondor/own_copy.sh: use a copy of the image in the root, which only this user can change, if others can replace the image. A check
+# at submission would not suffice, because HTCondor reads the image only when it has found a worker, possibly hours later.
 use_own_copy() {
   local own=$root/images/$sha256.sif copy
   if [ ! -e "$image" ] || [ "$image" = "$own" ] || ! others_can_change "$image"; then return 0; fi
@@ -622,30 +629,31 @@ use_own_copy() {
   image=$own
 }
 
-# --- login/job_link.sh: which job is the run's. The link $run/id -> NUMBER says so: only one process can make it, completely, on network
-# file systems too, and on a full disk (symlink(2)). The job of a later array chunk has a link with the chunk's name ($chunk).
+# --- login/job_link.sh: record the run's job as the target of the link $run/id. A link is used because only one process can create it, and
+# never partly, also on network file systems and on a full disk (symlink(2)). A later array chunk has the link $run/id$chunk.
 
-# Make the link point to the first of the jobs "$@", unless it exists, and cancel all other ones: two calls may both have submitted if
-# the locks of a file system hold on one machine only.
+# Make the link to the first of the jobs "$@", unless the link exists, and cancel the other jobs. There are several jobs if two calls
+# submitted at once, which is possible if the locks of a file system have effect on one machine only.
 record_job() {
   local job
   ln -sT -- "$1" "$run/id$chunk" 2>/dev/null || true
-  job_id=$(readlink -- "$run/id$chunk") || { job_id=$1 && say "the job's number could not be recorded in $run; make room there"; }
+  job_id=$(readlink -- "$run/id$chunk") || { job_id=$1 && say "the job id could not be recorded in $run; make room there"; }
   sync -- "$run" 2>/dev/null || true
   for job in "$@"; do
     [ "$job" = "$job_id" ] || { say "the run has job $job_id; cancelling the duplicate $job" && cancel_job "$job" >&2; } || true
   done
 }
 
-# Print the time (seconds since 1970) in the file $1; 0 if there is none: a crash may have left the file empty.
+# Print the time in the file $1, in seconds since 1970; 0 if there is no file, or if a crash left it empty.
 time_in() {
   local text=""
   [ ! -s "$1" ] || read -r text <"$1" || true
   case $text in '' | *[!0-9]*) echo 0 ;; *) echo "$text" ;; esac
 }
 
-# Set jobs to the scheduler's jobs with the run's name. A job from ten minutes or more before the first attempt belongs to an older run
-# with the same id: daemons whose clocks differ by more than five minutes refuse to talk to each other (munge(7), TTL).
+# Set jobs to the ids of the scheduler's jobs with the run's name. Jobs that were submitted more than ten minutes before the first attempt
+# are ignored, because they belong to an older run with the same id. Ten minutes are enough for clocks that differ: Slurm's daemons reject
+# messages if the clocks differ by more than five minutes (munge(7), TTL).
 query_jobs() {
   local found since
   since=$(($(time_in "$run/submitting$chunk") - 600))
@@ -653,8 +661,8 @@ query_jobs() {
   read -r -d '' -a jobs <<<"$found" || true
 }
 
-# Query until the scheduler had time to show a job that it accepted just before the connection was cut. A request without an answer may
-# arrive later.
+# Query several times, because a scheduler may show a job only a few seconds after it accepted the job. If a submission had no answer in
+# the last minute, query for longer, because the request may still reach the scheduler.
 query_jobs_with_retries() {
   local pause pauses=(0 2 3)
   [ $(($(date +%s) - $(time_in "$run/unanswered$chunk"))) -ge 60 ] || pauses+=(5 10 10 15 15)
@@ -665,16 +673,17 @@ query_jobs_with_retries() {
   done
 }
 
-# --- login/submit.sh: submit the run, exactly once however often this runs. docs/architecture.md explains each step.
+# --- login/submit.sh: submit the run exactly once, however often this script is run. docs/architecture.md explains each step.
 chunks=("")
 chunk_size=0
-# A site limits how many tasks an array may have, so a large run needs several arrays, its chunks. Each has its own job, link and files,
-# whose names end with a dot and the number of its first task; for the first chunk, mostly the only one, with nothing.
+# A site limits the number of tasks in an array, so a large run is split into several arrays, called chunks. Each chunk has its own job, link
+# and files. Their names end with $chunk: a dot and the number of the chunk's first task. It is empty for the first chunk, which usually is
+# the only one.
 [ "$is_array" = no ] || choose_chunks
 chunk=""
 job_ids=""
 
-# Before anything is submitted a failure is final; afterwards it is not, because the earlier chunks are submitted.
+# End with the exit status $1. If earlier chunks are submitted already, use 13 instead (unknown), because the run is submitted in part.
 stop() {
   local code=$1
   shift
@@ -682,14 +691,14 @@ stop() {
   die "$code" "$@"
 }
 
-# Test whether the scheduler answers and does not know the job that it accepted, which left no trace either. A controller that crashes
-# forgets the jobs of its last seconds, and gives their numbers to the next jobs (seen with Slurm 24.11).
+# Test whether the scheduler lost the run's job: the scheduler answers, does not know the job, and no task has recorded anything. A slurmctld
+# that crashes forgets the jobs of its last seconds, and reuses their ids (seen with Slurm 24.11).
 is_forgotten() {
   [ ! -e "$run/cancelled" ] && [ -z "$(ls -A -- "$run/tasks")" ] && query_jobs && [ "${#jobs[@]}" = 0 ]
 }
 
-# A cancellation before the job's number is known first writes a file into the run's folder, and then looks for the job. A call that does
-# not see the file before it submits sees it afterwards, and cancels the job $1.
+# End if the run was cancelled, and cancel the job $1 if there is one. login/revoke.sh first writes the file "cancelled", and then looks for a
+# job. So a call that does not see this file before it submits sees it afterwards.
 stop_if_cancelled() {
   [ -e "$run/cancelled" ] || return 0
   [ -z "${1-}" ] || { say "cancelling job $1" && cancel_job "$1" >&2; } || true
@@ -709,12 +718,12 @@ cluster's host to its login node, or add a line that provides $submit_command (m
   ensure_image
   [ "$has_uploads" = no ] || ensure_uploads
   for tree in ${trees[@]+"${trees[@]}"}; do unpack "$tree"; done
-  # No "||" after these commands: it would let them continue after a failure (bash(1), set -e).
+  # A trap instead of "||", because a command before "||" would continue after a failure (bash(1), set -e).
   trap cannot_write EXIT
   write_job
 }
 
-# Submit this chunk, unless it is submitted already, and set job_id to its job.
+# Submit this chunk, unless it is submitted already, and set job_id to the id of its job.
 submit_chunk() {
   local code earlier=no
   if job_id=$(readlink -- "$run/id$chunk"); then
@@ -744,7 +753,7 @@ it was cancelled before that, or a crash of $scheduler lost it. To run it after 
   trap - EXIT
   sync -- "$run/submitting$chunk" "$run" 2>/dev/null || true
 
-  # From here on no failure ends the script automatically: each exit reports what is known about the job.
+  # From here on a failed command does not end the script, because each exit must report what is known about the job.
   set +e
   job_id=$(submit_job 2>"$run/submit.err")
   code=$?
@@ -753,7 +762,7 @@ it was cancelled before that, or a crash of $scheduler lost it. To run it after 
     # The request of an earlier call may have arrived after all.
     [ "$earlier" = no ] || query_jobs
     [ "${#jobs[@]}" != 0 ] || jobs=("$job_id")
-  # The scheduler may have accepted the job although its answer was lost: query it before accepting a failure.
+  # Query the scheduler before a failure is reported, because it may have accepted the job although its answer was lost.
   elif is_refusal "$run/submit.err"; then
     query_jobs || die 13 "the submission failed, and the scheduler could not be queried whether it accepted the job"
     if [ "${#jobs[@]}" = 0 ]; then

@@ -2,14 +2,14 @@
 # Find the job of run sweep-0123456789, whose submission is uncertain, or prevent its submission. Written by hpcdeploy 0.1.0.
 #
 # Run it on a login node:  bash revoke.sh
-# It needs bash, coreutils, flock (util-linux) and the scheduler's own commands, and changes nothing but the run's own folder.
+# It needs bash, coreutils, flock (util-linux) and the scheduler's commands. It changes only the run's folder.
 #
-# Exit status: 0 it printed the job's number, or that there is none and will be none. 10 login node not usable.
-# 13 unknown whether there is a job: run this again.
+# Exit status: 0 the job's id was printed, or that the run has no job and will not get one. 10 login node not usable.
+# 13 unknown whether the run has a job: run this script again.
 
-# --- login/state.sh: start bash from one known state, whatever a profile has set (options, IFS, aliases, functions).
+# --- login/state.sh: set bash to a known state, whatever a profile has set (options, IFS, aliases, functions). In POSIX mode a function cannot
 
-# --- login/begin.sh: tell hpcdeploy that the script started. A profile may have printed a line without its line break.
+# --- login/begin.sh: tell hpcdeploy that the script started. A line break comes first, because a profile may have printed text without one.
 
 main() {
 # --- values of this script
@@ -26,31 +26,31 @@ set_paths() {
   cache=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project/images'
   tmp=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project/tmp'
 }
-# --- login/variables.sh: remove variables of a surrounding job, or of the user, that change what the scheduler's commands do
+# --- login/variables.sh: remove variables, set by the user or by a job that runs this script, that would change what the scheduler's commands
 
-# --- login/setup.sh: run the cluster's setup ($setup_lines), without -e, -u and pipefail, which site scripts do not expect.
+# --- login/setup.sh: run the cluster's setup ($setup_lines) without the options -e, -u and pipefail, because site scripts do not expect
 
-# --- login/paths.sh: assign the paths, whose variables the setup may have set. An unset variable ends the script with a message.
+# --- login/paths.sh: assign the paths, after the setup, which may set variables in them. An unset variable ends the script with a message.
 
-# --- login/messages.sh: strict mode, private files, messages. A cut connection must not end the script between the scheduler's
+# --- login/messages.sh: set strict mode and private files, and define messages. HUP and PIPE are ignored, because a lost connection
 
-# --- login/owners.sh: who may have written a file. An ACL that lets others write also shows in the mode, as the bits of the group
+# --- login/owners.sh: functions about owners of files. Modes are sufficient to find out who can write to a file: if an ACL permits others to
 
-# --- login/folders.sh: check the cluster's folders; only this user may write to the root.
+# --- login/folders.sh: check the cluster's folders, and that only this user can write to the root.
 
-# --- login/revoke.sh: find the run's jobs, or prevent its submission.
+# --- login/revoke.sh: find the run's jobs, or prevent that the run is submitted.
 
-# --- login/run_lock.sh: one call at a time for each run.
+# --- login/run_lock.sh: lock the run, so that only one script at a time works on it.
 
-# --- login/htcondor/lookup.sh: look for the run's job.
+# --- login/htcondor/lookup.sh: find the run's job.
 
 # --- login/json.sh: print a text as a JSON string.
 
-# --- login/answer.sh: print the line that hpcdeploy reads; a login shell may print other lines before and after it.
+# --- login/answer.sh: print the line that hpcdeploy parses; a login shell may print other lines before and after this one.
 
-# --- login/job_link.sh: which job is the run's. The link $run/id -> NUMBER says so: only one process can make it, completely, on network
+# --- login/job_link.sh: record the run's job as the target of the link $run/id. A link is used because only one process can create it, and
 
-# --- login/find_jobs.sh: print the numbers of the run's jobs.
+# --- login/find_jobs.sh: print the ids of the run's jobs.
 }
 # bash reads main completely before it runs main. So a script that was cut off runs no part of main.
 main "$@" </dev/null

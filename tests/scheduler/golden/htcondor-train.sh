@@ -2,18 +2,18 @@
 # Submit run train-0123456789 to htcondor. Written by hpcdeploy 0.1.0.
 #
 # Run it on a login node:  bash submit.sh
-# It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's own commands, and nothing of hpcdeploy.
-# It may run any number of times: the run is submitted once, and every later call reports that. With the argument "again" it
-# first queries the scheduler for the run's job, even if the run's folder, which may be lost, has no record of an earlier call.
-# With the argument "bring" it does not ask you to copy missing files, because hpcdeploy uploads them.
+# It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's commands, but not hpcdeploy.
+# You can run it several times: it submits the run once, and later calls report the submitted job. With the argument "again" it
+# first queries the scheduler for the run's job, even if the run's folder does not exist or has no record of an earlier call.
+# With the argument "bring" it does not tell you to copy missing files, because hpcdeploy uploads them.
 #
 # Exit status: 0 submitted, now or earlier. 10 login node not usable (missing command, unusable root). 11 no image.
-# 12 rejected by the scheduler. 13 unknown whether the scheduler accepted the job: run this again.
+# 12 rejected by the scheduler. 13 unknown whether the scheduler accepted the job: run this script again.
 # 14 files must be uploaded first (they are listed). 15 the run was cancelled.
 
-# --- login/state.sh: start bash from one known state, whatever a profile has set (options, IFS, aliases, functions).
+# --- login/state.sh: set bash to a known state, whatever a profile has set (options, IFS, aliases, functions). In POSIX mode a function cannot
 
-# --- login/begin.sh: tell hpcdeploy that the script started. A profile may have printed a line without its line break.
+# --- login/begin.sh: tell hpcdeploy that the script started. A line break comes first, because a profile may have printed text without one.
 
 main() {
 # --- values of this script
@@ -58,8 +58,8 @@ write_files() {
 #!/bin/sh
 # Run train-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
 # task's number and the job's id.
-# The command and its variables are quoted here once, and nothing else interprets them.
-# HTCondor transfers this back into the run's folder (job.sub): it shows that the program started.
+# The command and its variables are quoted here, and no other shell interprets them.
+# Record that the program started: HTCondor transfers this file into the run's folder (job.sub).
 true >.hpcdeploy-begun
 export HPCDEPLOY_RUN=train-0123456789
 export HPCDEPLOY_TASK="$1"
@@ -72,10 +72,10 @@ export EMPTY=''
 # Without a command, run the image's own run script.
 set -- python -c 'print('"'"'a b'"'"')' '$HOME' 'say "hi"; rm -rf /' 'two
 lines' '' 'naïve ☃' 'back\slash' '%s {{ x }}' -
-# --- login/job/beside.sh: run the program as a child, forward signals to it, and keep its exit code.
-# --- login/job/keep_back.sh: HTCondor transfers every new file of this folder. A file that cannot be read would hold the job (hold code
-# HTCondor reads the output through pipes, and loses what it has not read when the job ends, up to 64 KiB (seen with 23.9 on a busy
-# machine): so the job ends a second later.
+# --- login/job/beside.sh: run the program as a child process, forward signals to it, and set code to its exit code.
+# --- login/job/keep_back.sh: move files that HTCondor cannot transfer into a folder, because HTCondor transfers every new file in the working
+# End a second later if the output is a pipe. HTCondor reads the pipe, and loses up to 64 KiB that it has not read when the job ends (seen with
+# 23.9 on a busy machine).
 if [ -p /dev/stdout ] || [ -p /dev/stderr ]; then sleep 1; fi
 exit "$code"
 HPCDEPLOY_END_0123456789
@@ -88,7 +88,7 @@ container_image         = $(image_file)
 # No absolute path: HTCondor would expect that program in the image (condor_submit(1), container universe).
 executable              = program.sh
 arguments               = $(Process) $(Cluster)
-# The number of earlier starts: HTCondor fills it in when it has found a worker.
+# HTCondor inserts the number of earlier starts when it has found a worker.
 environment             = "HPCDEPLOY_RESTART=$$([ifThenElse(isUndefined(NumJobStarts),0,NumJobStarts)])"
 initialdir              = $(work_folder)
 log                     = $(run_folder)/events.log
@@ -115,47 +115,47 @@ gpus_minimum_capability = 8.0
 queue 100
 HPCDEPLOY_END_0123456789
 }
-# --- login/variables.sh: remove variables of a surrounding job, or of the user, that change what the scheduler's commands do
+# --- login/variables.sh: remove variables, set by the user or by a job that runs this script, that would change what the scheduler's commands
 
 # --- login/no_setup.sh: the cluster has no setup lines.
 
-# --- login/paths.sh: assign the paths, whose variables the setup may have set. An unset variable ends the script with a message.
+# --- login/paths.sh: assign the paths, after the setup, which may set variables in them. An unset variable ends the script with a message.
 
-# --- login/messages.sh: strict mode, private files, messages. A cut connection must not end the script between the scheduler's
+# --- login/messages.sh: set strict mode and private files, and define messages. HUP and PIPE are ignored, because a lost connection
 
-# --- login/owners.sh: who may have written a file. An ACL that lets others write also shows in the mode, as the bits of the group
+# --- login/owners.sh: functions about owners of files. Modes are sufficient to find out who can write to a file: if an ACL permits others to
 
-# --- login/folders.sh: check the cluster's folders; only this user may write to the root.
+# --- login/folders.sh: check the cluster's folders, and that only this user can write to the root.
 
-# --- login/submit_folders.sh: make the folders of the run.
+# --- login/submit_folders.sh: make the folders of the run, of images and of temporary files.
 
-# --- login/run_lock.sh: one call at a time for each run.
+# --- login/run_lock.sh: lock the run, so that only one script at a time works on it.
 
-# --- login/trust.sh: check that only this user, or trusted users, can have changed an image.
+# --- login/trust.sh: check that nobody but this user and trusted users can have changed an image.
 
-# --- login/image.sh: provide the image, once for all runs, as $cache/SHA256.sif. $image_from is where a missing image comes from.
+# --- login/image.sh: provide the image as $cache/SHA256.sif, once for all runs. $image_from tells where a missing image is taken from.
 
-# --- login/open_lock.sh: open the lock file $1, in a folder that others may write to, as file descriptor $opened. Nothing is written
+# --- login/open_lock.sh: open the lock file $1, and set opened to its file descriptor. Others may be able to write to its folder, and to put a
 
-# --- login/make_temporary.sh: make_temporary FOLDER NAME makes the private folder FOLDER/NAME-XXXXXXXX, with an unpredictable name, and
+# --- login/make_temporary.sh: make_temporary FOLDER NAME makes the private folder FOLDER/NAME-XXXXXXXX, with an unpredictable name, and sets
 
-# --- login/image_mode.sh: print the mode of an image in the folder $1: private, unless the folder is for a group (setgid, readable).
+# --- login/image_mode.sh: print the mode for an image in the folder $1: 0640 if the folder is for a group (setgid, readable), else 0600.
 
-# --- login/pull.sh: pull the image from a registry. If hpcdeploy can upload it instead ($can_upload), a failure is only a message.
+# --- login/pull.sh: pull the image from a registry. If hpcdeploy can upload the image instead ($can_upload), a failed pull is no error.
 
 # --- login/json.sh: print a text as a JSON string.
 
-# --- login/answer.sh: print the line that hpcdeploy reads; a login shell may print other lines before and after it.
+# --- login/answer.sh: print the line that hpcdeploy parses; a login shell may print other lines before and after this one.
 
-# --- login/htcondor/lookup.sh: look for the run's job.
+# --- login/htcondor/lookup.sh: find the run's job.
 
-# --- login/htcondor/submit.sh: submit a job to HTCondor, and understand condor_submit's answer.
+# --- login/htcondor/submit.sh: submit a job to HTCondor, and parse the output of condor_submit.
 
-# --- login/htcondor/own_copy.sh: HTCondor reads the image when it finds a worker, possibly hours later. If others can replace the image
+# --- login/htcondor/own_copy.sh: use a copy of the image in the root, which only this user can change, if others can replace the image. A check
 
-# --- login/job_link.sh: which job is the run's. The link $run/id -> NUMBER says so: only one process can make it, completely, on network
+# --- login/job_link.sh: record the run's job as the target of the link $run/id. A link is used because only one process can create it, and
 
-# --- login/submit.sh: submit the run, exactly once however often this runs. docs/architecture.md explains each step.
+# --- login/submit.sh: submit the run exactly once, however often this script is run. docs/architecture.md explains each step.
 }
 # bash reads main completely before it runs main. So a script that was cut off runs no part of main.
 main "$@" </dev/null

@@ -1,9 +1,9 @@
 #!/bin/bash
 # Print what tasks wrote since the last query. Written by hpcdeploy 0.1.0.
 
-# --- login/state.sh: start bash from one known state, whatever a profile has set (options, IFS, aliases, functions).
+# --- login/state.sh: set bash to a known state, whatever a profile has set (options, IFS, aliases, functions). In POSIX mode a function cannot
 
-# --- login/begin.sh: tell hpcdeploy that the script started. A profile may have printed a line without its line break.
+# --- login/begin.sh: tell hpcdeploy that the script started. A line break comes first, because a profile may have printed text without one.
 
 main() {
 # --- values of this script
@@ -18,11 +18,11 @@ fence=fence
 set_paths() {
   root=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project'
 }
-# --- login/setup.sh: run the cluster's setup ($setup_lines), without -e, -u and pipefail, which site scripts do not expect.
+# --- login/setup.sh: run the cluster's setup ($setup_lines) without the options -e, -u and pipefail, because site scripts do not expect
 
-# --- login/paths.sh: assign the paths, whose variables the setup may have set. An unset variable ends the script with a message.
+# --- login/paths.sh: assign the paths, after the setup, which may set variables in them. An unset variable ends the script with a message.
 
-# --- login/sections.sh: print the output of a command between two marker lines; the second one has its exit status.
+# --- login/sections.sh: print the output of a command between two marker lines. The second marker contains the exit status.
 
 # --- login/logs.sh: print what tasks wrote since the last query, or their last lines.
 }

@@ -1,9 +1,9 @@
 #!/bin/bash
 # Print the state of runs: the scheduler's output, and the runs' own records. It changes nothing. Written by hpcdeploy 0.1.0.
 
-# --- login/state.sh: start bash from one known state, whatever a profile has set (options, IFS, aliases, functions).
+# --- login/state.sh: set bash to a known state, whatever a profile has set (options, IFS, aliases, functions). In POSIX mode a function cannot
 
-# --- login/begin.sh: tell hpcdeploy that the script started. A profile may have printed a line without its line break.
+# --- login/begin.sh: tell hpcdeploy that the script started. A line break comes first, because a profile may have printed text without one.
 
 main() {
 # --- values of this script
@@ -20,19 +20,19 @@ accounting_format=JobID,State,ExitCode,NodeList,Start,End,Comment,JobName
 set_paths() {
   root=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project'
 }
-# --- login/variables.sh: remove variables of a surrounding job, or of the user, that change what the scheduler's commands do
+# --- login/variables.sh: remove variables, set by the user or by a job that runs this script, that would change what the scheduler's commands
 
-# --- login/setup.sh: run the cluster's setup ($setup_lines), without -e, -u and pipefail, which site scripts do not expect.
+# --- login/setup.sh: run the cluster's setup ($setup_lines) without the options -e, -u and pipefail, because site scripts do not expect
 
-# --- login/paths.sh: assign the paths, whose variables the setup may have set. An unset variable ends the script with a message.
+# --- login/paths.sh: assign the paths, after the setup, which may set variables in them. An unset variable ends the script with a message.
 
-# --- login/sections.sh: print the output of a command between two marker lines; the second one has its exit status.
+# --- login/sections.sh: print the output of a command between two marker lines. The second marker contains the exit status.
 
-# --- login/limited.sh: use no more of a command's output than $most bytes about these runs, and $most_in_all in all.
+# --- login/limited.sh: limit the output of a command to $most bytes about these runs, and to $most_in_all bytes in total.
 
-# --- login/slurm/release.sh: print the release of Slurm's command $1 as a number, 2405 for 24.05; 0 if it is unknown.
+# --- login/slurm/release.sh: print the release of Slurm that the command $1 belongs to, as a number: 2405 for 24.05, 0 if it is unknown.
 
-# --- login/slurm/follow.sh: print squeue's rows of the queried jobs, the tasks' own records, and sacct's rows of those tasks whose end
+# --- login/slurm/follow.sh: print the rows of squeue for the queried jobs, the records that their tasks wrote, and the rows of sacct for
 }
 # bash reads main completely before it runs main. So a script that was cut off runs no part of main.
 main "$@" </dev/null

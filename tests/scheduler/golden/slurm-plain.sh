@@ -2,17 +2,17 @@
 # Submit run hello-0123456789 to slurm. Written by hpcdeploy 0.1.0.
 #
 # Run it on a login node:  bash submit.sh
-# It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's own commands, and nothing of hpcdeploy.
-# It may run any number of times: the run is submitted once, and every later call reports that. With the argument "again" it
-# first queries the scheduler for the run's job, even if the run's folder, which may be lost, has no record of an earlier call.
-# With the argument "bring" it does not ask you to copy missing files, because hpcdeploy uploads them.
+# It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's commands, but not hpcdeploy.
+# You can run it several times: it submits the run once, and later calls report the submitted job. With the argument "again" it
+# first queries the scheduler for the run's job, even if the run's folder does not exist or has no record of an earlier call.
+# With the argument "bring" it does not tell you to copy missing files, because hpcdeploy uploads them.
 #
 # Exit status: 0 submitted, now or earlier. 10 login node not usable (missing command, unusable root). 11 no image.
-# 12 rejected by the scheduler. 13 unknown whether the scheduler accepted the job: run this again.
+# 12 rejected by the scheduler. 13 unknown whether the scheduler accepted the job: run this script again.
 # 14 files must be uploaded first (they are listed). 15 the run was cancelled.
 
-# --- login/state.sh: start bash from one known state, whatever a profile has set (options, IFS, aliases, functions).
-# In POSIX mode no function hides a special builtin (Bash Reference Manual, 6.11); a backslash prevents alias expansion.
+# --- login/state.sh: set bash to a known state, whatever a profile has set (options, IFS, aliases, functions). In POSIX mode a function cannot
+# hide a special builtin (Bash Reference Manual, 6.11). A backslash before a command prevents alias expansion.
 case ${BASH_VERSION-} in
   "")
     echo "error: this script is for bash, but another shell reads it. If a login profile calls exec (exec zsh), let it do so in" \
@@ -22,7 +22,7 @@ case ${BASH_VERSION-} in
 esac
 { POSIXLY_CORRECT=1; \set +efnuvxC; \unset -f builtin unset set unalias shopt declare type trap eval exit return local test [ printf echo; \unset POSIXLY_CORRECT; } 2>/dev/null
 \trap - DEBUG ERR
-# The other functions that hide programs are removed after the setup, which may use them (known_state). A job calls these before.
+# Remove functions that hide programs which a job calls before the setup. Others are removed after the setup (known_state), which may use them.
 \unset -f cat cd date hostname ln mv readlink rm sleep
 \unalias -a
 \shopt -u expand_aliases
@@ -35,8 +35,8 @@ known_state() {
   IFS=$' \t\n'
   unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS TMOUT 2>/dev/null
   trap - DEBUG ERR RETURN
-  # Remove functions that hide a builtin or a program (cd, rm). Keep others: the job's setup may need them (module). Keep a
-  # site's wrappers of the scheduler's and Apptainer's commands: they are how the site calls them.
+  # Remove functions that hide a builtin or a program (cd, rm). Keep other functions, because the job's setup may need them (module). Keep
+  # functions with the names of the scheduler's and Apptainer's commands, because the site wants users to call its wrappers.
   for name in $(declare -F); do
     case $name in
       declare | -* | known_state | set_paths | record | finish) continue ;;
@@ -44,12 +44,12 @@ known_state() {
     esac
     if type -f "$name" >/dev/null 2>&1; then unset -f "$name"; fi
   done
-  # Programs that are bash scripts (a site's sbatch) would inherit this script's options.
+  # Do not export the options of this script, because a program that is a bash script (a site's sbatch) would inherit them.
   export -n SHELLOPTS BASHOPTS
   return 0
 }
 
-# --- login/begin.sh: tell hpcdeploy that the script started. A profile may have printed a line without its line break.
+# --- login/begin.sh: tell hpcdeploy that the script started. A line break comes first, because a profile may have printed text without one.
 printf '\nHPCDEPLOY begins\n' || true
 
 main() {
@@ -87,8 +87,8 @@ write_files() {
 #SBATCH --nodes=1
 
 # Run hello-0123456789, written by hpcdeploy 0.1.0. sbatch --chdir starts it in the run's folder.
-# --- login/state.sh: start bash from one known state, whatever a profile has set (options, IFS, aliases, functions).
-# In POSIX mode no function hides a special builtin (Bash Reference Manual, 6.11); a backslash prevents alias expansion.
+# --- login/state.sh: set bash to a known state, whatever a profile has set (options, IFS, aliases, functions). In POSIX mode a function cannot
+# hide a special builtin (Bash Reference Manual, 6.11). A backslash before a command prevents alias expansion.
 case ${BASH_VERSION-} in
   "")
     echo "error: this script is for bash, but another shell reads it. If a login profile calls exec (exec zsh), let it do so in" \
@@ -98,7 +98,7 @@ case ${BASH_VERSION-} in
 esac
 { POSIXLY_CORRECT=1; \set +efnuvxC; \unset -f builtin unset set unalias shopt declare type trap eval exit return local test [ printf echo; \unset POSIXLY_CORRECT; } 2>/dev/null
 \trap - DEBUG ERR
-# The other functions that hide programs are removed after the setup, which may use them (known_state). A job calls these before.
+# Remove functions that hide programs which a job calls before the setup. Others are removed after the setup (known_state), which may use them.
 \unset -f cat cd date hostname ln mv readlink rm sleep
 \unalias -a
 \shopt -u expand_aliases
@@ -111,8 +111,8 @@ known_state() {
   IFS=$' \t\n'
   unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS TMOUT 2>/dev/null
   trap - DEBUG ERR RETURN
-  # Remove functions that hide a builtin or a program (cd, rm). Keep others: the job's setup may need them (module). Keep a
-  # site's wrappers of the scheduler's and Apptainer's commands: they are how the site calls them.
+  # Remove functions that hide a builtin or a program (cd, rm). Keep other functions, because the job's setup may need them (module). Keep
+  # functions with the names of the scheduler's and Apptainer's commands, because the site wants users to call its wrappers.
   for name in $(declare -F); do
     case $name in
       declare | -* | known_state | set_paths | record | finish) continue ;;
@@ -120,7 +120,7 @@ known_state() {
     esac
     if type -f "$name" >/dev/null 2>&1; then unset -f "$name"; fi
   done
-  # Programs that are bash scripts (a site's sbatch) would inherit this script's options.
+  # Do not export the options of this script, because a program that is a bash script (a site's sbatch) would inherit them.
   export -n SHELLOPTS BASHOPTS
   return 0
 }
@@ -130,10 +130,10 @@ chunk=""
 task=${SLURM_ARRAY_TASK_ID:-0}
 job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}
 
-# Write the file $1 of the run's tasks atomically.
+# Write the text $2 to the file $1 in the folder tasks, atomically.
 record() { printf '%s\n' "$2" >"$run/tasks/.$1.$SLURM_JOB_ID" && mv -f "$run/tasks/.$1.$SLURM_JOB_ID" "$run/tasks/$1"; }
 
-# A run that was cancelled before its job was known may still get a job, late.
+# If the run was cancelled before its job id was known, this job may have been submitted afterwards: end it.
 if [ -e "$run/cancelled" ]; then
   echo "job $job: run hello-0123456789 was cancelled; nothing to do" >&2
   # Slurm then reports it as cancelled too.
@@ -141,7 +141,7 @@ if [ -e "$run/cancelled" ]; then
   exit 1
 fi
 
-# One run, one job: only one process can make the link that names the job. A second job of this run ends here.
+# Record this job as the run's job with the link "id", which only one process can make. A second job of the run ends here.
 ln -sT "$job" "$run/id$chunk" 2>/dev/null
 owner=$(readlink "$run/id$chunk")
 if [ -z "$owner" ]; then
@@ -153,14 +153,14 @@ if [ "$owner" != "$job" ]; then
   exit 0
 fi
 
-# After a requeue the recorded end of the earlier attempt is no longer valid.
+# After a requeue there may be a record of the end of the earlier attempt, which is not valid any more.
 rm -f "$run/tasks/$task.end"
 started="$(date +%s) $SLURM_JOB_ID ${SLURMD_NODENAME:-$(hostname)}"
 record "$task.start" "$started"
 export HPCDEPLOY_RESTART=${SLURM_RESTART_COUNT:-0}
 why=""
 finish() {
-  # If a requeue on another node superseded this attempt, because this node was lost for a time, do not record its end.
+  # Record the end, unless another attempt has started: if this node was unreachable for a time, Slurm requeued the job on another node.
   [ "$(cat "$run/tasks/$task.start")" != "$started" ] || record "$task.end" "$(date +%s) $1${why:+ $why}"
   exit "$1"
 }
@@ -168,12 +168,12 @@ finish() {
 # --- login/no_setup.sh: the cluster has no setup lines.
 known_state
 set -u
-# --- login/job/clean.sh: keep the node's own Python out of the container.
+# --- login/job/clean.sh: remove variables with which the node's Python and libraries would affect programs in the container.
 unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL
 # Slurm 26.05 sets these in batch scripts too (to -5; src/common/env.c), and a program that is linked with Open MPI 4 then assumes that
 # it is a process of a step, and aborts. srun sets them again.
 unset SLURM_STEP_ID SLURM_STEPID
-# srun inherits --export=NONE from sbatch and would start the container without any environment (sbatch(1)).
+# Without this, srun would inherit --export=NONE from sbatch, and start the container without any environment (sbatch(1)).
 export SLURM_EXPORT_ENV=ALL
 
 image=$(cat "$run/image") || finish 1
@@ -181,8 +181,8 @@ sha256=abababababababababababababababababababababababababababababababab
 # shellcheck disable=SC2034  # functions.sh uses it
 image_cache_owners=()
 image_fault=""
-# --- login/job/temporary_folders.sh: a variable for temporary files may be meant for another machine, for example set by a profile of
-# the login node.
+# --- login/job/temporary_folders.sh: unset variables that name a folder for temporary files which does not exist here. They may be
+# meant for another machine: a profile of the login node may have set them.
 for name in TMPDIR TMP TEMP SLURM_TMPDIR; do
   [ -d "${!name-}" ] || unset "$name"
 done
@@ -192,7 +192,7 @@ trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/cache"
 export APPTAINER_TMPDIR="$scratch" APPTAINER_CACHEDIR="$scratch/cache"
 
-# The functions that check the image, written by the submission script: the same as there (login/owners.sh, login/trust.sh).
+# Load the functions that check the image. The submission script wrote them, and uses the same ones (login/owners.sh, login/trust.sh).
 # shellcheck disable=SC1091
 . "$run/functions.sh" || finish 1
 if [ -e "$image" ] && ! check_image "$image" "$sha256" "${run%/runs/*}"; then
@@ -203,13 +203,14 @@ workdir="$run/output"
 mkdir -p "$workdir" || finish 1
 cd "$workdir" || finish 1
 
-# --- login/job/field.sh: quote a field of --mount, which unlike --bind accepts every path, as in CSV (apptainer exec --help).
+# --- login/job/field.sh: print KEY=VALUE as a field of --mount, quoted as in CSV (apptainer exec --help). --bind is not used, because it
+# does not accept every path.
 field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
 mounts=()
-# The run's folder is mounted after these: a read-only bind of a folder above it would keep the program from recording its start.
+# The run's folder is mounted last. Otherwise a read-only bind of a parent folder would prevent that the program's start is recorded.
 mounts+=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
-# --- login/job/temporary.sh: mount the node's folders for temporary files. Apptainer passes their variables to the program, but mounts
-# only /tmp and /var/tmp of them. Each folder is mounted at its own path, before all others, so that the job's own mounts win.
+# --- login/job/temporary.sh: mount the node's folders for temporary files. Apptainer passes the variables that name them to the program, but
+# mounts only /tmp and /var/tmp. Each folder is mounted at its own path. These mounts come first, so that the job's mounts have precedence.
 temporary=()
 for name in TMPDIR TMP TEMP SLURM_TMPDIR; do
   folder=${!name-}
@@ -221,17 +222,18 @@ done
 mounts=(${temporary[@]+"${temporary[@]}"} "${mounts[@]}")
 
 unbegun=$run/tasks/.unbegun.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}.${SLURM_PROCID:-0}
-# --- login/job/not_started.sh: an image's own environment script may end before its program starts ("exit 0"); Apptainer then exits with 0.
-# The file $unbegun says that the program has not started, until program.sh empties it in the container, which needs no disk space.
+# --- login/job/not_started.sh: mark that the program has not started, in the file $unbegun. program.sh, in the container, empties the file,
+# which needs no disk space. The mark is needed because the image's environment script may end before the program starts ("exit 0"), and
+# Apptainer then exits with 0.
 { echo "not begun" >"$unbegun"; } 2>/dev/null || unbegun=""
 contain() { exec apptainer --quiet exec --no-eval --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
 
-# Slurm signals this shell: forward the signal, and stay to record how the program ended.
+# Slurm sends signals to this shell. Forward them, and do not exit, so that the end of the program is recorded.
 container=""
 trap 'signalled=yes; kill -TERM "$container" 2>/dev/null' TERM
 trap 'signalled=yes; kill -INT "$container" 2>/dev/null' INT
 contain "$task" "$job" &
-# --- login/job/wait.sh: wait for the container. A signal ends the wait, not the program: wait again for the program's exit code.
+# --- login/job/wait.sh: wait for the container's exit code. A signal to this shell ends the wait but not the program, so wait again.
 container=$!
 while :; do
   signalled="" code=0
@@ -251,8 +253,8 @@ HPCDEPLOY_END_0123456789
 #!/bin/sh
 # Run hello-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its last arguments are the
 # task's number and the job's id.
-# The command and its variables are quoted here once, and nothing else interprets them.
-# The first argument is a file; emptying it shows that the program started (login/job/not_started.sh).
+# The command and its variables are quoted here, and no other shell interprets them.
+# The first argument is a file. It is emptied to record that the program started (login/job/not_started.sh).
 [ -z "$1" ] || true >"$1"
 shift
 export HPCDEPLOY_RUN=hello-0123456789
@@ -265,8 +267,8 @@ set -- /.singularity.d/runscript
 exec "$@"
 HPCDEPLOY_END_0123456789
 }
-# --- login/variables.sh: remove variables of a surrounding job, or of the user, that change what the scheduler's commands do
-# or lead an MPI program to a foreign server.
+# --- login/variables.sh: remove variables, set by the user or by a job that runs this script, that would change what the scheduler's commands
+# do, or make an MPI program connect to another job's server.
 for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}" "${!SCANCEL_@}" "${!PMI_@}" "${!PMIX_@}"; do
   case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
 done
@@ -274,23 +276,23 @@ done
 # --- login/no_setup.sh: the cluster has no setup lines.
 known_state
 
-# --- login/paths.sh: assign the paths, whose variables the setup may have set. An unset variable ends the script with a message.
+# --- login/paths.sh: assign the paths, after the setup, which may set variables in them. An unset variable ends the script with a message.
 set_paths
 
-# --- login/messages.sh: strict mode, private files, messages. A cut connection must not end the script between the scheduler's
-# answer and the record of it.
+# --- login/messages.sh: set strict mode and private files, and define messages. HUP and PIPE are ignored, because a lost connection
+# must not end the script after the scheduler accepted a job and before the job id is recorded.
 set -euo pipefail
 umask 077
 trap '' HUP PIPE
 say() { printf '%s\n' "$*" >&2 || true; }
-# Without +e a failing command in ~/.bash_logout, which a login shell runs at its exit (Debian's fails without a terminal), would
-# replace the exit code.
+# End with the error message $2 and exit status $1. set +e is needed because a login shell runs ~/.bash_logout at its exit: with -e, a command
+# that fails there would replace the exit status (Debian's file has one that fails without a terminal).
 die() { local code=$1; shift; say "error: $*"; trap - EXIT; set +e; exit "$code"; }
 
-# --- login/owners.sh: who may have written a file. An ACL that lets others write also shows in the mode, as the bits of the group
-# (acl(5), "Correspondence Between ACL Entries And File Permission Bits").
+# --- login/owners.sh: functions about owners of files. Modes are sufficient to find out who can write to a file: if an ACL permits others to
+# write, the mode permits the group to write (acl(5), "Correspondence Between ACL Entries And File Permission Bits").
 
-# Print the owner of $1, by name if the machine knows one.
+# Print the name of the owner of $1, or the user number if the machine knows no name.
 owner_of() {
   local name
   name=$(stat -Lc %U -- "$1")
@@ -308,7 +310,7 @@ trusted() {
   return 1
 }
 
-# --- login/folders.sh: check the cluster's folders; only this user may write to the root.
+# --- login/folders.sh: check the cluster's folders, and that only this user can write to the root.
 absolute() { case $2 in /*) ;; *) die 10 "the cluster's $1 is $2, which is no absolute path; set $1 in the cluster's settings" ;; esac; }
 absolute root "$root"
 absolute image-cache "$cache"
@@ -318,8 +320,8 @@ case $cache in *[$'\n"']* | *\$\(*) die 10 "the cluster's image-cache contains a
 # If the root is in a project, git and hpcdeploy must ignore it.
 [ -e "$root" ] || { mkdir -p -- "$root" && printf '*\n' >"$root/.gitignore"; } || true
 
-# keep_private FOLDER...: remove the permission of others to write to these folders, which hold the scripts that jobs run, uploads and
-# results. The root itself may belong to root (the user), if an administrator made it.
+# keep_private FOLDER...: ensure that others cannot write to these folders, because they contain scripts that jobs run, uploads and results.
+# The folders must belong to this user. Only the cluster's root may also belong to the user root, if an administrator made it.
 keep_private() {
   local mode owner folder
   while read -r mode owner folder; do
@@ -333,7 +335,7 @@ keep_private() {
 }
 keep_private "$root"
 
-# --- login/submit_folders.sh: make the folders of the run.
+# --- login/submit_folders.sh: make the folders of the run, of images and of temporary files.
 arguments=" $* "
 run=$root/runs/$run_id
 command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
@@ -341,12 +343,12 @@ mkdir -p -- "$cache" "$tmp" "$run/logs" "$run/tasks" "$run/output" ||
   die 10 "cannot make $run, $cache and $tmp; set root in the cluster's settings to a folder that you may write to, and that has space"
 keep_private "$root/runs" "$run"
 
-# --- login/run_lock.sh: one call at a time for each run.
+# --- login/run_lock.sh: lock the run, so that only one script at a time works on it.
 
 # Write standard input to the file $1 atomically, even if two calls write it at once.
 write() { cat >"$1.$HOSTNAME.$$.part" && mv -f -- "$1.$HOSTNAME.$$.part" "$1"; }
 
-# Child processes inherit the lock: a sbatch that outlives its script keeps the next call waiting.
+# Child processes inherit the lock, so that the next call also waits for a sbatch that is still running after its script was killed.
 { : >>"$run/lock"; } || die 10 "cannot write to $run; make room there (a full disk, or your quota)"
 exec {run_lock}>"$run/lock"
 flock --nonblock "$run_lock" || {
@@ -356,14 +358,15 @@ flock --nonblock "$run_lock" || {
     die 10 "files in $run cannot be locked; set root in the cluster's settings to another file system"
 }
 
-# --- login/trust.sh: check that only this user, or trusted users, can have changed an image.
+# --- login/trust.sh: check that nobody but this user and trusted users can have changed an image.
 
-# Test whether $1 is a folder, not a link, of this user, and only this user can write to it.
+# Test whether $1 is a folder (no link) that belongs to this user, and to which only this user can write.
 is_private() { [ ! -L "$1" ] && [ -d "$1" ] && [ -O "$1" ] && [ $((0$(stat -c %a -- "$1") & 022)) = 0 ]; }
 
-# Test whether anybody but this user and root can have written or replaced the file $1: by owner and mode of the file and of each folder
-# and link on its path. In a folder with the sticky bit, others cannot remove or rename the file (rename(2), EPERM). But a file of this
-# user can get a second name there if fs.protected_hardlinks is 0 (proc_sys_fs(5)), so in such a folder a file must have one name.
+# Test whether anybody but this user and root can have written or replaced the file $1. Owner and mode of the file, and of each folder and
+# link on its path, are examined. Others may write to a folder with the sticky bit, because they cannot remove or rename this user's files
+# there (rename(2), EPERM). But if fs.protected_hardlinks is 0, they can give a file of this user a second name there (proc_sys_fs(5)). So
+# a file in such a folder must have only one name.
 others_can_change() {
   local rest=$1 name here mode owner hard_links target paths names number shared links=0
   while :; do
@@ -402,13 +405,13 @@ others_can_change() {
   [ "$number" != "${#paths[@]}" ]
 }
 
-# Print the folder in the root $1 that records images with a verified sha256; fail if others can write to it.
+# Print the folder in the root $1 with the records of images whose sha256 was verified; fail if others can write to this folder.
 verified_in() {
   [ -d "$1/verified" ] || mkdir -m 0700 -- "$1/verified" 2>/dev/null || true
   is_private "$1/verified" && printf '%s' "$1/verified"
 }
 
-# Compare the image $1 with its sha256 $2; on a mismatch image_fault is the reason.
+# Test whether the sha256 of the image $1 is $2; if not, set image_fault to the error message.
 is_the_image() {
   local found
   echo "checking the sha256 of $1, which others can have written" >&2
@@ -419,7 +422,8 @@ Remove it, or set image-cache to a folder of your own"
   return 1
 }
 
-# Replace the image $1, which others may write to, by a copy: a process that has the file open could change it while a job runs.
+# Replace the image $1, to which others may write, by a copy. Changing only the mode would not suffice, because a process that has the file
+# open could change it while a job runs.
 replace_by_copy() {
   local copy
   { copy=$(mktemp -- "${1%/*}/.$2.XXXXXXXXXX.part") && cp --reflink=auto -- "$1" "$copy"; } ||
@@ -430,10 +434,11 @@ replace_by_copy() {
   return 1
 }
 
-# check_image FILE SHA256 ROOT: test whether the image may run; if not, image_fault is the reason. A trusted user must own it and its
-# folder, and no other user may write to it. If others can have replaced it, its sha256 is compared. A match is recorded with device,
-# inode, size and the times of the last change of content and inode, one of which changes with the file. A file that was changed in the
-# last two seconds is not recorded: the clock of a file system has ticks, and a second change within one tick would be invisible.
+# check_image FILE SHA256 ROOT: test whether the image may be used; if not, set image_fault to the error message. The image and its folder
+# must belong to a trusted user, and no other user may write to the image. If others can have replaced the image, its sha256 is compared.
+# A match is recorded with device, inode, size and the times of the last change of content and inode, so that the sha256 is computed again
+# only after a change. A file that was changed in the last two seconds is not recorded, because another change in the same tick of the file
+# system's clock would not change the times.
 check_image() {
   local file=$1 path mode owner now known="" identity changed altered
   image_fault=""
@@ -474,7 +479,7 @@ them, set image-cache-owners = [\"$(owner_of "$path")\"] in the cluster's settin
   fi
 }
 
-# --- login/image.sh: provide the image, once for all runs, as $cache/SHA256.sif. $image_from is where a missing image comes from.
+# --- login/image.sh: provide the image as $cache/SHA256.sif, once for all runs. $image_from tells where a missing image is taken from.
 image=$cache/$sha256.sif
 
 record_image() {
@@ -504,20 +509,20 @@ json() {
   printf '"%s"' "$text"
 }
 
-# --- login/answer.sh: print the line that hpcdeploy reads; a login shell may print other lines before and after it.
+# --- login/answer.sh: print the line that hpcdeploy parses; a login shell may print other lines before and after this one.
 answer() {
   printf '\nHPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "part": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$chunk_size" "$(json "$run")" || true
 }
 
 # --- login/slurm/my_jobs.sh: list the user's jobs, one per line: SUBMITTED|JOB|STATE|NODES|REASON|COMMENT|NAME. The last three
-# are free texts. The arguments are options of squeue that select the jobs.
+# fields are free text, which may contain a bar. The arguments are options of squeue that select the jobs.
 my_jobs() {
   SLURM_TIME_FORMAT=%s squeue --noheader --user="$(id -un)" --format='%V|%F|%T|%N|%r|%k|%j' "$@"
 }
 
-# Test whether the line $1 of squeue or sacct belongs to the job that a run calls $2. That is the job's name, which users and sites
-# change (scontrol update JobName, a job_submit plugin), and it is in the job's comment. Earlier versions gave all arrays of a run
-# the same comment: there only the name differs.
+# Test whether the line $1 of squeue or sacct belongs to the job with the name $2. hpcdeploy writes this name into the comment too, because
+# users and sites may change a job's name (scontrol update JobName, a job_submit plugin). Earlier versions of hpcdeploy gave all arrays of a
+# run the same comment; there, a name of another chunk excludes the line.
 belongs_to() {
   case $1 in
     *"|$2."[0-9]*) return 1 ;;
@@ -526,16 +531,16 @@ belongs_to() {
   esac
 }
 
-# --- login/slurm/lookup.sh: look for the run's job.
+# --- login/slurm/lookup.sh: find the run's job.
 
-# Print the ids of this run's jobs that were submitted at $1 (seconds since 1970) or later, the first one first. Fail if Slurm cannot be
-# queried.
+# Print the ids of this run's jobs that were submitted at $1 (seconds since 1970) or later, in the order of submission. Fail if Slurm cannot
+# be queried.
 look_up() {
-  # Keep only the run's own lines: the user may have any number of other jobs.
+  # Only the lines of this run are stored, because the user may have any number of other jobs.
   local found
   found=$(set -o pipefail && my_jobs --all --states=all | accepted "$1") || return
-  # Soon only the accounting knows a job that ended, if there is one. A job that never started may be unknown then; one that started has
-  # made the link $run/id itself. The accounting is not queried by name, because the name may have changed.
+  # Query sacct too, because squeue soon forgets a job that ended. Without accounting, a job that was cancelled before it started may not be
+  # found; a job that started has made the link $run/id itself. sacct is not queried by name, because the name may have been changed.
   if [ -z "$found" ]; then
     found=$(set -o pipefail &&
       SLURM_TIME_FORMAT=%s sacct --noheader --allocations --parsable2 --format=Submit,JobID,State,NodeList,Comment,JobName \
@@ -544,9 +549,9 @@ look_up() {
   [ -z "$found" ] || sort -n <<<"$found" | cut -d ' ' -f 2 | uniq
 }
 
-# Read lines of squeue or sacct; print "SUBMITTED JOB" for each job of this run that Slurm accepted at $1 or later. Slurm also keeps a
-# record of a job that it rejects: FAILED, without a node (sacct: "None assigned"), because it never started (job_allocate in
-# src/slurmctld/job_mgr.c). A job that was accepted and cannot start stays PENDING, or becomes CANCELLED: it is printed.
+# Read lines of squeue or sacct; print "SUBMITTED JOB" for each job of this run that Slurm accepted at $1 or later. Jobs that are FAILED and
+# have no node (sacct: "None assigned") are not printed, because Slurm records rejected jobs in this way (job_allocate in
+# src/slurmctld/job_mgr.c). An accepted job that cannot start stays PENDING, or becomes CANCELLED.
 accepted() {
   local when job state nodes rest
   { grep -F -e "$run_id" || true; } | while IFS='|' read -r when job state nodes rest; do
@@ -557,7 +562,7 @@ accepted() {
   done
 }
 
-# Print how many seconds ago the time $1 was, at least an hour and at most 30 days: how far back the accounting is searched.
+# Print for how many seconds into the past sacct is queried: since the time $1, but at least an hour and at most 30 days.
 seconds_back() {
   local back=$(($(date +%s) - $1))
   [ "$back" -le 2592000 ] || back=2592000
@@ -565,7 +570,7 @@ seconds_back() {
   echo "$back"
 }
 
-# Test whether sacct failed because there is no accounting, and not because the accounting does not answer.
+# Test whether sacct failed because the site has no accounting, and not because slurmdbd does not answer.
 no_accounting() {
   command -v sacct >/dev/null || return 0
   case $(sacct --noheader 2>&1) in *"is disabled"*) ;; *) return 1 ;; esac
@@ -573,7 +578,7 @@ no_accounting() {
 
 cancel_job() { scancel "$1"; }
 
-# --- login/slurm/release.sh: print the release of Slurm's command $1 as a number, 2405 for 24.05; 0 if it is unknown.
+# --- login/slurm/release.sh: print the release of Slurm that the command $1 belongs to, as a number: 2405 for 24.05, 0 if it is unknown.
 slurm_release() {
   local version
   version=$("$1" --version 2>/dev/null) || version=""
@@ -584,10 +589,10 @@ slurm_release() {
   fi
 }
 
-# --- login/slurm/check_job.sh: find out, before the job is submitted, whether Slurm would accept it and then never start it.
+# --- login/slurm/check_job.sh: check, before the job is submitted, that Slurm would not accept a job that it can never start.
 
-# Slurm 24.11 rejects a job that no node of the cluster can run. 22.05 and 26.05 accept it and leave it in the queue (seen); only
-# --test-only reports it there, and never leaves a job behind (job_allocate, will_run, in src/slurmctld/job_mgr.c).
+# Slurm 24.11 rejects a job that no node of the cluster can run. 22.05 and 26.05 accept such a job, and it stays in the queue (seen). In
+# these releases only --test-only reports it. It creates no job (job_allocate, will_run, in src/slurmctld/job_mgr.c).
 check_job() {
   local release output unavailable array=()
   release=$(slurm_release sbatch)
@@ -596,15 +601,16 @@ check_job() {
   output=$(cd -- "$run" && sbatch --test-only --chdir="$run" ${array[@]+"${array[@]}"} job.sh 2>&1) && return
   output=${output//$'\n'/; }
   case $output in *"node configuration is not available"*) ;; *) return 0 ;; esac
-  # It reports the same if the nodes are only down, drained or reserved now (job_start_data in src/slurmctld/job_scheduler.c).
+  # Reject the job only if all nodes are available, because Slurm prints the same message if suitable nodes are down, drained or reserved
+  # now (job_start_data in src/slurmctld/job_scheduler.c).
   unavailable=$(unavailable_nodes) || unavailable="an unknown number of"
   [ "$unavailable" != 0 ] || stop 12 "Slurm rejects the job: $output"
   say "note: none of the nodes that are available now can run this job ($output); $unavailable nodes are down, drained or reserved. \
 If it does not start once they are back, cancel it and request less"
 }
 
-# Print how many nodes, of the job's partition if it names one, accept no jobs now. The signs after a state: powered down, powering up,
-# planned, and some CPUs allocated (sinfo(1), NODE STATE CODES).
+# Print how many nodes accept no jobs now: of the job's partition if job.sh names one, else of the cluster. A state may be followed by a
+# sign: ~ powered down, # powering up, - planned, + jobs on the node are completing (sinfo(1), NODE STATE CODES).
 unavailable_nodes() {
   local partition
   partition=$(sed -nE 's/^#SBATCH --partition=([A-Za-z0-9_.,+-]+)$/\1/p' "$run/job.sh")
@@ -612,10 +618,10 @@ unavailable_nodes() {
     awk '$2 !~ /^(idle|mixed|allocated|completing|planned)[~#+-]*$/ && !seen[$1]++ { count++ } END { print count + 0 }'
 }
 
-# --- login/slurm/submit.sh: submit a job to Slurm, and understand sbatch's answer.
+# --- login/slurm/submit.sh: submit a job to Slurm, and parse the output of sbatch.
 write_job() {
   local next
-  # Slurm drops each backslash in the path of a log, also in its folder, and then inserts no number (sbatch(1), FILENAME PATTERN).
+  # If the path of a log contains a backslash, Slurm removes the backslash and replaces no % in the path (sbatch(1), FILENAME PATTERN).
   case $run in *\\*) die 10 "the cluster's root contains a backslash, and Slurm would lose the logs; set another one" ;; esac
   declare -f "${job_functions[@]}" | write "$run/functions.sh"
   write_files
@@ -624,15 +630,15 @@ write_job() {
   check_job
 }
 
-# Print the job's id. Paths are options, which sbatch does not tokenize; everything else is in job.sh.
+# Submit the job and print its id. Paths are passed as options, because sbatch splits values of #SBATCH lines in job.sh at blanks.
 submit_job() {
-  # Slurm would also replace % in the path of the folder: %j, %x.
+  # A % in the path of the folder is doubled, because Slurm would replace it too (%j, %x).
   local output line logs=logs/$log_name patterns=${run//%/%%} options=() job_arguments=() wait_for=$dependency
   [ "$is_array" = no ] || array_options || return
   [ -z "$wait_for" ] || options+=(--dependency="$wait_for")
   output=$(cd -- "$run" && sbatch --parsable --chdir="$run" --open-mode=append ${options[@]+"${options[@]}"} \
     --output="$patterns/$logs.out" --error="$patterns/$logs.err" job.sh ${job_arguments[@]+"${job_arguments[@]}"}) || return
-  # Some sites print their own messages, even with --parsable; the id is alone on its line, or before ;cluster.
+  # Search the line with the id, because some sites print their own messages even with --parsable. It is ID or ID;CLUSTER.
   while IFS= read -r line; do
     if [[ $line =~ ^([0-9]+)(\;[^[:space:]]+)?$ ]]; then
       printf '%s' "${BASH_REMATCH[1]}"
@@ -643,7 +649,7 @@ submit_job() {
   return 1
 }
 
-# Test whether sbatch's error in the file $1 is a definite refusal. After any other error the controller may have accepted the job.
+# Test whether the error of sbatch in the file $1 means that the job was rejected. After any other error slurmctld may have the job.
 is_refusal() {
   local text
   text=$(<"$1")
@@ -655,33 +661,34 @@ is_refusal() {
   esac
 }
 
-# Test whether sbatch could not connect to any controller, so that none can have the job.
+# Test whether sbatch could not connect to any slurmctld, so that none can have the job.
 never_connected() { grep -q 'connect failure' -- "$1"; }
 
-# --- login/job_link.sh: which job is the run's. The link $run/id -> NUMBER says so: only one process can make it, completely, on network
-# file systems too, and on a full disk (symlink(2)). The job of a later array chunk has a link with the chunk's name ($chunk).
+# --- login/job_link.sh: record the run's job as the target of the link $run/id. A link is used because only one process can create it, and
+# never partly, also on network file systems and on a full disk (symlink(2)). A later array chunk has the link $run/id$chunk.
 
-# Make the link point to the first of the jobs "$@", unless it exists, and cancel all other ones: two calls may both have submitted if
-# the locks of a file system hold on one machine only.
+# Make the link to the first of the jobs "$@", unless the link exists, and cancel the other jobs. There are several jobs if two calls
+# submitted at once, which is possible if the locks of a file system have effect on one machine only.
 record_job() {
   local job
   ln -sT -- "$1" "$run/id$chunk" 2>/dev/null || true
-  job_id=$(readlink -- "$run/id$chunk") || { job_id=$1 && say "the job's number could not be recorded in $run; make room there"; }
+  job_id=$(readlink -- "$run/id$chunk") || { job_id=$1 && say "the job id could not be recorded in $run; make room there"; }
   sync -- "$run" 2>/dev/null || true
   for job in "$@"; do
     [ "$job" = "$job_id" ] || { say "the run has job $job_id; cancelling the duplicate $job" && cancel_job "$job" >&2; } || true
   done
 }
 
-# Print the time (seconds since 1970) in the file $1; 0 if there is none: a crash may have left the file empty.
+# Print the time in the file $1, in seconds since 1970; 0 if there is no file, or if a crash left it empty.
 time_in() {
   local text=""
   [ ! -s "$1" ] || read -r text <"$1" || true
   case $text in '' | *[!0-9]*) echo 0 ;; *) echo "$text" ;; esac
 }
 
-# Set jobs to the scheduler's jobs with the run's name. A job from ten minutes or more before the first attempt belongs to an older run
-# with the same id: daemons whose clocks differ by more than five minutes refuse to talk to each other (munge(7), TTL).
+# Set jobs to the ids of the scheduler's jobs with the run's name. Jobs that were submitted more than ten minutes before the first attempt
+# are ignored, because they belong to an older run with the same id. Ten minutes are enough for clocks that differ: Slurm's daemons reject
+# messages if the clocks differ by more than five minutes (munge(7), TTL).
 query_jobs() {
   local found since
   since=$(($(time_in "$run/submitting$chunk") - 600))
@@ -689,8 +696,8 @@ query_jobs() {
   read -r -d '' -a jobs <<<"$found" || true
 }
 
-# Query until the scheduler had time to show a job that it accepted just before the connection was cut. A request without an answer may
-# arrive later.
+# Query several times, because a scheduler may show a job only a few seconds after it accepted the job. If a submission had no answer in
+# the last minute, query for longer, because the request may still reach the scheduler.
 query_jobs_with_retries() {
   local pause pauses=(0 2 3)
   [ $(($(date +%s) - $(time_in "$run/unanswered$chunk"))) -ge 60 ] || pauses+=(5 10 10 15 15)
@@ -701,16 +708,17 @@ query_jobs_with_retries() {
   done
 }
 
-# --- login/submit.sh: submit the run, exactly once however often this runs. docs/architecture.md explains each step.
+# --- login/submit.sh: submit the run exactly once, however often this script is run. docs/architecture.md explains each step.
 chunks=("")
 chunk_size=0
-# A site limits how many tasks an array may have, so a large run needs several arrays, its chunks. Each has its own job, link and files,
-# whose names end with a dot and the number of its first task; for the first chunk, mostly the only one, with nothing.
+# A site limits the number of tasks in an array, so a large run is split into several arrays, called chunks. Each chunk has its own job, link
+# and files. Their names end with $chunk: a dot and the number of the chunk's first task. It is empty for the first chunk, which usually is
+# the only one.
 [ "$is_array" = no ] || choose_chunks
 chunk=""
 job_ids=""
 
-# Before anything is submitted a failure is final; afterwards it is not, because the earlier chunks are submitted.
+# End with the exit status $1. If earlier chunks are submitted already, use 13 instead (unknown), because the run is submitted in part.
 stop() {
   local code=$1
   shift
@@ -718,14 +726,14 @@ stop() {
   die "$code" "$@"
 }
 
-# Test whether the scheduler answers and does not know the job that it accepted, which left no trace either. A controller that crashes
-# forgets the jobs of its last seconds, and gives their numbers to the next jobs (seen with Slurm 24.11).
+# Test whether the scheduler lost the run's job: the scheduler answers, does not know the job, and no task has recorded anything. A slurmctld
+# that crashes forgets the jobs of its last seconds, and reuses their ids (seen with Slurm 24.11).
 is_forgotten() {
   [ ! -e "$run/cancelled" ] && [ -z "$(ls -A -- "$run/tasks")" ] && query_jobs && [ "${#jobs[@]}" = 0 ]
 }
 
-# A cancellation before the job's number is known first writes a file into the run's folder, and then looks for the job. A call that does
-# not see the file before it submits sees it afterwards, and cancels the job $1.
+# End if the run was cancelled, and cancel the job $1 if there is one. login/revoke.sh first writes the file "cancelled", and then looks for a
+# job. So a call that does not see this file before it submits sees it afterwards.
 stop_if_cancelled() {
   [ -e "$run/cancelled" ] || return 0
   [ -z "${1-}" ] || { say "cancelling job $1" && cancel_job "$1" >&2; } || true
@@ -745,12 +753,12 @@ cluster's host to its login node, or add a line that provides $submit_command (m
   ensure_image
   [ "$has_uploads" = no ] || ensure_uploads
   for tree in ${trees[@]+"${trees[@]}"}; do unpack "$tree"; done
-  # No "||" after these commands: it would let them continue after a failure (bash(1), set -e).
+  # A trap instead of "||", because a command before "||" would continue after a failure (bash(1), set -e).
   trap cannot_write EXIT
   write_job
 }
 
-# Submit this chunk, unless it is submitted already, and set job_id to its job.
+# Submit this chunk, unless it is submitted already, and set job_id to the id of its job.
 submit_chunk() {
   local code earlier=no
   if job_id=$(readlink -- "$run/id$chunk"); then
@@ -780,7 +788,7 @@ it was cancelled before that, or a crash of $scheduler lost it. To run it after 
   trap - EXIT
   sync -- "$run/submitting$chunk" "$run" 2>/dev/null || true
 
-  # From here on no failure ends the script automatically: each exit reports what is known about the job.
+  # From here on a failed command does not end the script, because each exit must report what is known about the job.
   set +e
   job_id=$(submit_job 2>"$run/submit.err")
   code=$?
@@ -789,7 +797,7 @@ it was cancelled before that, or a crash of $scheduler lost it. To run it after 
     # The request of an earlier call may have arrived after all.
     [ "$earlier" = no ] || query_jobs
     [ "${#jobs[@]}" != 0 ] || jobs=("$job_id")
-  # The scheduler may have accepted the job although its answer was lost: query it before accepting a failure.
+  # Query the scheduler before a failure is reported, because it may have accepted the job although its answer was lost.
   elif is_refusal "$run/submit.err"; then
     query_jobs || die 13 "the submission failed, and the scheduler could not be queried whether it accepted the job"
     if [ "${#jobs[@]}" = 0 ]; then

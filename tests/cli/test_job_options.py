@@ -24,7 +24,7 @@ def test_options_of_srun_reach_its_command_line(project: Project) -> None:
     [
         (
             ("--slurm", "cpu-bind=cores"),
-            "sbatch has no option --cpu-bind, only srun does; write it into the job's table srun",
+            "only srun has the option --cpu-bind, not sbatch; set it in the job's table srun",
         ),
         (("--slurm", "cpus-per-node=4"), "has an option --cpus-per-node; did you mean"),
         (("--srun", "ntasks=4"), "it applies to the job, not to the step"),

@@ -231,7 +231,7 @@ def test_two_files_with_settings_in_one_folder_are_refused(tmp_path: Path, envir
         load_project(tmp_path, environ)
     assert str(refused.value) == (
         f"settings of hpcdeploy are in {tmp_path}/hpcdeploy.toml and in {tmp_path}/pixi.toml;"
-        f" expected them in one file, so remove the others"
+        f" expected one file: remove the settings from the others"
     )
 
 
@@ -465,14 +465,14 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
             'jobs.train.htcondor."+Requirements" = "true"',
             (
                 'jobs.train.htcondor."+Requirements": not a free directive: use the submit command requirements; '
-                "as an attribute it would replace the value that HTCondor makes of other commands"
+                "the attribute would replace the value that HTCondor derives from submit commands"
             ),
         ),
         (
             'jobs.train.htcondor."My.SingularityImage" = "x"',
             (
                 'jobs.train.htcondor."My.SingularityImage": not a free directive: hpcdeploy writes it itself; '
-                "as an attribute it would replace the value that HTCondor makes of other commands"
+                "the attribute would replace the value that HTCondor derives from submit commands"
             ),
         ),
         (

@@ -19,7 +19,7 @@ def problems_of(table: str, option: str, value: object = "1") -> list[str]:
 @pytest.mark.parametrize("option", sorted(SRUN.keys() - SBATCH.keys()))
 def test_options_of_srun_alone_are_refused_for_sbatch(option: str) -> None:
     [problem] = problems_of("slurm", option)
-    expected = "only srun does; use the key mpi" if option == "mpi" else "only srun does; write it into the job's table srun"
+    expected = "only srun does; use the key mpi" if option == "mpi" else "set it in the job's table srun"
     assert expected in problem
 
 
@@ -48,7 +48,7 @@ def test_a_sites_plugin_may_have_options_of_its_own(table: str) -> None:
     [problem] = problems_of(table, "tmpfs-size", "10G")
     assert 'Write "+tmpfs-size" for an option that a plugin of the site adds' in problem
     for own in ("+wrap", "+cpu-bind", "+jobid"):
-        assert '"+" is for options of plugins' in problems_of(table, own)[0]
+        assert 'and "+" is for options of plugins' in problems_of(table, own)[0]
     assert "expected the long name" in problems_of(table, "+-x")[0]
 
 

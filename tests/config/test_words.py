@@ -141,7 +141,8 @@ def test_directives_pass_through_as_they_stand() -> None:
         (
             "comment",
             "x",
-            "slurm.comment: not a free directive: it has the run's id, which finds a lost submission",
+            "slurm.comment: not a free directive: hpcdeploy writes the run's id to it, "
+            "to find the job again after a lost connection",
         ),
         ("prefer", "a\n#SBATCH --x", r'slurm.prefer: found "a\n#SBATCH --x"; expected one line without control characters'),
         ("prefer", "", 'slurm.prefer: found ""; expected some text; or omit the key'),
@@ -165,7 +166,10 @@ def test_what_would_break_a_batch_script_is_refused(key: str, value: object, mes
         (
             "Log_XML",
             True,
-            ("htcondor.Log_XML: not a free directive: hpcdeploy reads the run's states from that log in its default format"),
+            (
+                "htcondor.Log_XML: not a free directive: hpcdeploy reads the run's states from HTCondor's job log, "
+                "which must have the default format"
+            ),
         ),
         (
             "Image_File",
@@ -176,15 +180,19 @@ def test_what_would_break_a_batch_script_is_refused(key: str, value: object, mes
         (
             "+HpcdeployRun",
             "x",
-            'htcondor."+HpcdeployRun": not a free directive: attributes of that name carry the run\'s id',
+            'htcondor."+HpcdeployRun": not a free directive: hpcdeploy sets the attributes whose names start with hpcdeploy',
         ),
-        ("if", "x", "htcondor.if: not a free directive: it is a statement of the submit language, not a setting"),
+        (
+            "if",
+            "x",
+            "htcondor.if: not a free directive: this name is a statement of the submit language, not a submit command",
+        ),
         (
             "rank",
             "a\\",
             (
-                r'htcondor.rank: found "a\\"; expected no backslash at the end:'
-                " it would join the next line to this one"
+                r'htcondor.rank: found "a\\"; expected no backslash at the end, because'
+                " HTCondor would read the next line as a part of this value"
             ),
         ),
         ("rank", "a\nqueue", r'htcondor.rank: found "a\nqueue"; expected one line without control characters'),

@@ -307,7 +307,7 @@ def test_the_command_says_what_it_wrote_and_refuses_a_second_time(tmp_path: Path
     first = CliRunner().invoke(app, [str(tmp_path)])
     assert (first.exit_code, first.output) == (
         0,
-        f"wrote {tmp_path}/hpcdeploy.toml; next: read it, then hpcdeploy generate\n",
+        f"wrote {tmp_path}/hpcdeploy.toml; next: check its settings, then run hpcdeploy generate\n",
     )
     assert isinstance(CliRunner().invoke(app, [str(tmp_path)]).exception, ConfigError)
     assert CliRunner().invoke(app, [str(tmp_path), "--force"]).exit_code == 0

@@ -119,8 +119,9 @@ def plan_job(
         allow_stale: Whether the run may be submitted with an image that is older than the project.
 
     Raises:
-        HpcdeployError: The run cannot be planned. For example, it is a `ConfigError` if settings are invalid, if the image
-            is older than the project and the run would be submitted, or if the user rejected a file.
+        ConfigError: Settings are invalid, the user rejected a file, or the run would be submitted with an image that is
+            older than the project.
+        HpcdeployError: The run cannot be planned for another reason.
     """
     from hpcdeploy.cli.trust import admit_on
     from hpcdeploy.config.named_files import admit_all

@@ -41,7 +41,8 @@ def admit(cluster: "Cluster") -> None:
     The answer yes is remembered for the project, the cluster and these commands.
 
     Raises:
-        ConfigError: The user rejected the commands, or there is no terminal for the prompt.
+        ConfigError: The user rejected the commands, there is no terminal for the prompt, or other users can write the
+            remembered answers.
     """
     if _trusts_all():
         return
@@ -110,7 +111,8 @@ def _admit_files(cluster: "Cluster", kind: str, does: str, files: "tuple[NamedFi
         files: The files.
 
     Raises:
-        ConfigError: The user rejected the files, or there is no terminal for the prompt.
+        ConfigError: The user rejected the files, there is no terminal for the prompt, or other users can write the
+            remembered answers.
     """
     if _trusts_all():
         return

@@ -154,8 +154,8 @@ def settings_in(folder: Path, check: Callable[[Path], None] = lambda _file: None
         ConfigError: In one of these cases:
 
             - Several files have settings.
-            - A file cannot be read or is malformed. An error in a ``pixi.toml`` or ``pyproject.toml`` that is a link out of
-              the project is ignored, because its message would quote a file of another project.
+            - A file cannot be read or is malformed. There is one exception: a malformed ``pixi.toml`` or ``pyproject.toml``
+              that is a link out of the project is ignored. The message would quote a file of another project.
             - The file with the settings is a link out of the project.
             - `check` raised the error.
     """

@@ -136,8 +136,8 @@ def srun_options(given: Directives, workdir: str, binds: Iterable[Bind]) -> tupl
     """Return the job's table ``srun`` as long options and values (None: no value).
 
     If ``export`` does not contain ``ALL``, ``srun`` only passes ``SLURM_*`` and the listed variables (srun(1)). So the
-    variables that the job's script needs in each process are added to the list, including those that `workdir` and the
-    sources of `binds` contain.
+    variables that the job's script needs in each process are added to the list. Variables in `workdir` and in the sources of
+    `binds` are added too.
     """
     chosen: list[tuple[str, str | None]] = []
     for name, value in given:

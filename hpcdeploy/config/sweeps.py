@@ -171,7 +171,7 @@ def swept(parameters: Parameters, throttle: int = 0) -> Array:
 
 
 def parameter_name(name: str) -> str:
-    """Return `name` if it is a valid name of a parameter; the rules are those of variables, because it is a part of one.
+    """Return `name` if it is valid for a parameter: it must be a name for a variable, because a variable contains it.
 
     Raises:
         ConfigError: `name` is not a valid name of a variable.

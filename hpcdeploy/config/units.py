@@ -45,8 +45,8 @@ TIME = 'a time with its unit, such as "4 h", "90 min" or "1 d 12 h", or days-hou
 def parse_memory(text: str) -> int:
     """Return the number of MiB in ``"32 GB"``, ``"32GiB"``, ``"500 MB"`` or ``"1.5 TB"``, rounded up.
 
-    ``GB`` and ``GiB`` both mean 1024 MiB, because Slurm's suffixes are powers of 1024 (``sbatch --mem``), and a value must
-    have the same meaning for every scheduler.
+    ``GB`` and ``GiB`` both mean 1024 MiB, because Slurm's suffixes are powers of 1024 (``sbatch --mem``). A value has the
+    same meaning for every scheduler.
 
     Raises:
         ConfigError: `text` is malformed, zero, or a number without a unit. The unit is required because the schedulers

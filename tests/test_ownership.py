@@ -159,7 +159,7 @@ def test_a_folder_is_accepted_by_name_or_by_a_folder_above_in_the_variable_or_th
     own = written(tmp_path / "home/.config/hpcdeploy/config.toml", 'safe-directories = ["~/../shared"]\n')
     assert load_project(shared, environ).images
     own.write_text('safe-directories = ["shared"]\n')
-    with pytest.raises(ConfigError, match=r'found "shared"; expected a folder of this machine from / or ~/'):
+    with pytest.raises(ConfigError, match=r'found "shared"; expected a folder on this machine that starts with / or ~/'):
         load_project(tmp_path, environ, optional=True)
 
 

@@ -55,7 +55,7 @@ Output = Annotated[
     ),
 ]
 Fetch = Annotated[bool, typer.Option("--fetch", help="Download the image that was built on a cluster.")]
-Force = Annotated[bool, typer.Option("--force", help="Build even if the inputs have not changed, and overwrite any file.")]
+Force = Annotated[bool, typer.Option("--force", help="Build even if no input has changed, and overwrite the output file.")]
 SecretPlaces = Annotated[
     list[str] | None,
     typer.Option(
@@ -138,7 +138,7 @@ def build(
 
 
 def _common_options(target: Target, arguments: GivenArguments, *, force: bool) -> list[str]:
-    """Return the options that the build of each of several images gets."""
+    """Return the options that are passed to the build of every image, if there are several images."""
     from hpcdeploy.cli import many
 
     common = {
@@ -163,7 +163,17 @@ def _ask_ahead(place: "Place", images: "Sequence[ImageSettings]", given: "Sequen
 def _define(
     place: "Place", settings: "ImageSettings", build_args: "BuildArguments", mirrors: "Sequence[tuple[str, str]]"
 ) -> "tuple[Definition, BuildInputs, KnownFiles]":
-    """Generate the definition of an image whose base comes from `mirrors`; return it with its inputs."""
+    """Generate the definition of an image, and determine the inputs of its build.
+
+    Args:
+        place: The project.
+        settings: The settings of the image.
+        build_args: Names and values of build arguments.
+        mirrors: Mirrors that the base image is read from instead of its registry.
+
+    Returns:
+        The definition, the inputs, and the checksums of the files that were read.
+    """
     from hpcdeploy.flows.freshness import inputs_of
     from hpcdeploy.known_files import KnownFiles, remembering
 
@@ -175,7 +185,7 @@ def _define(
 def _record(
     place: "Place", definition: "Definition", built: "BuiltImage", inputs: "BuildInputs", known: "KnownFiles"
 ) -> None:
-    """Record a built image, the lock file of its build, and its inputs."""
+    """Record a built image, the lock file that it was built from, and the inputs of the build."""
     from hpcdeploy.flows.freshness import note_build
     from hpcdeploy.flows.inspect.against import lock_of
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def cancel(
     run: Runs = None,
     every: Annotated[
-        bool, typer.Option("--all", help="Cancel all unfinished runs of the named jobs; without RUN of the project.")
+        bool, typer.Option("--all", help="Cancel all unfinished runs of the named jobs, or without RUN of the project.")
     ] = False,
     cluster: OnCluster = None,
     yes: Yes = False,
@@ -24,7 +24,7 @@ def cancel(
 ) -> None:
     """Cancel runs that have not finished.
 
-    The name of a job means all its unfinished runs; with --yes it must have only one, unless --all is given.
+    The name of a job means all unfinished runs of the job. With --yes and without --all, the job must have only one.
     """
     from hpcdeploy.cli.place import here
     from hpcdeploy.flows import cancel as flow
@@ -39,12 +39,12 @@ def cancel(
     try:
         with place.connections() as open_connections:
             flow.cancel(known, place.session_of(open_connections), place.store, report=cancelled.append)
-    finally:  # a failing cluster does not stop the others
+    finally:  # print the runs that were cancelled even if another cluster failed
         if json:
             show.as_json([one.id for one in cancelled])
         else:
             for one in cancelled:
-                job = f"job {one.job_id}" if one.job_id else "it has no job, and will get none"
+                job = f"job {one.job_id}" if one.job_id else "it has no job, and can no longer be submitted"
                 show.put(f"cancelled {one.id} ({job})")
     if not (cancelled or json):
         show.say(_nothing(scope))
@@ -59,7 +59,7 @@ def _question(known: "Sequence[RunStatus]", scope: "Scope") -> str:
 
 
 def _described(one: "RunStatus", scope: "Scope") -> str:
-    """Describe a run before it is cancelled: its project, cluster, state and age."""
+    """Describe a run for the prompt: its id, project, cluster, state and age."""
     from hpcdeploy.cli.status_text import in_words
 
     own = "this project" if scope.has(one) else f"project {one.run.project or '(not recorded)'}"

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from hpcdeploy.remote.cleaning import Cleaned
 
 _WHY = {
-    "queued": "a job of it is in the queue",
-    "named": "another run waits for it or uses its files",
-    "foreign": "its folder is not one of your runs",
-    "failed": "it could not be removed completely",
+    "queued": "one of its jobs is in the queue",
+    "named": "another run waits for this run or uses its files",
+    "foreign": "the folder does not belong to one of your runs",
+    "failed": "the folder could not be removed completely",
 }
 
 
@@ -31,8 +31,8 @@ def clean(
 ) -> None:
     """Remove old runs' folders and staged files from a cluster.
 
-    Only runs of this machine's record that have ended are removed, and staged files that no run's folder names.
-    What a queued, held or running job may use stays, and so do images. The record of the runs stays too.
+    These are removed: folders of ended runs that are recorded on this machine, and staged files that no run uses.
+    Files that a queued, held or running job may use are kept. Images and the record of runs are kept too.
     """
     from hpcdeploy.cli.place import here
     from hpcdeploy.config.resolution import choose_cluster
@@ -63,7 +63,7 @@ def clean(
 
 
 def _print(planned: "Plan", found: "Cleaned", *, json: bool, dry_run: bool) -> None:
-    """Print what can be or was removed, and why other old runs stay."""
+    """Print what can be removed (`dry_run`) or was removed, and why other old runs are kept."""
     if json:
         show.as_json(
             {
@@ -81,7 +81,7 @@ def _print(planned: "Plan", found: "Cleaned", *, json: bool, dry_run: bool) -> N
         show.table(("KIND", "REMOVABLE" if dry_run else "REMOVED", "SIZE"), rows)
     else:
         show.say("nothing to remove")
-    show.notes(f"{one.name} stays: {_WHY[one.verdict]}" for one in found.runs if one.verdict in _WHY)
-    show.notes(f"{one.run.id} stays: it is {one.state.value}" for one in planned.kept)
+    show.notes(f"{one.name} was kept: {_WHY[one.verdict]}" for one in found.runs if one.verdict in _WHY)
+    show.notes(f"{one.run.id} was kept: its state is {one.state.value}" for one in planned.kept)
     if found.busy:
-        show.notes(["all staged files stay, because a run may be in submission; clean again later"])
+        show.notes(["all staged files were kept, because a run may be in submission; run clean again later"])

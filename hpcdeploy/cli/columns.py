@@ -1,26 +1,33 @@
-"""Fit tables and notes to the width of a terminal: what is copied stays whole, other columns wrap or are left out."""
+"""Fit tables and notes to the width of a terminal.
+
+Columns that users copy, such as a run's id, are neither cut nor wrapped. Other columns wrap or are left out.
+"""
 
 import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
 _NARROWEST = 10
-"""Minimum width of a column that wraps; a column with shorter texts is as wide as these."""
+"""Minimum width of a column that wraps, in characters; a column whose texts are all shorter is as wide as its longest text.
+"""
 
 _BETWEEN = 2
 _EDGES = 2
-"""Number of characters that rich draws between two columns, and at both edges together (box SIMPLE_HEAD, padding of 1)."""
+"""Numbers of characters that rich draws: `_BETWEEN` between two columns, and `_EDGES` for the left and right edge together.
+
+They are those of the box SIMPLE_HEAD with a padding of 1.
+"""
 
 
 class Column(NamedTuple):
     """A column of a table.
 
     Attributes:
-        name: Its heading.
-        whole: Its texts are neither cut nor wrapped.
-        drop: Its place in the order in which columns are left out if the terminal is too narrow; 0: never.
-        right: Its texts are aligned to the right.
-        cut: Its texts are cut with an ellipsis instead of wrapped.
+        name: The heading of the column.
+        whole: Whether texts are neither cut nor wrapped.
+        drop: The rank of the column if the terminal is too narrow: the column with 1 is left out first; 0 means never.
+        right: Whether texts are aligned to the right.
+        cut: Whether long texts are cut and end with an ellipsis, instead of wrapped.
     """
 
     name: str
@@ -31,14 +38,16 @@ class Column(NamedTuple):
 
 
 def fit(columns: Sequence[Column], natural: Sequence[int], width: int) -> dict[int, int]:
-    """Return the width of each column that is shown, by its place; empty if not even those fit that cannot be left out.
+    """Return the widths of the columns to show, by their index in `columns`.
 
-    Columns that may wrap become narrower first, the widest before the others. Then whole columns are left out.
+    First, columns are left out in the order of `Column.drop`, until the others fit with their minimum widths. If the columns
+    that cannot be left out do not fit, the result is empty. Then the widest column that may wrap is made narrower, until the
+    table fits.
 
     Args:
         columns: The columns.
-        natural: The width of the longest text of each, its name included.
-        width: The width of the terminal.
+        natural: For each column, the width of its longest text or its name, in characters.
+        width: The width of the terminal in characters.
     """
     least = [full if column.whole else min(full, _NARROWEST) for column, full in zip(columns, natural, strict=True)]
     places = list(range(len(columns)))
@@ -60,13 +69,20 @@ def fit(columns: Sequence[Column], natural: Sequence[int], width: int) -> dict[i
 
 
 def stacked(columns: Sequence[Column], row: Sequence[str], width: int) -> list[str]:
-    """Return a row as lines: its first text, and below it the others with the names of their columns."""
+    """Return a row as lines instead of a table: the first text, then the other texts with the names of their columns.
+
+    Empty texts are left out.
+    """
     others = "  ".join(f"{column.name} {text}" for column, text in list(zip(columns, row, strict=True))[1:] if text)
     return [row[0], *wrapped(others, width, first="  ", later="  ")]
 
 
 def wrapped(text: str, width: int, *, first: str = "", later: str = "") -> list[str]:
-    """Break a text into lines of at most `width` characters, between words only, so that an id in it can be copied."""
+    """Break a text into lines of at most `width` characters (but at least 20).
+
+    Lines are broken between words only, so that an id in the text can be copied. A longer word makes a longer line. `first`
+    is the prefix of the first line, and `later` the prefix of the others.
+    """
     return textwrap.wrap(
         text, max(width, 20), initial_indent=first, subsequent_indent=later, break_long_words=False, break_on_hyphens=False
     )

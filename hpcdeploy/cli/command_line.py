@@ -1,4 +1,4 @@
-"""Keep the arguments after ``--``: a program and its arguments, which must not be parsed as options."""
+"""Keep the arguments after ``--`` unparsed, because they are a program and its arguments."""
 
 import shlex
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ META = "hpcdeploy.command"
 
 
 class WithCommand(TyperCommand):
-    """A verb with ``[-- COMMAND...]``: all arguments after the first ``--`` are kept unchanged."""
+    """A verb with ``[-- COMMAND...]``: all arguments after the first ``--`` are stored unchanged in ``ctx.meta[META]``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer bundles its own click and types
-        """Remove these arguments before the options are parsed.
+        """Store the arguments after ``--``, and parse the arguments before it.
 
         Raises:
-            UsageError: The arguments are malformed. If only ``--`` is missing, the message shows where it belongs.
+            UsageError: The arguments are malformed. If only ``--`` is missing, the message shows the correct command.
         """
         if "--" in args:
             cut = args.index("--")
@@ -42,7 +42,7 @@ class WithCommand(TyperCommand):
         return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - the same
-        """Write the options below their headings, as rich does."""
+        """Write the options below the headings that typer's help with rich has."""
         sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
         for param in self.get_params(ctx):
             usual = f"{param.param_type_name.capitalize()}s"
@@ -55,9 +55,10 @@ class WithCommand(TyperCommand):
 
 
 def _start_of_command(params: Sequence[Any], args: Sequence[str], error: UsageError) -> int | None:
-    """Return the index in `args` at which a command without ``--`` begins; None if something else is wrong.
+    """Return the index in `args` where ``--`` is probably missing; None if `error` has another reason.
 
-    It begins after the verb's own arguments: a run, or a job or an image of the project if the first word is one.
+    ``--`` belongs after the arguments of the verb. The first word is such an argument if the verb's argument is a run,
+    or if the word is a job or an image. Otherwise the word is the program.
     """
     places = _arguments(params, args)
     own = [param.name for param in params if param.param_type_name == "argument"]
@@ -66,7 +67,7 @@ def _start_of_command(params: Sequence[Any], args: Sequence[str], error: UsageEr
     names = _names()
     is_own = own[0] == "run" or args[places[0]] in names or args[places[0]].endswith(".sif") or "://" in args[places[0]]
     extra = places[len(own) :]
-    if type(error) is UsageError:  # too many arguments; another job's name among them is no program
+    if type(error) is UsageError:  # too many arguments; the next one is no program if it is a job or an image
         return None if not extra or args[extra[0]] in names else (extra if is_own else places)[0]
     if not isinstance(error, NoSuchOption):
         return None
@@ -87,7 +88,7 @@ def _arguments(params: Sequence[Any], args: Sequence[str]) -> list[int]:
 
 
 def _names() -> frozenset[str]:
-    """Return the names of the project's jobs and images; none if its settings cannot be read."""
+    """Return the names of the project's jobs and images; an empty set if the settings cannot be read."""
     from hpcdeploy.cli.place import here
     from hpcdeploy.errors import HpcdeployError
 

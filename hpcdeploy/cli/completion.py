@@ -1,7 +1,7 @@
-"""Offer words for tab completion: jobs, runs, clusters, images and others, from local files only.
+"""Return words for tab completion, such as jobs, runs, clusters and images; only local files are read.
 
-A completion must never disturb the command line: an error means that there is nothing to offer, and nothing is printed. The
-shells that typer supports evaluate the words (zsh: ``eval``), so only words of safe characters are offered.
+A message would be written into the user's command line. So after an error the completion returns no words and prints
+nothing. The shells that typer supports evaluate the words (zsh: ``eval``), so only words of safe characters are returned.
 """
 
 import re
@@ -19,20 +19,23 @@ _SAFE = re.compile(r"[A-Za-z0-9_+@%/.,=-]+")
 
 _MOST_RUNS = 100
 _LOCKED_FOR = 0.2
-"""Time in seconds for which a completion waits for a locked record."""
+"""Maximum time in seconds that a completion waits for the lock of the record."""
 
 Offered = Iterable[str | tuple[str, str]]
 Completion = Callable[[str], list[str | tuple[str, str]]]
 
 
 def _offers(words: "Callable[[Place], Offered]") -> Completion:
-    """Return a completion that offers those of `words` that begin with what was typed; a word may have a help text."""
+    """Return a completion function that calls `words` and returns the words that begin with the typed text.
+
+    An item of `words` is a word, or a pair of a word and its help text.
+    """
 
     def complete(incomplete: str) -> list[str | tuple[str, str]]:
         from hpcdeploy.cli.place import here
 
         found: dict[str, str | tuple[str, str]] = {}
-        with suppress(Exception):  # an error message would be written into the command line
+        with suppress(Exception):  # no message, which would be written into the user's command line
             for one in words(here()):
                 word = one if isinstance(one, str) else one[0]
                 if word.startswith(incomplete) and _SAFE.fullmatch(word):
@@ -73,8 +76,8 @@ def schedulers(_place: "Place") -> Offered:
 
 @_offers
 def runs(place: "Place") -> Offered:
-    """Offer the jobs of the project, its runs, and then those of other projects."""
-    with suppress(Exception):  # runs are offered without valid settings
+    """Offer the jobs of the project, the runs of the project, and then the runs of other projects."""
+    with suppress(Exception):  # runs are offered even if the settings are invalid
         yield from ((name, "newest run of the job") for name in place.project.jobs)
     own = _labels(place.root) if place.root else []
     for run_id, cluster, ended in (*own, *_labels()):
@@ -119,7 +122,7 @@ def instances(_place: "Place") -> Offered:
 
 @_offers
 def targets(place: "Place") -> Offered:
-    """Offer what ``run`` and ``shell`` start: jobs and images."""
+    """Offer the targets of ``run`` and ``shell``: jobs and images of the project."""
     yield from ((name, "job") for name in place.project.jobs)
     yield from ((name, "image") for name in place.project.images)
 
@@ -131,7 +134,7 @@ def engines(_place: "Place") -> Offered:
 
 
 def _store() -> "Store | None":
-    """Return the record; None if there is none, because opening it would create it."""
+    """Return the record of runs; None if it does not exist, because `Store` would create it."""
     from hpcdeploy.store import Store, default_path
 
     path = default_path()

@@ -30,17 +30,17 @@ def init(
 ) -> None:
     """Write a commented hpcdeploy.toml for a project.
 
-    It is made from the files of the folder: pixi.toml, spack.yaml, a Dockerfile, and git's origin.
-    Tasks of the Pixi workspace become jobs, as comments.
+    The settings are derived from files of the folder (pixi.toml, spack.yaml, a Dockerfile) and from git's remote origin.
+    Tasks of the Pixi workspace are added as commented jobs.
     """
     from hpcdeploy.flows.init import init as write
 
     written = write(folder, force=force)
-    show.put(f"wrote {written}; next: read it, then hpcdeploy generate")
+    show.put(f"wrote {written}; next: check its settings, then run hpcdeploy generate")
 
 
 class Format(StrEnum):
-    """The format of an image's text: for Apptainer or Docker."""
+    """The format of the text that ``generate`` writes: a definition for Apptainer, or a Dockerfile."""
 
     definition = "definition"
     dockerfile = "dockerfile"
@@ -69,7 +69,7 @@ def generate(
 ) -> None:
     """Print an image's Apptainer definition or Dockerfile.
 
-    With --output the text is written to a file. A file that hpcdeploy did not write is kept, unless --force is given.
+    With --output the text is written to a file. A file that hpcdeploy did not write is only overwritten with --force.
     """
     from functools import partial
 
@@ -109,7 +109,7 @@ def _definition(
 def _dockerfile(
     place: "Place", build_args: BuildArguments, settings: "ImageSettings", target: Path | None, *, force: bool
 ) -> None:
-    """Print the Dockerfile, or write it to `target` with its ignore file beside it."""
+    """Print the Dockerfile; or write it to `target`, and its ignore file into the same folder."""
     from hpcdeploy.flows.generate import dockerfile_of, write_dockerfile
     from hpcdeploy.registry.asking import image_config
 
@@ -120,7 +120,7 @@ def _dockerfile(
         show.exact(text.dockerfile)
         return
     written, ignore = write_dockerfile(text, target, root, force=force)
-    show.say(f"wrote {written} and {ignore}; the context is {root}")
+    show.say(f"wrote {written} and {ignore}; the build context is {root}")
 
 
 DEFAULT = ".github/workflows/images.yaml"
@@ -146,7 +146,7 @@ def workflow(
 ) -> None:
     """Print a GitHub Actions workflow that builds and pushes images.
 
-    With --output the text is written to a file. A file that hpcdeploy did not write is kept, unless --force is given.
+    With --output the text is written to a file. A file that hpcdeploy did not write is only overwritten with --force.
     """
     from hpcdeploy.cli.place import here
     from hpcdeploy.flows.workflow import Workflow, render_workflow, repository_root, requirement, watched_paths

@@ -1,4 +1,4 @@
-"""Define the common options of ``run``, ``shell`` and ``instance``, and the steps that parse them."""
+"""Define the common options of ``run``, ``shell`` and ``instance``, and the steps that these verbs share."""
 
 import os
 import sys
@@ -47,7 +47,7 @@ EngineOption = Annotated[
 Gpu = Annotated[
     bool | None,
     typer.Option(
-        "--gpu/--no-gpu", help="Make GPUs available in the container; default: if there are any.", show_default=False
+        "--gpu/--no-gpu", help="Make GPUs available in the container; default: if any are detected.", show_default=False
     ),
 ]
 Mount = Annotated[bool, typer.Option("--mount-cwd/--no-mount-cwd", help="Mount the current folder and start in it.")]
@@ -65,7 +65,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the command line;
 
 @frozen
 class LocalOptions:
-    """The options of a container on this machine."""
+    """The options of verbs that run a container on this machine."""
 
     image: ImageOption = None
     engine: EngineOption = "auto"
@@ -77,7 +77,13 @@ class LocalOptions:
     dry_run: DryRun = False
 
     def settings(self, command: tuple[str, ...]) -> "JobSettings":
-        """Parse the options by the rules of ``[jobs.NAME]``; the source of a bind may be relative on this machine."""
+        """Parse the options by the rules of ``[jobs.NAME]``.
+
+        There is one difference: the source of a bind is a path on this machine, which may be relative.
+
+        Raises:
+            ConfigError: An option is invalid.
+        """
         from hpcdeploy.cli.job_options import pairs
         from hpcdeploy.config.job_schema import read_options
 
@@ -95,14 +101,23 @@ class LocalOptions:
 
 
 def locate(place: "Place", target: str | None, options: LocalOptions, settings: "JobSettings") -> "tuple[Wanted, Located]":
-    """Find the target, with the `settings` of its `options`, and its image.
+    """Choose the job or image to run, and find the file or reference of its image.
 
-    A warning is printed if the image is older than the project. Unless nothing is started, the user is prompted about files
-    outside of the project that the project names.
+    A note is printed if the image is older than the project. Without ``--dry-run`` the user is prompted if the project's
+    settings name files outside of the project.
+
+    Args:
+        place: The project.
+        target: The argument of the command: a job, or an image; None for the default.
+        options: The options of the command.
+        settings: The settings that were parsed from `options`.
 
     Raises:
-        ConfigError: There is no such target or image, the image is older than the project and that is not allowed, or the
-            user rejected a file.
+        ConfigError: In one of these cases:
+
+            - There is no such target or image.
+            - The image is older than the project, and neither ``--allow-stale`` nor ``--dry-run`` is given.
+            - The user rejected a file outside of the project.
     """
     from hpcdeploy.cli.job import say_if_stale
     from hpcdeploy.cli.trust import admit_here
@@ -136,7 +151,7 @@ def locate(place: "Place", target: str | None, options: LocalOptions, settings: 
 
 
 def fetch(located: "Located") -> None:
-    """Download an image that is not on this machine, and show the progress."""
+    """Download the image if it must be on this machine and is not yet, and show the progress."""
     from hpcdeploy.flows import targets
     from hpcdeploy.private import private_folder
     from hpcdeploy.registry.asking import registry_of
@@ -150,7 +165,7 @@ def fetch(located: "Located") -> None:
 
 
 def situation_of(place: "Place") -> "Situation":
-    """Return the environment of the command."""
+    """Return the facts that a plan for a container depends on: folder, variables, engines and GPUs, terminal."""
     import secrets
     import tempfile
 
@@ -168,14 +183,14 @@ def situation_of(place: "Place") -> "Situation":
 
 
 def instances() -> "Instances":
-    """Return the record of instances."""
+    """Return the record of the instances on this machine."""
     from hpcdeploy.engine.instances import Instances, default_root
 
     return Instances(default_root())
 
 
 def print_script(command: "Command") -> None:
-    """Print the command that would be started."""
+    """Print the command that would be started, as a shell script."""
     import secrets
 
     from hpcdeploy.engine.contract import as_script

@@ -1,4 +1,4 @@
-"""Define the common options of verbs for images: which images, and their definitions."""
+"""Define the common options of the verbs for images, and the steps that these verbs share."""
 
 import sys
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ ImageNames = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[IMAGE]...",
-        help="Images of the project; default: its only one.",
+        help="Images of the project; default: the only image.",
         show_default=False,
         autocompletion=completion.images,
     ),
@@ -54,22 +54,22 @@ class ImageSelection:
 
 @frozen
 class GivenArguments:
-    """The options of build arguments."""
+    """The options that set build arguments."""
 
     build_arg: BuildArgs = None
     build_arg_file: BuildArgFile = None
 
 
 BuildArguments = list[tuple[str, str]]
-"""Names and values of build arguments; the last of a name wins."""
+"""Names and values of build arguments; if a name occurs several times, its last value is used."""
 
 
 def definition_of(
     place: "Place", settings: "ImageSettings", given: BuildArguments, mirrors: Sequence[tuple[str, str]] = ()
 ) -> "Definition":
-    """Generate the definition of an image, and print its notes on standard error.
+    """Generate the definition of an image, and print notes about it on standard error.
 
-    `mirrors` are those of the cluster of the build.
+    `mirrors` are the mirrors of registries on the cluster that will build the image; empty for a build on this machine.
     """
     from hpcdeploy.flows.generate import generate
     from hpcdeploy.registry.asking import image_config_by
@@ -80,9 +80,16 @@ def definition_of(
 
 
 def build_args_of(given: GivenArguments) -> BuildArguments:
-    """Parse the build arguments: those of the file first, so that the command's own take precedence."""
+    """Parse the build arguments of the command.
+
+    The arguments in the file come first, so that arguments with the same name on the command line replace them.
+
+    Raises:
+        ConfigError: The file cannot be read, or an argument has no ``=``.
+    """
     file = given.build_arg_file
-    # For Apptainer only a line feed ends a line (Go's bufio.ScanLines), while str.splitlines has nine other characters.
+    # Not str.splitlines, which also splits at other characters: for Apptainer only a line feed ends a line (Go's
+    # bufio.ScanLines).
     lines = [*(_text(file).split("\n") if file else ()), *(given.build_arg or ())]
     return list(map(_build_arg, filter(None, (line.removesuffix("\r") for line in lines))))
 
@@ -98,7 +105,10 @@ def _text(file: Path) -> str:
 
 
 def file_of(place: "Place", settings: "ImageSettings") -> Path:
-    """Return the default path of an image: in the project's folder, with the image's name or else the folder's."""
+    """Return the default path of an image: a ``.sif`` in the project's folder with the image's name.
+
+    The only image of a project (``[image]``) has no name, so its file has the name of the project's folder.
+    """
     from hpcdeploy.config.project import ONLY_IMAGE
 
     name = place.project.root.name if settings.name == ONLY_IMAGE else settings.name
@@ -106,7 +116,7 @@ def file_of(place: "Place", settings: "ImageSettings") -> Path:
 
 
 def bring_home(place: "Place", built: "BuiltImage", target: Path) -> "BuiltImage":
-    """Download an image from a cluster's cache to the file `target`."""
+    """Download an image from the cluster that built it to the file `target`; return it with its new path."""
     from hpcdeploy.flows.build import fetch_built
 
     cluster = place.cluster(built.built_on)
@@ -115,7 +125,7 @@ def bring_home(place: "Place", built: "BuiltImage", target: Path) -> "BuiltImage
 
 
 def show_event(event: "BuildEvent") -> None:
-    """Show a step with the time since the start, and on a terminal also the lines in between."""
+    """Show a step of a build with the time since the start; on a terminal, also show the output between the steps."""
     if event.is_step:
         show.say(f"[{event.elapsed:5.0f} s] {event.text}")
     elif sys.stderr.isatty():
@@ -128,6 +138,6 @@ def _build_arg(words: str) -> tuple[str, str]:
     name, sign, value = words.partition("=")
     if not sign:
         raise ConfigError(
-            f"the build argument {words!r} has no '='; expected NAME=VALUE, as apptainer build --build-arg does"
+            f"the build argument {words!r} has no '='; expected NAME=VALUE, as for apptainer build --build-arg"
         )
     return name.strip(), value.strip()

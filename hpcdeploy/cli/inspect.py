@@ -46,7 +46,10 @@ def inspect(
     top: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=0, help="Number of packages to list; 0: all.", show_default="20, of each of several images 5"
+            metavar="N",
+            min=0,
+            help="Number of packages to list per image; 0: all.",
+            show_default="20, or 5 for several images",
         ),
     ] = None,
     force: Overwrite = False,
@@ -96,7 +99,7 @@ def _draw(reports: "list[Report]", target: Path, project: Path, *, force: bool) 
     sized = [report for report in reports if isinstance(report, SourceReport) and any(item.size for item in report.items)]
     if len(sized) != 1:
         raise ConfigError(
-            f"--picture needs exactly one source with known sizes, found {len(sized)}; select the image or folder"
+            f"found {len(sized)} images or folders with known sizes; expected exactly one for --picture: name it as TARGET"
         )
     [report] = sized
     text = draw(title_of(report), report.items, page=target.suffix == ".html", facts=facts_of(report), overrides=project)

@@ -1,4 +1,4 @@
-"""Print an inspection for people: facts, a list with the largest first, and changes."""
+"""Print the result of ``inspect`` as text: facts, a list of packages and files (the largest first), and changes."""
 
 import sys
 from collections import Counter
@@ -49,7 +49,7 @@ def title_of(report: Report) -> str:
 
 
 def facts_of(report: Report) -> Facts:
-    """Return facts besides the list as names and values; unknown ones are left out."""
+    """Return the facts of a report as names and values; the list of packages is not included, nor are unknown facts."""
     return [(name, value) for name, value in _facts(report) if value]
 
 
@@ -97,12 +97,12 @@ def _source_facts(report: SourceReport) -> Facts:
 
 
 def _since(report: SourceReport) -> str:
-    """Tell whether the last build is up to date; empty if that is unknown."""
+    """Describe what has changed since the last build; empty if it is unknown."""
     if report.stale is None:
         return ""
     if not report.stale:
         return "no input changed"
-    return f"{', '.join(report.stale)}; run 'hpcdeploy build {report.image}' to rebuild it"
+    return f"{', '.join(report.stale)}; run 'hpcdeploy build {report.image}' to rebuild the image"
 
 
 def _stage(stage: StageReport) -> str:

@@ -1,4 +1,4 @@
-"""Implement ``render`` and ``submit``, which create runs."""
+"""Implement ``render`` and ``submit``, which plan a new run."""
 
 import os
 import sys
@@ -48,7 +48,7 @@ def render(
 ) -> None:
     """Print the script that submit would run on the login node.
 
-    Nothing is changed. The output is byte for byte what submit would send.
+    Nothing is changed. The output has exactly the bytes that submit would send.
     """
     from hpcdeploy.cli.place import here
 
@@ -106,19 +106,22 @@ def plan_job(
 ) -> "Plan":
     """Plan a run in the project of `place`.
 
-    The connection starts here, because planning takes about as long as connecting. Unless nothing is sent, the user is
-    prompted about files outside of the project that the project names.
+    If the run will be submitted, the connection to the cluster is started first. Connecting takes about as long as planning,
+    so the two happen at the same time. The user is then also prompted if the project's settings name files outside of the
+    project.
 
     Args:
         place: The project.
         selection: The job, the cluster, the scheduler, and the run's id.
-        words: Options by the keys of a job.
-        array: An array that replaces that of the options.
-        sends: The connections, if the run will be submitted.
-        allow_stale: Accept an image that is older than the project.
+        words: Values of options, by the key of ``[jobs.NAME]``.
+        array: An array that replaces the array of the options.
+        sends: The connections to clusters if the run will be submitted; None to only plan.
+        allow_stale: Whether the run may be submitted with an image that is older than the project.
 
     Raises:
-        ConfigError: The settings do not allow this run, or it would be submitted with an image older than the project.
+        ConfigError: Settings are invalid, the user rejected a file, or the run would be submitted with an image that is
+            older than the project.
+        HpcdeployError: The run cannot be planned for another reason.
     """
     from hpcdeploy.cli.trust import admit_on
     from hpcdeploy.config.named_files import admit_all
@@ -158,7 +161,7 @@ def plan_job(
 
 
 def _registries() -> "RegistryLookup":
-    """Return the lookup in registries, with the user's credentials."""
+    """Return the functions that look up images in registries, with the user's credentials."""
     from hpcdeploy.flows.images import RegistryLookup
     from hpcdeploy.registry import asking
 
@@ -166,7 +169,10 @@ def _registries() -> "RegistryLookup":
 
 
 def _stale_check(place: "Place", *, refuse: bool) -> "CheckImage":
-    """Return the function that prints notes on the age of a job's image, and raises an error for an old one if `refuse`."""
+    """Return a function that prints notes on the age of a job's image.
+
+    With `refuse`, the function raises `ConfigError` if the image is older than the project.
+    """
     from hpcdeploy.flows.images import published_of
 
     return lambda image, delivery: say_if_stale(place, image, refuse=refuse, published=published_of(delivery))
@@ -175,10 +181,10 @@ def _stale_check(place: "Place", *, refuse: bool) -> "CheckImage":
 def say_if_stale(
     place: "Place", image: str, *, refuse: bool, published: "PublishedImage | None" = None, file: Path | None = None
 ) -> None:
-    """Print notes on an image's age.
+    """Print notes if an image of the project is older than the project.
 
-    For an image that was not built here its labels are read: in its registry if it is `published`, or in `file` if that
-    exists.
+    If the image was not built on this machine, its labels tell its age. They are read from `file` if it exists, or else from
+    the registry if the image is `published`.
 
     Raises:
         ConfigError: The image is older than the project and `refuse` is set.
@@ -197,7 +203,7 @@ def say_if_stale(
 
 
 def _is_confirmed(surprise: str) -> bool:
-    """Prompt for confirmation; without a terminal the answer is no."""
+    """Prompt whether to upload everything although the upload is large (`surprise`); without a terminal, return False."""
     return sys.stdin.isatty() and show.confirm(f"{surprise}. Upload all of it?")
 
 
@@ -208,7 +214,7 @@ def say_notes(plan: "Plan") -> None:
 
 
 def submit_plan(place: "Place", plan: "Plan", connections: "Connections") -> "Submitted":
-    """Submit a planned run."""
+    """Submit a planned run, and show messages and the progress of uploads."""
     from hpcdeploy.flows import submit as flow
     from hpcdeploy.progress import Feedback
 
@@ -231,7 +237,7 @@ def _resume(place: "Place", name: str, connections: "Connections") -> "Submitted
 
     [known] = find_all([name], place.scope(), "submit --resume")
     flow.check_resumable(known)
-    # Without the run's folder its script would submit a second job.
+    # If the run's folder was removed, its script would not find the first job and would submit a second one.
     check_not_cleaned(place.store, known.run)
     script = place.store.script(known.run)
     cluster = place.cluster(known.run.cluster)
@@ -246,12 +252,12 @@ def _resume(place: "Place", name: str, connections: "Connections") -> "Submitted
 
 
 def print_script(plan: "Plan") -> None:
-    """Print the script, byte by byte if standard output is a file or a pipe."""
+    """Print the script; a file or a pipe gets its exact bytes (`show.exact`)."""
     show.exact(plan.script)
 
 
 def print_submitted(done: "Submitted", *, json: bool) -> None:
-    """Print the run's id, and on standard error the scheduler's job id."""
+    """Print the run's id on standard output, and the scheduler's job id on standard error; with `json` one JSON object."""
     from dataclasses import asdict
 
     if json:

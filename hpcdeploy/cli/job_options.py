@@ -29,10 +29,10 @@ _TYPES: Mapping[Form, Any] = {
 }
 
 NOT_GIVEN: tuple[object, ...] = (None, [], {}, ())
-"""Values of options that were not used."""
+"""Values that mean that an option was not given."""
 
 _OF_THE_PROJECT = {"image": completion.images, "after": completion.runs}
-"""What is offered for the options of a key."""
+"""Functions that complete the values of options, by the key that the option sets."""
 
 _SCHEDULERS = {"slurm": "Slurm", "htcondor": "HTCondor"}
 
@@ -62,7 +62,7 @@ _PARAMETERS = tuple(_parameter(setting, option) for setting in SETTINGS for opti
 
 
 def takes_job_options(verb: Callable[..., None]) -> Callable[..., None]:
-    """Give `verb` one keyword for each option of a job instead of its ``**options``; typer reads the signature."""
+    """Replace ``**options`` in the signature of `verb` by one keyword for each option of a job, because typer reads it."""
     own = list(inspect.signature(verb).parameters.values())[:-1]
     verb.__signature__ = inspect.Signature([*own, *_PARAMETERS])  # type: ignore[attr-defined]  # PEP 362
     verb.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *_PARAMETERS)}
@@ -70,22 +70,26 @@ def takes_job_options(verb: Callable[..., None]) -> Callable[..., None]:
 
 
 def as_settings(options: Mapping[str, Any], command: Sequence[str]) -> dict[str, object]:
-    """Convert options to the keys of ``[jobs.NAME]``.
+    """Convert options to values by the key of ``[jobs.NAME]``.
+
+    Args:
+        options: The values that typer parsed, by the name of the parameter.
+        command: The arguments after ``--``.
 
     Raises:
-        ConfigError: A pair has no ``=``, or options contradict each other.
+        ConfigError: An option needs ``NAME=VALUE`` but its value has no ``=``, or two options set the same key.
     """
     given = {setting.key: _given(setting, options) for setting in SETTINGS if setting.options}
     return {**given, "command": list(command)}
 
 
 def _given(setting: Setting, options: Mapping[str, Any]) -> object:
-    """Return the value of a setting's options; None if none was used."""
+    """Return the value that options give to `setting`; None if none of its options was given."""
     values = {option: _converted(option, options[option.parameter]) for option in setting.options}
     used = {option: value for option, value in values.items() if value not in NOT_GIVEN}
     if len(used) > 1 and not all(isinstance(value, dict) for value in used.values()):
         names = " and ".join(option.names.split()[-1] for option in used)
-        raise ConfigError(f"on the command line: {names} contradict each other; expected one")
+        raise ConfigError(f"on the command line: {names} contradict each other; expected only one of them")
     if len(used) > 1:
         return {key: value for table in used.values() for key, value in table.items()}
     return next(iter(used.values()), None)
@@ -115,7 +119,11 @@ def _converted(option: Option, value: Any) -> Any:  # noqa: ANN401 - what typer 
 
 
 def joined(first: Mapping[str, object], later: Mapping[str, object]) -> dict[str, object]:
-    """Merge options given at two times: tables by name, binds one after the other; otherwise the later value wins."""
+    """Merge the options of an old run (`first`) with options for a new run (`later`).
+
+    Tables are merged by name, and binds are appended. For all other keys, the value in `later` replaces the value in
+    `first`.
+    """
     both = dict(first)
     for key, value in later.items():
         if value in NOT_GIVEN:
@@ -131,18 +139,18 @@ def joined(first: Mapping[str, object], later: Mapping[str, object]) -> dict[str
 
 
 def _grid(given: list[str] | None, option: str) -> dict[str, object]:
-    """Convert the parameters of a sweep to its table."""
+    """Convert the arguments ``NAME=A,B,C`` to a table ``sweep``."""
     grid = {name: list(parse_values(values)) for name, values in pairs(given, option).items()}
     if given and len(grid) < len(given):
-        raise ConfigError(f"on the command line: {option} has a parameter twice; expected all its values in one, NAME=A,B,C")
+        raise ConfigError(f"on the command line: {option} has a parameter twice; expected all values in one NAME=A,B,C")
     return {"grid": grid} if grid else {}
 
 
 def pairs(given: list[str] | None, option: str) -> dict[str, str]:
-    """Parse arguments ``NAME=VALUE``.
+    """Parse the values ``NAME=VALUE`` of an option; if a name occurs several times, its last value is used.
 
     Raises:
-        ConfigError: An argument has no ``=``.
+        ConfigError: A value has no ``=``.
     """
     pairs: dict[str, str] = {}
     for words in given or []:
@@ -154,6 +162,6 @@ def pairs(given: list[str] | None, option: str) -> dict[str, str]:
 
 
 def _flags(given: list[str] | None) -> dict[str, str | bool]:
-    """Parse ``KEY[=VALUE]``: an option of sbatch may have no value."""
+    """Parse ``KEY[=VALUE]``; without a value the result is True, because an option of ``sbatch`` may have no value."""
     split = (words.partition("=") for words in given or [])
     return {key.removeprefix("--"): value if sign else True for key, sign, value in split}

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def run(ctx: typer.Context, options: LocalOptions, target: Target = None) -> None:
     """Run a job's command or an image on this machine.
 
-    The exit code is the program's. To run a job on a cluster, use submit.
+    The exit code is that of the program. To run a job on a cluster, use submit.
     """
     _start(ctx, target, options, interactive=False)
 
@@ -90,14 +90,15 @@ def start(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]", help="Name of the instance; default: that of its job or image.", show_default=False
+            metavar="[NAME]", help="Name of the instance; default: the name of the job or image.", show_default=False
         ),
     ] = None,
     _trusting: TrustProject = False,
 ) -> None:
     """Start an instance in the background.
 
-    It runs the image's start script (docker, podman: its command). Arguments after -- are passed to it.
+    The instance runs the image's start script (with docker and podman: the image's command).
+    Arguments after -- are passed to this program.
     """
     from hpcdeploy.cli.place import here
     from hpcdeploy.config.validators import name as checked
@@ -142,7 +143,7 @@ def list_all(json: AsJson = False) -> None:
 
     known = flows.states(instances(), ask)
     if json:
-        # Values of variables may be confidential.
+        # Only the names of variables are printed, because their values may be confidential.
         show.as_json(
             [
                 {**asdict(one.instance), "environment": [n for n, _ in one.instance.environment], "running": one.running}

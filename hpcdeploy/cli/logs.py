@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 _HELD = 16 * 1024 * 1024
-"""Maximum number of bytes of unfinished lines in memory, for all tasks together."""
+"""Maximum number of bytes of unfinished lines that are kept in memory, for all tasks together."""
 
 _MOST_LINES = 10**9
-"""Maximum of --tail, far above any log; the login node's shell computes with 64 bits."""
+"""Maximum of ``--tail`` in lines: more than any log has, and small enough for the shell on the login node (64 bits)."""
 
 _SHORTEST_CUT = 1024
-"""Length in bytes of a line that is never split."""
+"""Minimum length in bytes at which an unfinished line may be split; shorter lines are never split."""
 
 
 def logs(
@@ -59,8 +59,8 @@ def logs(
 ) -> None:
     """Print the standard output and standard error of tasks.
 
-    The output is printed unchanged, as cat does, with terminal control characters; --plain removes them.
-    With -f all tasks of an array are followed together; each line begins with the task's number.
+    The output is printed unchanged, including control characters for the terminal; --plain removes these.
+    With -f all tasks of an array are followed at the same time, and each line begins with the task's number.
     """
     from hpcdeploy.cli.place import here
     from hpcdeploy.flows import logs as flow
@@ -101,7 +101,13 @@ def _print_json(run_id: str, pieces: "Iterable[Piece]") -> None:
 
 
 def _print(pieces: "Iterable[Piece]", *, plain: bool, explain_empty: str) -> None:
-    """Print `pieces`, with `plain` without control characters; `explain_empty` is a command that explains empty output."""
+    """Print `pieces` of output as they arrive.
+
+    Args:
+        pieces: The output of tasks.
+        plain: Whether to remove control characters.
+        explain_empty: A command to recommend if a task has no output yet; empty for no recommendation.
+    """
     cleaned: defaultdict[tuple[int, bool], PlainStream] = defaultdict(PlainStream)
     for piece in pieces:
         if explain_empty and not (piece.out or piece.err):
@@ -120,10 +126,11 @@ def _report_connection(words: str) -> None:
 
 
 def numbered(pieces: "Iterable[Piece]", tasks: int) -> "Iterator[Piece]":
-    """Prefix every line with its task's number, ``[ 7] ...``, and yield only complete lines; unfinished ones come last.
+    """Yield the output as lines with the number of the task as prefix, such as ``[ 7] ...``.
 
-    Progress output that overwrites itself (``10 %``, carriage return, ``20 %``) is yielded as lines; of one piece only the
-    last, which is what a terminal would show.
+    A line is yielded when it is complete; lines that are still unfinished at the end come last. Progress output that
+    overwrites itself (``10 %``, carriage return, ``20 %``) becomes lines too. If one piece contains several progress texts,
+    only the last is yielded, because a terminal would show only this one.
     """
     from hpcdeploy.remote.logs import Piece
 
@@ -147,9 +154,9 @@ class _Stream:
     """One output stream of a task.
 
     Attributes:
-        longest: Maximum length of a line in bytes; a longer one is split.
-        rest: The unfinished text.
-        shown: The last progress text that was printed.
+        longest: Maximum length in bytes of an unfinished line; a longer line is split.
+        rest: The text after the last line break or carriage return.
+        shown: The last progress text of the current line that was returned; None if there is none.
     """
 
     longest: int
@@ -157,7 +164,10 @@ class _Stream:
     shown: bytes | None = None
 
     def lines(self, new: bytes) -> list[bytes]:
-        """Return the lines that `new` completes, as a terminal shows them, and the progress of an unfinished line."""
+        """Add the output `new`, and return the lines to print.
+
+        These are the lines that `new` completes, as a terminal shows them, and the last progress text of an unfinished line.
+        """
         *parts, self.rest = re.split(rb"([\r\n])", self.rest + new)
         if len(self.rest) > self.longest:
             parts, self.rest = [*parts, self.rest, b"\n"], b""

@@ -1,4 +1,4 @@
-"""Define the command ``hpcdeploy``; here errors become messages and exit codes."""
+"""Define the command ``hpcdeploy``, and convert errors to messages and exit codes."""
 
 import io
 import os
@@ -14,7 +14,8 @@ from hpcdeploy.cli import show
 from hpcdeploy.cli.verbs import NobodyReadsError, Verbs
 from hpcdeploy.errors import HpcdeployError
 
-_DEBUG = "Show a traceback for errors (or HPCDEPLOY_DEBUG=1)."  # typer reads rich to write the variable itself
+# The help text names the variable, because typer would import rich to add it (show_envvar).
+_DEBUG = "Show a traceback for errors (or HPCDEPLOY_DEBUG=1)."
 
 app = typer.Typer(
     name="hpcdeploy",
@@ -47,9 +48,10 @@ def _options(
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt for cleanup; further signals must not interrupt it.
+    """Raise KeyboardInterrupt, so that the command cleans up and ends.
 
-    A second Ctrl-C still does. This is a handler, not SIG_IGN, which child processes would inherit (execve(2)).
+    Further SIGTERM and SIGHUP do not interrupt the cleanup; a second Ctrl-C does. The two signals get a handler that does
+    nothing, because child processes would inherit SIG_IGN (execve(2)).
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda _signal, _frame: None)
@@ -57,21 +59,26 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _open_streams() -> None:
-    """Open streams that were closed at the start (None, docs of sys) on /dev/null, so that output reaches no other file."""
+    """Open standard streams that were closed when the process started on ``/dev/null``.
+
+    Such a stream is None (docs of sys). Without this, the next file to be opened would get its number, and output of other
+    programs would be written into this file.
+    """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_RDWR)
             if nowhere != number:
                 os.dup2(nowhere, number)
             setattr(sys, name, os.fdopen(number, mode))
-    # Characters that the terminal's encoding lacks are escaped, as on standard error (docs of sys), instead of failing.
+    # Characters that the encoding of the output lacks are escaped, as Python does on standard error (docs of sys). Otherwise
+    # printing them would raise an error.
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _run() -> None:
-    # Help is only drawn on a terminal: rich, with the Markdown and syntax colours that typer imports too, took half of the
-    # CPU time of `hpcdeploy --help`. typer has no other switch for all commands (its own tests use this one).
+    # Help is drawn with rich on a terminal only, because importing rich (with Markdown and syntax highlighting) takes half
+    # of the CPU time of `hpcdeploy --help`. HAS_RICH is typer's only switch for all commands; its tests use it too.
     typer.core.HAS_RICH = typer.core.HAS_RICH and sys.stdout.isatty()
     try:
         app()
@@ -80,14 +87,14 @@ def _run() -> None:
 
 
 def _close_output() -> None:
-    """Discard unwritten output, so that Python reports no error at exit (docs of signal, SIGPIPE)."""
+    """Redirect standard output to ``/dev/null``, so that Python reports no error at exit (docs of signal, SIGPIPE)."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> None:
-    """Run the command; each expected error becomes one message and an exit code."""
+    """Run the command, and convert each error to a message and an exit code."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # ignored by nohup and a shell's &
+        if signal.getsignal(number) != signal.SIG_IGN:  # a signal that nohup or a shell's & ignores stays ignored
             signal.signal(number, _interrupt)
     _open_streams()
     try:
@@ -101,13 +108,13 @@ def main() -> None:
     except (NobodyReadsError, BrokenPipeError):
         _close_output()
         sys.exit(141)
-    except OSError as error:  # a full disk, a folder without write permission: the system's message is the best
+    except OSError as error:  # such as a full disk, or a folder without write permission
         if os.environ.get("HPCDEPLOY_DEBUG"):
             show.pass_on_trace()
             sys.exit(HpcdeployError.exit_code)
         _close_output()
         where = f"{error.filename}: " if error.filename else ""
-        show.say(f"error: {where}{error.strerror or error}; fix this and run the command again")
+        show.say(f"error: {where}{error.strerror or error}; fix the cause and run the command again")
         sys.exit(HpcdeployError.exit_code)
     except KeyboardInterrupt:
         show.say("interrupted")

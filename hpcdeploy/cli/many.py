@@ -1,4 +1,7 @@
-"""Run ``generate``, ``build`` and ``push`` for several images: all are processed, and a table shows the results."""
+"""Run ``generate``, ``build`` and ``push`` for several images, and print a table of the results.
+
+An image that fails does not stop the others.
+"""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,11 +14,11 @@ from hpcdeploy.cli import show
 from hpcdeploy.plain_text import written
 
 Rows = Callable[[Any], list[list[str]]]
-"""Convert the JSON output of the command for one image to the table's rows, without the image's name."""
+"""A function that converts the JSON output of the command for one image to rows of the table, without the image's name."""
 
 
 def option(name: str, value: object) -> list[str]:
-    """Format an option for the command line: once for each value of a list, and not at all if it was not given."""
+    """Return an option as arguments of a command: one for each value of a list, and none if `value` is None or False."""
     if value is None or value is False:
         return []
     if value is True:
@@ -24,10 +27,10 @@ def option(name: str, value: object) -> list[str]:
 
 
 def generate(tasks: Mapping[str, Callable[[], None]]) -> None:
-    """Write the text of each image of `tasks`, one after the other.
+    """Call the function of each image in `tasks`, which writes the image's text, one after the other.
 
     Raises:
-        typer.Exit: An image failed; with the exit code of the first failure.
+        typer.Exit: An image failed; the exit code is that of the first failure.
     """
     from hpcdeploy.errors import HpcdeployError
 
@@ -46,19 +49,24 @@ def generate(tasks: Mapping[str, Callable[[], None]]) -> None:
 
 
 def build(tasks: Mapping[str, Sequence[str]], *, jobs: int, json: bool) -> None:
-    """Build each image of `tasks` with its options.
+    """Build each image in `tasks` with its options.
+
+    Args:
+        tasks: The options of ``hpcdeploy build``, by the name of the image.
+        jobs: Number of images to build at the same time.
+        json: Print JSON instead of a table.
 
     Raises:
-        typer.Exit: An image failed; with the exit code of the first failure.
+        typer.Exit: An image failed; the exit code is that of the first failure.
     """
     _run("build", tasks, lambda image: [_built_row(image)], ("IMAGE", "RESULT", "SIZE", "SHA256"), jobs=jobs, json=json)
 
 
 def push(tasks: Mapping[str, Sequence[str]], *, jobs: int, json: bool) -> None:
-    """Push each image of `tasks` with its options.
+    """Push each image in `tasks` with its options, which are those of ``hpcdeploy push``.
 
     Raises:
-        typer.Exit: An image failed; with the exit code of the first failure.
+        typer.Exit: An image failed; the exit code is that of the first failure.
     """
     columns = ("IMAGE", "RESULT", "SIZE", "REFERENCE")
     _run("push", tasks, lambda places: [_pushed_row(place) for place in places], columns, jobs=jobs, json=json)
@@ -69,7 +77,7 @@ def _run(
 ) -> None:
     from hpcdeploy.flows.several_images import Task, first_failure, run_each
 
-    # -P: a file in the user's working folder, such as types.py, must not be imported as a module (python(1)).
+    # -P, so that Python does not import a file of the working folder, such as types.py, as one of its modules (python(1)).
     command = (sys.executable, "-P", "-m", "hpcdeploy.cli.main", verb, "--json")
     planned = [Task(name=name, argv=(*command, *options, "--", name)) for name, options in tasks.items()]
     ended = run_each(planned, jobs=jobs, say=lambda name, line: show.say(f"{name} | {line}"))

@@ -1,4 +1,4 @@
-"""Define the options that several verbs have; a verb can take a group of them as one value."""
+"""Define options that several verbs have, and let a verb take a group of options as one value (`spread`)."""
 
 import functools
 import inspect
@@ -18,7 +18,7 @@ JobName = Annotated[
     str | None,
     typer.Argument(
         metavar="[JOB]",
-        help="Job of the project; default: its only one.",
+        help="Job of the project; default: the only job.",
         show_default=False,
         autocompletion=completion.jobs,
     ),
@@ -28,7 +28,7 @@ ClusterName = Annotated[
     typer.Option(
         "-c",
         "--cluster",
-        help="Cluster to use; default: the only one.",
+        help="Cluster to use; default: the only cluster.",
         show_default=False,
         autocompletion=completion.clusters,
     ),
@@ -38,7 +38,7 @@ SchedulerChoice = Annotated[
     typer.Option(
         "-s",
         "--scheduler",
-        help="slurm or htcondor; default: the cluster's first.",
+        help="slurm or htcondor; default: the cluster's first scheduler.",
         show_default=False,
         autocompletion=completion.schedulers,
     ),
@@ -47,7 +47,7 @@ RunId = Annotated[str | None, typer.Option("--run-id", help="Id of the new run; 
 AllowStale = Annotated[bool, typer.Option("--allow-stale", help="Allow an image that is older than the project.")]
 PrintScript = Annotated[bool, typer.Option("--dry-run", help="Print the script as render does; change nothing.")]
 
-RUN_HELP = "Run id or prefix, job or scheduler's job id"
+RUN_HELP = "Run id or its prefix, job, or scheduler's job id"
 Runs = Annotated[
     list[str] | None,
     typer.Argument(
@@ -80,9 +80,10 @@ Interval = Annotated[float, typer.Option("--interval", help="Maximum seconds bet
 
 
 def spread(verb: Callable[..., None]) -> Callable[..., None]:
-    """Let typer see one parameter for each field of a dataclass that `verb` takes.
+    """Return a function that typer can call instead of `verb`, which takes groups of options as dataclasses.
 
-    The fields' types are options as typer describes them. `verb` gets the dataclass.
+    The function has one parameter for each field of such a dataclass. The type of a field is an option or an argument that
+    typer can read (``Annotated``). The function creates the dataclasses and passes them to `verb`.
     """
     groups: dict[str, Any] = {}
     seen: list[inspect.Parameter] = []

@@ -1,6 +1,6 @@
-"""Read paths of this machine on the command line: relative to the current folder, with ``~`` for the home folder.
+"""Parse paths on this machine in arguments: relative to the current folder, or with ``~`` for the home folder.
 
-A shell expands ``~`` at the start of an argument only, so a program gets it unchanged in ``--output=~/results``.
+``~`` must be expanded here, because a shell expands it at the start of an argument only, and not in ``--output=~/results``.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from hpcdeploy.errors import ConfigError
 
 
 def path(words: str | Path) -> Path:
-    """Return the path that `words` mean; ``parser`` of every option and argument of the type `Path`.
+    """Return `words` as a path with ``~`` expanded; every option and argument of the type `Path` has this ``parser``.
 
     Raises:
         ConfigError: The home folder is unknown.
@@ -17,7 +17,7 @@ def path(words: str | Path) -> Path:
     try:
         return Path(words).expanduser()
     except RuntimeError as error:
-        raise ConfigError(f"on the command line: found {str(words)!r}: {error}; use a path without '~'") from error
+        raise ConfigError(f"on the command line: found {str(words)!r} ({error}); use a path without '~'") from error
 
 
 def folder(words: str | Path) -> Path:
@@ -28,12 +28,12 @@ def folder(words: str | Path) -> Path:
     """
     found = path(words)
     if not found.is_dir():
-        raise ConfigError(f"on the command line: {found} is not a folder; expected an existing one")
+        raise ConfigError(f"on the command line: {found} is not a folder; expected an existing folder")
     return found
 
 
 def absolute(words: str) -> str:
-    """Return the absolute path, for a value that is used in another folder than the current one.
+    """Return `words` as an absolute path, for a value that is later read relative to another folder.
 
     Raises:
         ConfigError: The home folder is unknown.
@@ -42,7 +42,7 @@ def absolute(words: str) -> str:
 
 
 def expanded(words: str) -> str:
-    """Return an argument that may be a path or a name, with ``~`` expanded.
+    """Return `words`, which may be a path or a name, with ``~`` at the start expanded.
 
     Raises:
         ConfigError: The home folder is unknown.
@@ -51,7 +51,7 @@ def expanded(words: str) -> str:
 
 
 def image(words: str) -> str:
-    """Return an image of the command line; only a ``.sif`` file is a path, all others stay as they are.
+    """Return an image that was named on the command line: a ``.sif`` file as an absolute path, other images unchanged.
 
     Raises:
         ConfigError: The home folder is unknown.
@@ -60,7 +60,7 @@ def image(words: str) -> str:
 
 
 def source_of(words: str) -> str:
-    """Return ``SOURCE[:DESTINATION...]`` with an absolute source; one that begins with a variable stays as it is.
+    """Return ``SOURCE[:DESTINATION...]`` with an absolute source; a source that begins with a variable is unchanged.
 
     Raises:
         ConfigError: The home folder is unknown.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """The project of a folder, read on first use, and the record."""
+    """The environment of a command in the working folder `folder`; each part is read on first use."""
 
     folder: Path
 
@@ -30,7 +30,7 @@ class Place:
         """The content of all settings files.
 
         Raises:
-            ConfigError: They are invalid.
+            ConfigError: A settings file cannot be read, is invalid, or can have been written by another user.
         """
         from hpcdeploy.config.files import load_project
 
@@ -38,30 +38,30 @@ class Place:
 
     @cached_property
     def root(self) -> Path | None:
-        """The folder of the project, also if its settings are invalid; None outside of a project."""
+        """The folder of the project, even if its settings are invalid; None outside of a project."""
         from hpcdeploy.config.files import project_folder
 
         return project_folder(self.folder)
 
     def scope(self, cluster: str | None = None) -> "Scope":
-        """Return where the runs are searched that a user names, or means without a name."""
+        """Return the scope in which a command searches for runs; `cluster` limits it to runs on this cluster."""
         from hpcdeploy.flows.choose_runs import Scope
 
         return Scope(store=self.store, folder=self.folder, project=self.root, cluster=cluster)
 
     @cached_property
     def store(self) -> "Store":
-        """The record of runs."""
+        """The record of runs and images on this machine."""
         from hpcdeploy.store import Store, default_path
 
         return Store(default_path(os.environ))
 
     def cluster(self, name: str) -> Cluster:
-        """Return the settings of a cluster that will be used.
+        """Return the settings of a cluster after the user has allowed its use.
 
         Raises:
-            ConfigError: No settings file describes it, or the user has not allowed the commands that the project runs there
-                (`hpcdeploy.cli.trust`).
+            ConfigError: No settings file describes the cluster, or the user has not allowed the commands that the project's
+                settings run to reach it (`hpcdeploy.cli.trust`).
         """
         from hpcdeploy.cli.trust import admit
         from hpcdeploy.config.resolution import choose_cluster
@@ -71,12 +71,13 @@ class Place:
         return cluster
 
     def connections(self) -> Connections:
-        """Return connections to clusters, with the project's templates; none of them is open yet.
+        """Return an object that opens connections to clusters on first use, and uses the project's templates.
 
-        Every verb uses these, so it reaches only clusters that the user has admitted (`hpcdeploy.cli.trust`).
+        Every verb connects through this object, so that it only reaches clusters that the user has allowed
+        (`hpcdeploy.cli.trust`).
 
         Raises:
-            ConfigError: The settings are malformed.
+            ConfigError: The settings are invalid (`project`).
         """
         from hpcdeploy.cli.trust import admit
         from hpcdeploy.transport.connect import open_transport
@@ -88,10 +89,10 @@ class Place:
         return Connections(connect, overrides=self.project.root)
 
     def session_of(self, connections: Connections) -> "Callable[[str], Session]":
-        """Return a function that returns the session with a cluster, by its name in the settings."""
+        """Return a function that returns the session with a cluster, given the cluster's name in the settings."""
         return lambda name: connections.to(self.cluster(name))
 
 
 def here() -> Place:
-    """Return the environment of the working folder."""
+    """Return the environment of a command in the current working folder."""
     return Place(Path.cwd())

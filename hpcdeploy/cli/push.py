@@ -55,7 +55,10 @@ def push(
     chosen = choose_images(place.project, selection.images or (), every=selection.every)
     if len(chosen) > 1:
         if repository:
-            raise ConfigError("--repository applies to one image, because several would move the same tags; select one")
+            raise ConfigError(
+                f"--repository needs one image, but {len(chosen)} are selected, whose tags in this repository would be the "
+                "same; select one image"
+            )
         flow.refuse_same_tags(chosen, tag or ())
         latest = (place.store.latest_build(place.project.root, settings.name) for settings in chosen)
         ask_ahead(place.project.clusters, [built.built_on for built in latest if built])
@@ -63,7 +66,7 @@ def push(
         return
     [settings] = chosen
     git = None if tag else read_git_facts(place.project.root)
-    # Checked before the image is downloaded from its cluster, which takes long.
+    # The destinations are checked before the image is downloaded from its cluster, because the download takes long.
     to = flow.destinations(
         settings, git, repositories=repository or (), tags=tag or (), images=list(place.project.images.values())
     )
@@ -74,10 +77,11 @@ def push(
 
 
 def _print_results(done: "Sequence[Pushed | Refused]", *, json: bool) -> None:
-    """Print the results of a push.
+    """Print the results of pushes of one image to its repositories.
 
     Raises:
-        HpcdeployError: A repository rejected the image; the error of that push.
+        HpcdeployError: A repository rejected the image. With one repository it is the error of the push; with several it is
+            an error of the same type as the first, with a list of the repositories.
     """
     from hpcdeploy.flows.push import Refused
 
@@ -106,7 +110,8 @@ def _built(place: "Place", settings: "ImageSettings") -> "BuiltImage":
         raise ConfigError(f"the image {settings.name!r} was not built yet; run 'hpcdeploy build' first")
     if built.built_on:
         file = file_of(place, settings)
-        check_output(file, force=False, advice=f"hpcdeploy build --on {built.built_on} -o OTHER.sif downloads it elsewhere")
+        advice = f"to download it to another file, run hpcdeploy build --on {built.built_on} -o OTHER.sif"
+        check_output(file, force=False, advice=advice)
         built = bring_home(place, built, file)
         place.store.built(place.project.root, built)
     return built

@@ -26,7 +26,7 @@ def list_runs(
         typer.Option(
             "--project",
             metavar="FOLDER",
-            help="List the runs of another project: its folder, or the last part of it.",
+            help="List the runs of the project in FOLDER, a path or its last part.",
             show_default=False,
             autocompletion=completion.projects,
         ),
@@ -37,7 +37,7 @@ def list_runs(
         typer.Option(
             "--moved-from",
             metavar="OLD",
-            help="First let the runs and images of the folder OLD belong to this project.",
+            help="First assign the runs and images of the folder OLD to this project.",
             show_default=False,
             autocompletion=completion.lost_projects,
         ),
@@ -46,7 +46,8 @@ def list_runs(
 ) -> None:
     """List recorded runs with their last known state (offline).
 
-    In a project these are its own runs; elsewhere, and with --all, those of all projects.
+    In the folder of a project, the runs of this project are listed. Elsewhere, or with --all, the runs of all projects are
+    listed.
     """
     from hpcdeploy.cli.place import here
     from hpcdeploy.cli.status_text import print_recorded
@@ -58,7 +59,7 @@ def list_runs(
         raise ConfigError("on the command line: found --all and --project; expected one")
     if moved_from is not None:
         number = flow.follow_move(moved_from, place.root, place.folder, place.store)
-        show.say(f"{number} run{'s' * (number != 1)} of {moved_from} now recorded for {place.root}")
+        show.say(f"{number} run{'s' * (number != 1)} of {moved_from} now recorded as runs of {place.root}")
     chosen = None if every else place.root if project is None else flow.find_project(project, place.folder, place.store)
     known = place.store.latest(most=most, project=chosen, cluster=cluster, damaged=show.warn)
     print_recorded(known, place.root, json=json)
@@ -78,7 +79,7 @@ def status(
 ) -> None:
     """Query the clusters for the state of runs.
 
-    Each cluster is queried once, whatever the number of runs.
+    Each cluster is queried once for all its runs.
     """
     from hpcdeploy.cli.place import here
     from hpcdeploy.cli.status_text import print_statuses
@@ -101,7 +102,7 @@ def status(
 def wait(
     run: Runs = None,
     timeout: Annotated[
-        float, typer.Option("--timeout", help="Stop waiting after this many seconds; 0: never. Runs continue.", min=0)
+        float, typer.Option("--timeout", help="Stop waiting after this many seconds (0: never); runs continue.", min=0)
     ] = 0,
     interval: Interval = 60,
     cluster: OnCluster = None,
@@ -109,7 +110,7 @@ def wait(
 ) -> None:
     """Wait for runs to finish and exit with their exit code.
 
-    The exit code is that of the first run whose exit code is not 0.
+    The exit code is that of the first run with an exit code other than 0, or 0 if all runs succeeded.
     """
     from hpcdeploy.cli.place import here
     from hpcdeploy.cli.status_text import in_words, print_statuses
@@ -162,7 +163,7 @@ def fetch(
 ) -> None:
     """Download the output and logs of a run.
 
-    Files that are here already and have not changed are skipped.
+    Files that are already on this machine and have not changed are skipped.
     """
     from hpcdeploy.cli.place import here
     from hpcdeploy.config.job_files import output_pattern
@@ -195,11 +196,11 @@ def fetch(
 
 
 def counted(done: "Fetched") -> str:
-    """Return a summary of a download in one line."""
+    """Return a summary of a download in one line: how many files were downloaded, skipped, changed, or are missing."""
     downloaded, changed, missing = map(len, (done.brought, done.changed, done.missing))
     summary = f"{downloaded} of {len(done.files) + missing} files were downloaded"
     already = len(done.files) - downloaded - changed
     if not changed and not missing:
         return f"{summary}; the others were already here" if already else summary
-    others = ((already, "already here"), (changed, "changed meanwhile"), (missing, "not downloaded"))
+    others = ((already, "already here"), (changed, "changed during the download"), (missing, "not downloaded"))
     return "; ".join((summary, *(f"{number} {what}" for number, what in others if number)))

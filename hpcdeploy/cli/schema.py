@@ -9,12 +9,12 @@ from hpcdeploy.cli import show
 
 def schema(
     user: Annotated[
-        bool, typer.Option("--user", help="Schema of your own ~/.config/hpcdeploy/config.toml instead.")
+        bool, typer.Option("--user", help="Print the schema of ~/.config/hpcdeploy/config.toml instead.")
     ] = False,
 ) -> None:
     """Print the JSON Schema of hpcdeploy.toml for editors.
 
-    An editor with Taplo (Even Better TOML) completes and checks a settings file whose first line names the schema:
+    An editor with Taplo (Even Better TOML) completes and checks a settings file that has this first line:
     #:schema ./hpcdeploy.schema.json
     """
     from hpcdeploy.config.json_schema import json_schema

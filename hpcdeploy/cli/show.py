@@ -1,7 +1,8 @@
-"""Print results: tables or JSON on standard output, progress on standard error.
+"""Print results on standard output (text, tables, JSON), and messages and progress on standard error.
 
-All output of a command uses this module (``tests/cli/test_one_way_out.py``), because much of it comes from login nodes,
-registries, images and other people's projects: text for people is cleaned here (`hpcdeploy.plain_text`).
+All output of a command goes through this module (``tests/cli/test_one_way_out.py``). Much of it comes from login nodes,
+registries, images and other users' projects. So control characters are removed here from text for people
+(`hpcdeploy.plain_text`).
 """
 
 import json
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 
 
 _WORTH_TELLING = 10_000_000
-"""Minimum size in bytes for progress messages; smaller transfers end before they can be read."""
+"""Minimum size in bytes of a transfer with progress messages; smaller transfers end before the user can read a message."""
 
 
 def as_json(value: object) -> None:
-    """Print a value as JSON; characters that are not printable, or not in the output's encoding, are escaped."""
+    """Print a value as JSON; unprintable characters are escaped, and so are characters that the output's encoding lacks."""
     words = json_text(value)
     try:
         words.encode(sys.stdout.encoding or "utf-8")
@@ -42,7 +43,7 @@ def put(text: str = "", *, end: str = "\n") -> None:
 
 
 def exact(text: str | bytes) -> None:
-    """Write output for programs byte by byte to a file or a pipe; a terminal gets it as text for people."""
+    """Write output that programs read: to a file or a pipe unchanged, to a terminal like `put`."""
     content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
     if sys.stdout.isatty():
         put(content.decode("utf-8", "surrogateescape"), end="")
@@ -53,7 +54,7 @@ def exact(text: str | bytes) -> None:
 
 
 def raw(out: bytes, err: bytes) -> None:
-    """Write a program's output unchanged, as ``cat`` does."""
+    """Write a program's standard output and standard error unchanged to our own, even to a terminal."""
     for stream, piece in ((sys.stdout, out), (sys.stderr, err)):
         stream.flush()
         stream.buffer.write(piece)
@@ -61,7 +62,10 @@ def raw(out: bytes, err: bytes) -> None:
 
 
 def cell(text: str, style: str = "", *, cut: bool = False) -> "Text":
-    """Return text for a cell of a table, without markup; with `cut` on one line of any width."""
+    """Return text for a cell of a table, in which rich interprets no markup.
+
+    With `cut`, text that does not fit ends with an ellipsis instead of being wrapped.
+    """
     from rich.text import Text
 
     if cut:
@@ -70,7 +74,7 @@ def cell(text: str, style: str = "", *, cut: bool = False) -> "Text":
 
 
 def table(columns: Sequence[str | Column], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows with column names: a drawn table on a terminal, plain columns for awk in a pipe."""
+    """Print rows with column names: as a table on a terminal, or else as aligned plain text for tools such as awk."""
     described = [Column(one) if isinstance(one, str) else one for one in columns]
     names, rows = [one_line(one.name) for one in described], [list(map(one_line, row)) for row in rows]
     if sys.stdout.isatty():
@@ -91,13 +95,13 @@ def table(columns: Sequence[str | Column], rows: Sequence[Sequence[str]]) -> Non
 def draw(
     columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int, styles: Mapping[str, str] | None = None
 ) -> "Table | list[str]":
-    """Return a table for a terminal of this width; if it is too narrow for a table, lines with a block for each row.
+    """Return a table for a terminal; if the terminal is too narrow, return lines with a block for each row.
 
     Args:
         columns: The columns.
-        rows: Their texts.
-        width: The number of characters of the terminal.
-        styles: The styles of columns, by name.
+        rows: For each row, the texts of all columns.
+        width: The width of the terminal in characters.
+        styles: Styles of rich for the texts of columns, by the column's name.
     """
     from rich.box import SIMPLE_HEAD
     from rich.cells import cell_len
@@ -126,7 +130,7 @@ def say(text: str, *, end: str = "\n") -> None:
 
 
 def confirm(question: str, *, abort: bool = False) -> bool:
-    """Prompt for confirmation on standard error; with `abort` the answer no ends the command."""
+    """Prompt for confirmation on standard error, and return the answer; with `abort`, the answer no ends the command."""
     import typer
 
     return typer.confirm(plain(question), abort=abort, err=True)
@@ -138,7 +142,10 @@ def warn(text: str) -> None:
 
 
 def notes(texts: Iterable[str]) -> None:
-    """Print notes on a result; on a terminal their lines break between words, so that an id in them can be copied."""
+    """Print notes on a result on standard error.
+
+    On a terminal long lines are broken between words, so that an id in a note can be copied.
+    """
     for text in texts:
         if sys.stderr.isatty():
             width = shutil.get_terminal_size().columns
@@ -152,12 +159,12 @@ _FAR_SIDE = PlainStream()
 
 
 def pass_on(piece: bytes) -> None:
-    """Print messages of the remote side as they arrive."""
+    """Print a piece of the login node's messages on standard error as it arrives, without control characters."""
     print(_FAR_SIDE.take(piece), end="", file=sys.stderr, flush=True)
 
 
 def pass_on_trace() -> None:
-    """Print the traceback of the current error, whose text may come from the remote side."""
+    """Print the traceback of the current error, without control characters, because its text may come from a login node."""
     import traceback
 
     say(traceback.format_exc().rstrip("\n"))
@@ -165,7 +172,10 @@ def pass_on_trace() -> None:
 
 @contextmanager
 def terminal_as_it_was() -> "Iterator[None]":
-    """Restore the terminal's settings at the end: an unanswered password prompt would leave it without echo."""
+    """Restore the terminal's settings when the block ends.
+
+    A password prompt of ssh turns the echo off, and would leave it off if the command ends before the user answers.
+    """
     import termios
 
     try:
@@ -176,7 +186,7 @@ def terminal_as_it_was() -> "Iterator[None]":
     try:
         yield
     finally:
-        # Only if they changed: setting them would stop a background process (tcsetattr(3), SIGTTOU).
+        # The settings are written only if they changed, because this stops a background process (tcsetattr(3), SIGTTOU).
         if termios.tcgetattr(sys.stdin) != before:
             termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
@@ -192,7 +202,10 @@ def age(since: int) -> str:
 
 @contextmanager
 def transfer(what: str) -> "Iterator[Callable[[int, int], None]]":
-    """Yield a function that takes bytes done and total bytes: a bar on a terminal, else a line for every tenth."""
+    """Yield a function that shows the progress of a transfer, given the transferred and the total number of bytes.
+
+    On a terminal the progress is a bar. Otherwise a line is printed for every tenth of the total.
+    """
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn

@@ -1,4 +1,4 @@
-"""Format a run for people: as one word, in a table, with the reason for waiting, and as JSON."""
+"""Format the state of runs: in a table, as short text, with reasons and advice, and as JSON."""
 
 import time
 from collections.abc import Sequence
@@ -15,16 +15,17 @@ if TYPE_CHECKING:
 
 _MOST_NOTES = 12
 _CURRENT = 60.0
-"""Time in seconds for which a state is shown without its age: the longest interval of `wait` and `watch` by default."""
+"""Maximum age in seconds of a state that is shown without its age: the default of ``--interval`` of `wait` and `watch`."""
 
 _EXITS = {
     125: (
-        "exit code 125 is usually hpcdeploy's own: the image's environment script (%environment, activation) ended "
+        "exit code 125 usually comes from hpcdeploy: the image's environment script (%environment, activation) ended "
         "before the program started; see 'hpcdeploy logs'"
     ),
-    128 + 9: "it was killed (signal 9), usually because it used more memory than it requested",
+    128 + 9: "the task was killed (signal 9), usually because it used more memory than it requested",
     255: (
-        "exit code 255 is usually Apptainer's own: it could not get the image or start the container; see 'hpcdeploy logs'"
+        "exit code 255 usually comes from Apptainer, which could not get the image or start the container; see "
+        "'hpcdeploy logs'"
     ),
 }
 
@@ -33,10 +34,10 @@ def print_statuses(statuses: "Sequence[RunStatus]", *, json: bool, tasks: bool =
     """Print runs as JSON, or as a table.
 
     Args:
-        statuses: The runs.
-        json: Print JSON.
-        tasks: Also print each task of the first run.
-        explained: Also print reasons and advice.
+        statuses: The runs with their states.
+        json: Print JSON instead of a table.
+        tasks: Also print a table of the tasks of the first run if it has several.
+        explained: Also print notes with reasons and advice.
     """
     if json:
         show.as_json([as_values(one) for one in statuses])
@@ -65,9 +66,10 @@ def print_statuses(statuses: "Sequence[RunStatus]", *, json: bool, tasks: bool =
 
 
 def print_recorded(statuses: "Sequence[RunStatus]", project: Path | None, *, json: bool) -> None:
-    """Print runs as they are recorded, with the age of each state that may have changed since.
+    """Print runs with their recorded states; a state that may have changed since is shown with its age.
 
-    The project of each run is a column, unless all are of `project`, which is that of the working folder.
+    `project` is the project of the working folder. If a run belongs to another project, the table has a column with the
+    project of each run.
     """
     if json or not statuses:
         print_statuses(statuses, json=json)
@@ -85,14 +87,14 @@ def print_recorded(statuses: "Sequence[RunStatus]", project: Path | None, *, jso
 
 
 def age_of_state(one: "RunStatus") -> str:
-    """Return when a state that may have changed was queried; empty for a final one, and for the last minute."""
+    """Return the time since the state was queried as text; empty for a final state, and for `_CURRENT` seconds."""
     if one.ended or time.time() - one.asked <= _CURRENT:
         return ""
     return show.age(one.asked) if one.asked else "not queried yet"
 
 
 def project_names(folders: Sequence[str]) -> list[str]:
-    """Return a short name for each folder: its last part, or with so many parts before that it differs from the others."""
+    """Return a short name for each folder: as many parts from its end as make it different from all other folders."""
     found = {}
     for folder in dict.fromkeys(folders):
         parts = Path(folder).parts
@@ -103,7 +105,13 @@ def project_names(folders: Sequence[str]) -> list[str]:
 
 
 def _print_table(statuses: "Sequence[RunStatus]", states: Sequence[str], projects: Sequence[str] = ()) -> None:
-    """Print a row for each run with the text of its state, and its project if `projects` are given."""
+    """Print a table with a row for each run.
+
+    Args:
+        statuses: The runs with their states.
+        states: The text of each run's state.
+        projects: The name of each run's project; if empty, the table has no such column.
+    """
     columns = (
         Column("RUN", whole=True),
         *((Column("PROJECT", drop=3),) if projects else ()),
@@ -131,7 +139,7 @@ def _print_table(statuses: "Sequence[RunStatus]", states: Sequence[str], project
 
 
 def in_words(one: "RunStatus") -> str:
-    """Describe the state of a run: one word, or the number of tasks in each state, and the reason if there is one."""
+    """Describe the state of a run: one word, or the number of tasks in each state; then the reason, if one is known."""
     if not one.tasks:
         return "SUBMITTING" if not one.run.job_id else "PENDING"
     counts = count_states(one)
@@ -143,7 +151,7 @@ def in_words(one: "RunStatus") -> str:
 
 
 def count_states(one: "RunStatus") -> dict[str, int]:
-    """Count a run's tasks by state."""
+    """Return the number of a run's tasks in each state."""
     counts: dict[str, int] = {}
     for task in one.tasks:
         counts[task.state.value] = counts.get(task.state.value, 0) + 1
@@ -151,7 +159,11 @@ def count_states(one: "RunStatus") -> dict[str, int]:
 
 
 def explanations(statuses: "Sequence[RunStatus]") -> list[str]:
-    """Return reasons and advice for tasks that wait, are held or failed, and expected start times; without duplicates."""
+    """Return notes on runs, without duplicates: expected start times, and reasons and advice for single tasks.
+
+    Tasks that wait, are held or have failed get a note. If there are more than `_MOST_NOTES` notes, the others are only
+    counted.
+    """
     texts: dict[str, None] = {}
     for one in statuses:
         if start := expected_start(one):
@@ -169,25 +181,25 @@ def explanation(one: "RunStatus", task: "TaskStatus") -> str:
     from hpcdeploy.scheduler.contract import scheduler_of
 
     known = _EXITS.get(task.exit_code or 0, "") if task.state.value == "FAILED" else ""
-    # For a program's own failure, its exit code is more useful than Slurm's NonZeroExitCode.
+    # The exit code comes first, because for a failed program Slurm's reason is only NonZeroExitCode.
     return known or scheduler_of(one.run.scheduler).explain(task)
 
 
 def expected_start(one: "RunStatus") -> str:
-    """Return when the first of a run's waiting tasks is expected to start; empty if unknown."""
+    """Return the earliest expected start of a run's waiting tasks, as local time; empty if it is unknown."""
     now = time.time()
     starts = [task.expected for task in one.tasks if task.expected > now]
     return clock(min(starts)) if starts else ""
 
 
 def clock(when: int) -> str:
-    """Format a time (seconds since 1970) in local time, with the day unless it is today."""
+    """Format a time (seconds since 1970) as local time; another day than today is named too."""
     form = "%H:%M" if time.localtime(when)[:3] == time.localtime()[:3] else "%a %d %b %H:%M"
     return time.strftime(form, time.localtime(when))
 
 
 def as_values(one: "RunStatus") -> dict[str, object]:
-    """Return a run as values for JSON."""
+    """Return a run, its state and its tasks as values for JSON."""
     return {
         **asdict(one.run),
         "state": one.state.value if one.tasks else ("PENDING" if one.run.job_id else "SUBMITTING"),

@@ -28,7 +28,8 @@ def tags(
 ) -> None:
     """List tags with digest, date and size, newest first.
 
-    A reference with a tag or a digest lists only the tags that it means.
+    For a reference with a tag, only this tag is listed. For a reference with a digest, only the tags of this digest are
+    listed.
     """
     from hpcdeploy.flows.tags import list_tags
     from hpcdeploy.registry.asking import repository_of
@@ -45,12 +46,12 @@ def tags(
             show.warn(
                 f"{one.repository} has {len(one.tags)} tags; date, size and digest were looked up for the highest "
                 f"{len(one.tags) - one.undescribed} versions only, so a newer tag may be among the others; "
-                "name a tag for its own: HOST/PATH:TAG"
+                "to look up another tag, use HOST/PATH:TAG"
             )
 
 
 def _repositories(image: str | None) -> tuple[str, ...]:
-    """Return the repositories of an image of the project, or the one that is named itself."""
+    """Return the repositories of an image of the project; a repository or reference in `image` is returned unchanged."""
     from hpcdeploy.cli.place import here
     from hpcdeploy.config.resolution import choose_image
     from hpcdeploy.flows.push import repositories_of
@@ -63,7 +64,7 @@ def _repositories(image: str | None) -> tuple[str, ...]:
 def _print(listed: "Listed", last: int) -> None:
     shown = listed.tags[: last or None]
     if not shown:
-        show.say(f"{listed.repository} has no such tags")
+        show.say(f"{listed.repository} has no tags to list")
         return
     rows = [(one.tag, _date(one.created), written(one.size), one.digest or "?") for one in shown]
     show.table(("TAG", "CREATED", "SIZE", "DIGEST"), rows)
@@ -74,7 +75,7 @@ def _date(created: int) -> str:
 
 
 def _plain(repository: str, tag: "TagDetails") -> dict[str, object]:
-    """Return a tag for JSON; what is not known is null."""
+    """Return a tag as values for JSON; unknown values are null."""
     return {
         "repository": repository,
         "tag": tag.tag,

@@ -1,4 +1,4 @@
-"""Implement ``results`` and ``rerun``, for the tasks of a run."""
+"""Implement ``results`` and ``rerun``, which list the tasks of a run and submit tasks again."""
 
 import json as json_text
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ def results(
 
 @frozen
 class Sending:
-    """The options of how the new run is submitted."""
+    """The options that set how the new run is submitted."""
 
     run_id: RunId = None
     dry_run: PrintScript = False
@@ -71,7 +71,7 @@ def rerun(
     run: OneRun = None,
     task: Annotated[
         list[str] | None,
-        typer.Option("--task", help='Tasks, such as "3,5-7"; may be repeated; default: failed ones.', show_default=False),
+        typer.Option("--task", help='Tasks, such as "3,5-7"; may be repeated; default: failed tasks.', show_default=False),
     ] = None,
     cluster: OnCluster = None,
     json: AsJson = False,
@@ -79,7 +79,7 @@ def rerun(
 ) -> None:
     """Submit the failed tasks of a run again, as a new run.
 
-    The project is read as it is now. Options replace the settings of the old run.
+    The current files and settings of the project are used. Options replace those of the old run.
     """
     from hpcdeploy.cli.place import here
     from hpcdeploy.config.sweeps import parse_tasks
@@ -99,7 +99,7 @@ def rerun(
         tasks = choose_tasks(status, named or ([] if chosen.task is None else [chosen.task]))
         if not tasks:
             lost = sum(one.lost for one in status.tasks)
-            unknown = f"; the result of {lost} is unknown: select them with --task to run them again" if lost else ""
+            unknown = f"; the result of {lost} tasks is unknown, select these with --task to run them again" if lost else ""
             show.say(f"nothing to run again: no task of run {status.run.id} has failed{unknown}")
             if json:
                 show.as_json(None)
@@ -116,7 +116,11 @@ def rerun(
 
 
 def _ask(place: "Place", known: "Sequence[RunStatus]", connections: "Connections") -> "Sequence[RunStatus]":
-    """Query the states of these runs; raise an error if the submission of the first one is uncertain."""
+    """Query the states of runs.
+
+    Raises:
+        HpcdeployError: It is unknown whether the first run was submitted, or a cluster could not be queried.
+    """
     from hpcdeploy.errors import TransportError
     from hpcdeploy.flows import follow
 
@@ -124,7 +128,7 @@ def _ask(place: "Place", known: "Sequence[RunStatus]", connections: "Connections
     with show.terminal_as_it_was():
         result = follow.status(known, place.session_of(connections), place.store)
     if result.failures:
-        raise TransportError("the cluster could not be queried: " + "; ".join(result.failures))
+        raise TransportError("cannot query the cluster: " + "; ".join(result.failures))
     return result.statuses
 
 
@@ -136,7 +140,19 @@ def _plan(
     sending: Sending,
     sends: "Connections | None",
 ) -> tuple["Place", "Plan"]:
-    """Plan the new run from the request of the old one; return it with its project."""
+    """Plan a new run from the recorded request of the old run.
+
+    Args:
+        place: The environment of the command.
+        status: The old run.
+        tasks: The numbers of the tasks to run again.
+        words: Values of options, by the key of ``[jobs.NAME]``; they replace those of the old run.
+        sending: The options that set how the new run is submitted.
+        sends: The connections to clusters if the run will be submitted; None to only plan.
+
+    Returns:
+        The environment in the project of the old run, and the plan.
+    """
     from dataclasses import replace
 
     from hpcdeploy.cli.job import plan_job
@@ -146,7 +162,9 @@ def _plan(
 
     request = request_of(status.run, place.store)
     if words["sweep"] or words["array"]:
-        raise ConfigError(f"on the command line: rerun repeats tasks of run {status.run.id}; use submit for others")
+        raise ConfigError(
+            f"on the command line: found an array or a sweep, but rerun repeats tasks of run {status.run.id}; use submit"
+        )
     origin = Place(_origin(place, status.run))
     array = repeated(request.array, tasks)
     before = {key: value for key, value in request.options.items() if key not in {"array", "sweep"}}
@@ -160,12 +178,12 @@ def _plan(
         allow_stale=sending.allow_stale,
     )
     if array is None and plan.job.array:
-        raise ConfigError(f"job {plan.job.name} has several tasks now, but run {status.run.id} had one; use submit")
+        raise ConfigError(f"job {plan.job.name} is now an array, but run {status.run.id} was not; use submit")
     return origin, replace(plan, run=replace(plan.run, repeats=status.run.id))
 
 
 def _origin(place: "Place", run: "Run") -> Path:
-    """Return the folder of the project that a run was submitted from, or that it has moved to."""
+    """Return the folder of the project that a run was submitted from; if the project has moved, its recorded new folder."""
     from hpcdeploy.flows.run_tasks import request_of
 
     return Path(run.project or request_of(run, place.store).project)
@@ -193,7 +211,7 @@ def _print_table(found: "Sequence[Result]", *, repeats: bool) -> None:
 
 
 def _cell(value: str) -> str:
-    """Format a value for a table: on one line, and shortened; the other formats have the full value."""
+    """Format a value for a table: on one line and shortened. JSON and CSV have the full value."""
     if not value.isprintable() or not value:
         value = json_text.dumps(value)
     return value if len(value) <= _WIDEST else value[: _WIDEST - 1] + "…"

@@ -17,7 +17,7 @@ Name = Annotated[
     str,
     typer.Argument(
         metavar="NAME",
-        help="Template name, or its last part if unique, such as pixi.def.",
+        help="Name of a template, or its last part if unique, such as pixi.def.",
         autocompletion=completion.templates,
     ),
 ]
@@ -25,7 +25,7 @@ Name = Annotated[
 
 @app.callback(invoke_without_command=True)
 def templates(context: typer.Context, json: AsJson = False) -> None:
-    """List the templates, and which of them the project overrides."""
+    """List the templates, and show which of them the project overrides."""
     if context.invoked_subcommand is not None:
         return
     found = _every()
@@ -55,7 +55,7 @@ def templates(context: typer.Context, json: AsJson = False) -> None:
 
 @app.command("show")
 def show_one(name: Name) -> None:
-    """Print the template that is used."""
+    """Print a template: the project's version if there is one, or else the shipped one."""
     template = _find(name)
     from hpcdeploy.boundary import Boundary
     from hpcdeploy.cli.place import here
@@ -67,7 +67,7 @@ def show_one(name: Name) -> None:
 
 @app.command()
 def copy(name: Name, force: Annotated[bool, typer.Option("--force", help="Overwrite the project's file.")] = False) -> None:
-    """Copy a template into the project, where it overrides the shipped one."""
+    """Copy a template into the project; the copy overrides the shipped template."""
     from hpcdeploy.boundary import Boundary
     from hpcdeploy.cli.place import here
     from hpcdeploy.errors import ConfigError
@@ -78,14 +78,14 @@ def copy(name: Name, force: Annotated[bool, typer.Option("--force", help="Overwr
     root = here().project.root
     target = root / template.name
     if target.resolve() == _shipped(template).resolve():
-        raise ConfigError(f"{target} is the shipped template itself; change to a project's folder first")
-    # The file itself is replaced, even if it is a link.
+        raise ConfigError(f"{target} is the shipped template itself; run the command in the folder of a project")
+    # Only the parent folder is checked: if the file is a link, the link is replaced and its target is not written.
     check_place(target.parent, Boundary(root), f"{target} would be written to {target.parent}", ConfigError)
     try:
         write_generated({target: _text(_shipped(template))}, force=force, edited=True)
     except OSError as error:
         raise ConfigError(f"{target} cannot be written: {error.strerror}") from error
-    show.put(f"wrote {target}; it is used from now on")
+    show.put(f"wrote {target}; hpcdeploy uses this copy from now on")
 
 
 def _every() -> "tuple[Template, ...]":
@@ -96,7 +96,7 @@ def _every() -> "tuple[Template, ...]":
 
 
 def _former() -> dict[str, str]:
-    """Return a message for each file of the project that overrides a template of an earlier version, by its name."""
+    """Return messages for files of the project that override a template of an earlier version, by the template's name."""
     from hpcdeploy.cli.place import here
     from hpcdeploy.templates import former_message, former_templates
 
@@ -113,7 +113,7 @@ def _find(name: str) -> "Template":
     if len(found) == 1:
         return found[0]
     if found:
-        raise ConfigError(f"{name!r} is the last part of {' and '.join(one.name for one in found)}; use the full name")
+        raise ConfigError(f"{name!r} is ambiguous: {' and '.join(one.name for one in found)} end in it; use the full name")
     raise ConfigError(f"there is no template {name!r}; {nearest(name, tuple(one.name for one in known))}")
 
 

@@ -1,4 +1,7 @@
-"""Prompt once before a project runs commands that the user did not submit, or uses files outside of its folder."""
+"""Prompt before a project's settings run commands to reach a cluster, or name files outside of the project's folder.
+
+The answer yes is remembered, so that the same commands and files are prompted about only once.
+"""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -19,26 +22,27 @@ if TYPE_CHECKING:
 
 VARIABLE = "HPCDEPLOY_TRUST_PROJECT"
 OPTION = "--trust-project"
-HELP = f"Allow the project's commands on clusters and the files that it names (or {VARIABLE}=1)."
+HELP = f"Allow the commands and outside files in the project's settings (or {VARIABLE}=1)."
 
 _OWN_SETTINGS = "describe the cluster in your own settings"
 _YES = frozenset({"1", "true", "yes", "on"})
 _refused: "set[tuple[Cluster, tuple[Command, ...]]]" = set()
-"""Commands that the user rejected in this process, so that there is only one prompt."""
+"""Commands that the user rejected in this process; there is no second prompt for them."""
 
 
 def trust_project() -> None:
-    """Apply the option, for this command and its child processes."""
+    """Apply the option ``--trust-project`` to this command and its child processes, by setting the variable."""
     os.environ[VARIABLE] = "1"
 
 
 def admit(cluster: "Cluster") -> None:
-    """Check that `cluster` may be used: the project's files run no commands for it, or the user allows them.
+    """Check that `cluster` may be used, and prompt if the project's settings run commands to reach it.
 
-    The prompt is shown once for a project's cluster and its commands.
+    The answer yes is remembered for the project, the cluster and these commands.
 
     Raises:
-        ConfigError: The user rejected them, or there is no terminal.
+        ConfigError: The user rejected the commands, there is no terminal for the prompt, or other users can write the
+            remembered answers.
     """
     if _trusts_all():
         return
@@ -58,19 +62,20 @@ def admit(cluster: "Cluster") -> None:
 
 
 def admit_on(cluster: "Cluster", root: Path) -> "Admit":
-    """Return the function that prompts before files outside of the project `root`, which it names, are sent to `cluster`."""
+    """Return a function that prompts before files outside of the project `root` are sent to `cluster`."""
     return partial(_admit_files, replace(cluster, project=str(root)), "file", f"sends to the cluster {cluster.name}")
 
 
 def admit_here(root: Path) -> "Admit":
-    """Return the function that prompts before a container on this machine gets files outside of the project `root`, which
-    it names."""
+    """Return a function that prompts before a container on this machine can read files outside of the project `root`."""
     return partial(_admit_files, _this_machine(root), "file", "shows to its container on this machine")
 
 
 def admit_build(root: Path, on: "Cluster | None") -> "Admit":
-    """Return the function that prompts before a build, here or on the cluster `on`, reads files outside of the project as
-    secrets."""
+    """Return a function that prompts before a build reads files outside of the project `root` as secrets.
+
+    `on` is the cluster of the build; None for a build on this machine.
+    """
     where = f"on the cluster {on.name}" if on else "on this machine"
     cluster = replace(on, project=str(root)) if on else _this_machine(root)
     return partial(_admit_files, cluster, "secret", f"reads as secrets of a build {where}")
@@ -79,10 +84,10 @@ def admit_build(root: Path, on: "Cluster | None") -> "Admit":
 def ask_ahead_of_builds(
     images: "Iterable[ImageSettings]", given: "Iterable[Secret]", root: Path, on: "Cluster | None"
 ) -> None:
-    """Prompt for the secrets of `images` before their builds start as child processes, except for secrets that are
-    `given`.
+    """Prompt for files outside of the project `root` that `images` have as secrets, before builds start as child processes.
 
-    A rejection is reported by these processes.
+    There is no prompt for the secrets in `given`, whose source the user named on the command line. If the user rejects a
+    file, the build that needs it reports the error.
     """
     from hpcdeploy.config.named_files import files_of_secrets, outside
 
@@ -95,10 +100,19 @@ def ask_ahead_of_builds(
 
 
 def _admit_files(cluster: "Cluster", kind: str, does: str, files: "tuple[NamedFile, ...]") -> None:
-    """Check that the user allows the project of `cluster` to use each of `files`; each answer is remembered separately.
+    """Check that the user allows the project to use each of `files`, and prompt for the files that are new.
+
+    The answer yes is remembered for each file separately.
+
+    Args:
+        cluster: The cluster that gets the files; it also has the project's folder.
+        kind: The kind of use, under which answers are remembered: ``file`` or ``secret``.
+        does: The project's use of the files, for the prompt.
+        files: The files.
 
     Raises:
-        ConfigError: The user rejected one, or there is no terminal.
+        ConfigError: The user rejected the files, there is no terminal for the prompt, or other users can write the
+            remembered answers.
     """
     if _trusts_all():
         return
@@ -125,7 +139,7 @@ def _trusts_all() -> bool:
 
 
 def _this_machine(root: Path) -> "Cluster":
-    """Return a cluster that represents this machine in remembered answers; no real cluster has an empty name."""
+    """Return a `Cluster` that represents this machine in remembered answers: its name is empty, unlike any real name."""
     from hpcdeploy.cluster import Cluster
 
     return Cluster(name="", project=str(root))
@@ -135,13 +149,13 @@ def _ask_about(cluster: "Cluster", commands: "tuple[Command, ...]", does: str, r
     """Prompt whether the project may use `commands`.
 
     Args:
-        cluster: The cluster, and its project.
+        cluster: The cluster; it also has the project's folder.
         commands: The commands or files to show.
-        does: The project's use of them, for the prompt.
-        refusal: Returns the error message for a reason.
+        does: The project's use of the commands or files, for the prompt.
+        refusal: A function that returns the error message, given the reason.
 
     Raises:
-        ConfigError: The user rejected them, or there is no terminal.
+        ConfigError: The user rejected the commands or files, or there is no terminal for the prompt.
     """
     from hpcdeploy.transport.prompts import terminal_ask
 
@@ -150,7 +164,7 @@ def _ask_about(cluster: "Cluster", commands: "tuple[Command, ...]", does: str, r
         raise ConfigError(refusal("there is no terminal" if ask is None else "you did not allow it"))
     lines = "".join(f"  {one_line(command.text)}\n" for command in commands)
     answer = ask(
-        f"The project {one_line(cluster.project)} {does}:\n{lines}Allow this until one of these changes? [y/N] ", True
+        f"The project {one_line(cluster.project)} {does}:\n{lines}Allow this until one of these lines changes? [y/N] ", True
     )
     if answer.strip().lower() not in ("y", "yes"):
         _refused.add((cluster, commands))
@@ -158,9 +172,9 @@ def _ask_about(cluster: "Cluster", commands: "tuple[Command, ...]", does: str, r
 
 
 def ask_ahead(clusters: "Mapping[str, Cluster]", names: Iterable[str]) -> None:
-    """Prompt for those of `clusters` that will be used without a terminal, such as in child processes.
+    """Prompt for the clusters `names` now, because no prompt can be shown when they are used, such as in child processes.
 
-    A rejection is reported when the cluster is used.
+    If the user rejects the commands of a cluster, the error is reported when the cluster is used.
     """
     for name in dict.fromkeys(names):
         if name in clusters:
@@ -175,6 +189,6 @@ def _listed(commands: "tuple[Command, ...]") -> str:
 
 def _refusal(project: str, does: str, why: str, advice: str) -> str:
     return (
-        f"the project {one_line(project)} {does}, but {why}. Allow them once: run the same command in a terminal,"
+        f"the project {one_line(project)} {does}, but {why}. To allow this, run the same command in a terminal,"
         f" or with {OPTION} ({VARIABLE}=1 for scripts); or {advice}"
     )

@@ -1,4 +1,7 @@
-"""Define the verbs of the command line; each is imported on use, because imports dominate a short command's run time."""
+"""Define the verbs of the command line.
+
+The module of a verb is imported when the verb is used, because imports take most of the time of a short command.
+"""
 
 from importlib import import_module
 from typing import Any
@@ -19,13 +22,14 @@ class Verb:
     """A verb.
 
     Attributes:
-        module: Its module in `hpcdeploy.cli`.
-        attribute: Its function, or the app of a verb with subcommands, in that module.
-        takes_command: The arguments after ``--`` belong to a program (`WithCommand`).
-        reaches: It may connect to a cluster, or use files that a project names outside of its folder, so it has
-            ``--trust-project``.
-        panel: The heading in ``--help``.
-        help: The first line of its docstring, so that ``--help`` imports no verb; a test compares them.
+        module: The name of the module in `hpcdeploy.cli`.
+        attribute: The name of the function in the module; for a verb with subcommands, of the `typer.Typer`.
+        takes_command: Whether the arguments after ``--`` are a program and its arguments (`WithCommand`).
+        reaches: Whether the verb has the option ``--trust-project``, because it may connect to a cluster or use files
+            outside of the project's folder.
+        panel: The heading above the verb in ``--help``.
+        help: The first line of the function's docstring. It is repeated here so that ``--help`` imports no verb; a test
+            compares the two.
     """
 
     module: str
@@ -182,24 +186,27 @@ VERBS = {
 """The verbs in the order of ``--help``."""
 
 ENTRY_POINTS = "hpcdeploy.verbs"
-"""Entry point group of the verbs that other distributions add, such as ``lab`` of hpcdeploy-lab. Each names a `typer.Typer`.
+"""Group of the entry points that add verbs of other distributions, such as ``lab`` of hpcdeploy-lab.
 
-They are looked up for ``--help``, completion, and a verb that is not in `VERBS`: the lookup reads the metadata of every
-installed distribution.
+Each entry point names a `typer.Typer`. They are looked up only for ``--help``, for completion, and for a verb that is not in
+`VERBS`, because the lookup is slow: it reads the metadata of every installed distribution.
 """
 
 _ADDED_PANEL = "This machine"
 
 
 class NobodyReadsError(Exception):
-    """The reader of our output has closed it (``head``, ``less``); click would turn BrokenPipeError into exit code 1."""
+    """The reader of our output has closed the pipe, as ``head`` and ``less`` do.
+
+    This error replaces BrokenPipeError, which click would convert to exit code 1.
+    """
 
 
 class Verbs(TyperGroup):
     """The group of all verbs, defined by `VERBS`."""
 
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - what typer hands to a group
-        """Register all names, so that a misspelt one can be corrected, without importing a verb."""
+        """Register the names of all verbs without importing the verbs, so that messages can correct misspelt names."""
         super().__init__(**attributes)
         self.commands = {
             name: TyperCommand(name, help=verb.help, rich_help_panel=verb.panel) for name, verb in VERBS.items()
@@ -207,14 +214,14 @@ class Verbs(TyperGroup):
         self._listing = False
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer bundles its own click and types
-        """Write the help text from the table."""
+        """Write the help text from `VERBS` and the verbs of other distributions."""
         for name, app in _added().items():
             self.commands[name] = TyperCommand(name, help=app.info.help, rich_help_panel=_ADDED_PANEL)
         self._listing = True
         super().format_help(ctx, formatter)
 
     def format_commands(self, _ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer bundles its own click and types
-        """Write the verbs below their headings, as rich does."""
+        """Write the verbs below their headings, as typer does with rich."""
         panels: dict[str, list[tuple[str, str]]] = {}
         for name, command in self.commands.items():
             panel = VERBS[name].panel if name in VERBS else _ADDED_PANEL
@@ -224,18 +231,22 @@ class Verbs(TyperGroup):
                 formatter.write_dl(rows)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer bundles its own click and types
-        """Run the verb."""
+        """Run the verb.
+
+        Raises:
+            NobodyReadsError: The reader of our output has closed the pipe.
+        """
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
             raise NobodyReadsError from error
 
     def list_commands(self, _ctx: Any) -> list[str]:  # noqa: ANN401 - typer bundles its own click and types
-        """Return the names in their order."""
+        """Return the names of all verbs in the order of ``--help``."""
         return [*VERBS, *_added()]
 
     def get_command(self, _ctx: Any, cmd_name: str) -> Command | None:  # noqa: ANN401 - the same
-        """Import and return a verb; None if there is no such verb.
+        """Return a verb, which is imported unless ``--help`` only lists it; None if there is no such verb.
 
         Raises:
             MissingProgramError: The verb is ``lab``, and its distribution is not installed.
@@ -247,8 +258,8 @@ class Verbs(TyperGroup):
             added = _added().get(cmd_name)
             if added is None and cmd_name == "lab":
                 raise MissingProgramError(
-                    "the lab is a separate package, hpcdeploy-lab, which is not installed. Install it beside hpcdeploy: "
-                    "pip install ./lab, in a clone of hpcdeploy"
+                    "the lab is in a separate package, hpcdeploy-lab, which is not installed. Install it into "
+                    "hpcdeploy's environment: run pip install ./lab in a clone of hpcdeploy"
                 )
             return _group(added, cmd_name) if added else None
         found = getattr(import_module(f"hpcdeploy.cli.{verb.module}"), verb.attribute)
@@ -269,14 +280,14 @@ def _group(app: typer.Typer, name: str) -> Command:
 
 
 def _added() -> dict[str, typer.Typer]:
-    """Import the verbs of other distributions; one that is already in `VERBS` is not replaced."""
+    """Import and return the verbs of other distributions, by name; verbs with a name in `VERBS` are left out."""
     from importlib.metadata import entry_points
 
     return {point.name: point.load() for point in entry_points(group=ENTRY_POINTS) if point.name not in VERBS}
 
 
 def _trust_option() -> Option:
-    """Return the option of every verb that may prompt about a project; it is applied before the verb runs."""
+    """Return the option ``--trust-project``, which takes effect before the verb runs."""
 
     def given(_context: object, _option: object, value: object) -> None:
         if value:

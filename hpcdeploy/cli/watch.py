@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hpcdeploy.flows.follow import Asked
     from hpcdeploy.run import RunStatus
 
-# The order of a task's states; unknown ones (of a later version) come last.
+# The order of the columns for a task's states. Other states, such as those of a later version, come last.
 _ORDER = ("SUBMITTING", "PENDING", "HELD", "RUNNING", "SUSPENDED", "COMPLETING", "COMPLETED")
 _STYLES = {
     "RUNNING": "cyan",
@@ -40,21 +40,19 @@ def watch(
         list[str] | None,
         typer.Argument(
             metavar="[RUN]...",
-            help=f"{RUN_HELP}; default: all of the project that have not finished.",
+            help=f"{RUN_HELP}; default: all unfinished runs of the project.",
             show_default=False,
             autocompletion=completion.runs,
         ),
     ] = None,
-    every: Annotated[
-        bool, typer.Option("-a", "--all", help="Show all runs of all projects that have not finished.")
-    ] = False,
+    every: Annotated[bool, typer.Option("-a", "--all", help="Show all unfinished runs of all projects.")] = False,
     cluster: OnCluster = None,
     interval: Interval = 60,
 ) -> None:
     """Show a live table of runs until all have finished.
 
-    Outside of a project these are the runs of all projects. Ctrl-C stops watching; the runs continue. Without a terminal,
-    one line is printed per change.
+    Outside of a project, the unfinished runs of all projects are shown. Ctrl-C stops watching; the runs continue.
+    If standard output is not a terminal, one line is printed per change.
     """
     from hpcdeploy.cli.place import here
     from hpcdeploy.cli.trust import ask_ahead
@@ -72,13 +70,14 @@ def watch(
         known = place.store.latest(alive=True, project=project, cluster=cluster, damaged=show.warn)
     unsure = [one.run.id for one in known if one.unsure]
     show.notes(
-        f"it is not known whether {one} was submitted; run 'hpcdeploy submit --resume {one}', or cancel it" for one in unsure
+        f"it is unknown whether {one} was submitted; run 'hpcdeploy submit --resume {one}' or 'hpcdeploy cancel {one}'"
+        for one in unsure
     )
     known = [one for one in known if not one.unsure]
     if not known:
-        show.say("all runs have ended" + (" (use --all for those of other projects)" if project and not run else ""))
+        show.say("all runs have ended" + (" (use --all for runs of other projects)" if project and not run else ""))
         return
-    ask_ahead(place.project.clusters, [one.run.cluster for one in known])  # the table would hide the prompt
+    ask_ahead(place.project.clusters, [one.run.cluster for one in known])  # now, because the table would hide the prompt
     with show.terminal_as_it_was(), place.connections() as open_connections:
         rounds = follow.wait(known, place.session_of(open_connections), place.store, slowest=interval)
         try:
@@ -89,7 +88,7 @@ def watch(
 
 
 def table_of(statuses: "Sequence[RunStatus]") -> tuple[list[str], list[list[str]]]:
-    """Return the table's columns and rows: one row per run, with the number of tasks in each state."""
+    """Return the names of the table's columns and its rows: one row per run, with the number of tasks in each state."""
     counts = [count_states(one) or {"PENDING": 1} for one in statuses]
     present = {state for one in counts for state in one}
     states = [state for state in _ORDER if state in present] + sorted(present - set(_ORDER))
@@ -142,7 +141,7 @@ def _draw(rounds: "Iterator[Asked]") -> None:
 
 
 def page(result: "Asked", console: "Console") -> "Group":
-    """Render the runs that fit on the screen: active ones first, then ended ones."""
+    """Render the runs that fit on the screen: first the runs that have not ended, then the ended runs; and notes below."""
     from rich.console import Group
 
     width, height = console.size
@@ -174,7 +173,10 @@ def page(result: "Asked", console: "Console") -> "Group":
 
 
 def _column(name: str) -> Column:
-    """Return a column: on a narrow terminal words are cut or left out, but never a run's id or a number."""
+    """Return the description of a column.
+
+    On a narrow terminal, columns with words are cut or left out, but never a run's id or a number.
+    """
     if name in {"RUN", "CLUSTER", "JOB ID", "WHY"}:
         places = {"RUN": 0, "WHY": 1, "CLUSTER": 2, "JOB ID": 3}
         return Column(name, whole=name == "RUN", drop=places[name], right=name == "JOB ID", cut=name != "RUN")

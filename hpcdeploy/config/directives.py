@@ -1,7 +1,8 @@
-"""Validate free directives: the user's own options for the scheduler.
+"""Validate free directives: options of the scheduler that the user sets in the tables ``slurm`` and ``htcondor``.
 
-Options that hpcdeploy always writes itself are rejected, with the key to use instead. Options that it writes only for a key
-of its own (``twins``) are rejected only beside that key, so that a site's unusual requests remain possible.
+- An option that hpcdeploy always writes is rejected, and the message has the key to use instead.
+- An option that hpcdeploy writes only for a key of the job (`twins`) is rejected only if the job also sets this key. So jobs
+  can make requests that no key supports.
 """
 
 import re
@@ -15,7 +16,7 @@ from hpcdeploy.config.validators import line
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Directives
 
-_LOGS = "output and errors go to the run's own folder; see them with: hpcdeploy logs"
+_LOGS = "hpcdeploy writes output and errors to the run's folder; see them with: hpcdeploy logs"
 _WRITTEN = "hpcdeploy writes it itself"
 
 SLURM_REFUSED = {
@@ -30,23 +31,24 @@ SLURM_REFUSED = {
     "export": "use the key environment",
     "export-file": "use the key environment",
     "parsable": _WRITTEN,
-    "comment": "it has the run's id, which finds a lost submission",
+    "comment": "hpcdeploy writes the run's id to it, to find the job again after a lost connection",
     "wait": "use: hpcdeploy wait",
     "wrap": "use the key command",
     "test-only": "use: hpcdeploy submit --dry-run",
     "clusters": "describe the other cluster as [clusters.NAME]",
-    "mpi": "sbatch does not have it, only srun does; use the key mpi",
+    "mpi": "only srun has this option, not sbatch; use the key mpi",
     "cluster": "describe the other cluster as [clusters.NAME]",
-    "autocomplete": "it would end sbatch",
-    "external": "no program would run",
+    "autocomplete": "with this option sbatch submits no job",
+    "external": "the job would run no program",
     "quiet": "sbatch would not print the job id",
-    "help": "it would end sbatch",
-    "usage": "it would end sbatch",
-    "version": "it would end sbatch",
+    "help": "with this option sbatch submits no job",
+    "usage": "with this option sbatch submits no job",
+    "version": "with this option sbatch submits no job",
 }
-"""Options of sbatch(1) that users must not set, and what to do instead."""
+"""Options of sbatch(1) that users must not set, with the reason or with what to use instead."""
 
-# Commands and statements of a submit file, condor_submit(1); they are not case-sensitive there, nor here.
+# Commands and statements of a submit file (condor_submit(1)) that users must not set, in lower case. HTCondor ignores the
+# case of these names, so `htcondor_key` does too.
 _HTCONDOR_REFUSED = {
     "executable": "use the key command",
     "arguments": "use the key command",
@@ -58,8 +60,8 @@ _HTCONDOR_REFUSED = {
     "container_target_dir": _WRITTEN,
     "transfer_container": _WRITTEN,
     "log": _LOGS,
-    "log_xml": "hpcdeploy reads the run's states from that log in its default format",
-    "userlogusexml": "hpcdeploy reads the run's states from that log in its default format",
+    "log_xml": "hpcdeploy reads the run's states from HTCondor's job log, which must have the default format",
+    "userlogusexml": "hpcdeploy reads the run's states from HTCondor's job log, which must have the default format",
     "output": _LOGS,
     "error": _LOGS,
     "stream_output": _WRITTEN,
@@ -82,12 +84,14 @@ _HTCONDOR_REFUSED = {
     ),
     **dict.fromkeys(
         ("if", "elif", "else", "endif", "include", "use", "warning"),
-        "it is a statement of the submit language, not a setting",
+        "this name is a statement of the submit language, not a submit command",
     ),
 }
 
-# Attributes made from submit commands (condor_submit -dry-run shows them). Set directly, they replace HTCondor's own value:
-# "+Requirements = true" silently removes the requirements for a container, memory and GPUs.
+# Attributes that condor_submit derives from submit commands (condor_submit -dry-run shows them), in lower case. The value is
+# the submit command to use instead; empty if hpcdeploy writes this command. Users must not set these attributes, because a
+# value that is set directly replaces the derived one: "+Requirements = true" silently removes the requirements for a
+# container, memory and GPUs.
 _MADE_BY_COMMANDS = {
     "requirements": "requirements",
     "requiregpus": "require_gpus",
@@ -148,7 +152,7 @@ _TWINS: Mapping[SchedulerName, Mapping[str, tuple[str, ...]]] = {
 
 
 def twins(scheduler: SchedulerName, given: Directives) -> Iterator[tuple[str, str]]:
-    """Yield each key of a job that a directive of `given` also requests from `scheduler`, with that directive."""
+    """Yield pairs of a job's key and a directive of `given` that request the same thing from `scheduler`."""
     names = {name.lower() for name, value in given if value is not False}
     for key, same in _TWINS[scheduler].items():
         for name in same:
@@ -158,10 +162,10 @@ def twins(scheduler: SchedulerName, given: Directives) -> Iterator[tuple[str, st
 
 
 def slurm_key(key: str) -> str:
-    """Return the long name of an option of ``sbatch``, or ``+NAME`` for one of a plugin.
+    """Return `key` after checks: a long option of ``sbatch``, or ``+NAME`` for an option of a plugin.
 
     Raises:
-        ConfigError: There is no such option, or users must not set it.
+        ConfigError: `key` is malformed, ``sbatch`` has no such option, or users must not set the option.
     """
     check_spelling(key, "sbatch", "constraint")
     if key in SLURM_REFUSED:
@@ -169,28 +173,31 @@ def slurm_key(key: str) -> str:
     if key in SBATCH or key.startswith(OF_A_PLUGIN):
         return key
     if key in SRUN:
-        raise ConfigError(f"sbatch has no option --{key}, only srun does; write it into the job's table srun = {{ ... }}")
+        raise ConfigError(f"only srun has the option --{key}, not sbatch; set it in the job's table srun = {{ ... }}")
     raise ConfigError(unknown("sbatch", key, {name: SBATCH[name] for name in SBATCH.keys() - SLURM_REFUSED.keys()}))
 
 
 def check_spelling(key: str, program: str, example: str) -> None:
-    """Check the spelling of a long option.
+    """Check the spelling of a long option; messages name the `program` and the `example` of an option.
 
     Raises:
-        ConfigError: `key` is not spelt like a long option, or names one of Slurm's own as a plugin's.
+        ConfigError: `key` is not spelt like a long option, or has the prefix for plugins although Slurm has the option.
     """
     if not re.fullmatch(rf"[{OF_A_PLUGIN}]?[a-z][a-z0-9]+(-[a-z0-9]+)*", key):
         raise ConfigError(f'found {found(key)}; expected the long name of an option of {program}, such as "{example}"')
     plain = long_option(key)
     if key != plain and plain in SBATCH.keys() | SRUN.keys():
-        raise ConfigError(f'found {found(key)}; "{OF_A_PLUGIN}" is for options of plugins, but Slurm itself has --{plain}')
+        raise ConfigError(
+            f'found {found(key)}; expected "{plain}", because Slurm itself has this option and "{OF_A_PLUGIN}" is for '
+            "options of plugins"
+        )
 
 
 def htcondor_key(key: str) -> str:
-    """Return the name of a submit command, or of a job attribute as ``+Name`` or ``My.Name``.
+    """Return `key` after checks: a submit command, or a job attribute as ``+Name`` or ``My.Name``.
 
     Raises:
-        ConfigError: `key` is malformed, or users must not set it.
+        ConfigError: `key` is malformed, or users must not set this command or attribute.
     """
     if not re.fullmatch(r"(\+|[Mm][Yy]\.)?[A-Za-z_][A-Za-z0-9_]*", key):
         raise ConfigError(f'found {found(key)}; expected a submit command such as "rank", or "+Name" for a job attribute')
@@ -201,31 +208,40 @@ def htcondor_key(key: str) -> str:
         instead = _MADE_BY_COMMANDS[plain]
         raise ConfigError(
             f"not a free directive: {f'use the submit command {instead}' if instead else _WRITTEN}; "
-            "as an attribute it would replace the value that HTCondor makes of other commands"
+            "the attribute would replace the value that HTCondor derives from submit commands"
         )
     if plain.startswith("hpcdeploy"):
-        raise ConfigError("not a free directive: attributes of that name carry the run's id")
+        raise ConfigError("not a free directive: hpcdeploy sets the attributes whose names start with hpcdeploy")
     return key
 
 
 def slurm_value(value: object) -> str | bool:
-    """Return an option's value; true for an option without a value, false to remove one from the cluster's defaults."""
+    """Return the value of an option of ``sbatch`` or ``srun`` after checks.
+
+    ``true`` means an option without a value. ``false`` removes an option that the cluster's defaults set.
+
+    Raises:
+        ConfigError: `value` is not a boolean, an integer of at most 64 bits, or a single line.
+    """
     if isinstance(value, bool):
         return value
     return _number_or_line(value)
 
 
 def htcondor_value(value: object) -> str:
-    """Return a submit command's value unchanged: the user quotes strings of the ClassAd language.
+    """Return a submit command's value as text, without adding quotes: users quote the strings of the ClassAd language.
 
     Raises:
-        ConfigError: It ends with a backslash, or is not a single line.
+        ConfigError: `value` is not a boolean, an integer of at most 64 bits, or a single line, or ends with a backslash.
     """
     if isinstance(value, bool):
         return "true" if value else "false"
     words = _number_or_line(value)
     if words.endswith("\\"):
-        raise ConfigError(f"found {found(value)}; expected no backslash at the end: it would join the next line to this one")
+        raise ConfigError(
+            f"found {found(value)}; expected no backslash at the end, because HTCondor would read the next line as a part "
+            "of this value"
+        )
     return words
 
 

@@ -1,9 +1,13 @@
 """Find and read the settings files.
 
-There are three: the project's file (``hpcdeploy.toml``, or ``[tool.hpcdeploy]`` in ``pixi.toml`` or ``pyproject.toml``),
-the user's clusters (``$XDG_CONFIG_HOME/hpcdeploy/config.toml``), and the lab's file while it runs
-(``$XDG_STATE_HOME/hpcdeploy/lab/cluster.toml``). The user's clusters have precedence over the lab's; a project may only set
-the job defaults of both.
+There are three files:
+
+- the project's file: ``hpcdeploy.toml``, or ``[tool.hpcdeploy]`` in ``pixi.toml`` or ``pyproject.toml``;
+- the user's file with clusters: ``$XDG_CONFIG_HOME/hpcdeploy/config.toml``;
+- the lab's file, which exists while the lab runs: ``$XDG_STATE_HOME/hpcdeploy/lab/cluster.toml``.
+
+If the user's file and the lab's file set the same key, the user's value is used. Of a cluster that one of these two files
+describes, a project may only set the job defaults.
 """
 
 import os
@@ -32,16 +36,19 @@ _IN_HOSTS = "tool.hpcdeploy"
 
 
 def load_project(folder: Path, environ: Mapping[str, str] = os.environ, *, optional: bool = False) -> Project:
-    """Read the settings for `folder`: the project's file in it or in a folder above, and the files with clusters.
+    """Read the settings for `folder`: the project's file in `folder` or the nearest folder above, and the clusters' files.
 
     Args:
-        folder: The working folder.
-        environ: The environment variables.
-        optional: Without a project file, return the clusters only; by default this is an error.
+        folder: The folder where the search for the project's file begins.
+        environ: The environment variables, which set the paths of the other files.
+        optional: If there is no project file, return the clusters only instead of raising an error.
 
     Raises:
-        ConfigError: There is no project file; a file cannot be read or can have been written by another user
-            (`hpcdeploy.ownership`); or settings are invalid, all of which are listed in one message.
+        ConfigError: In one of these cases:
+
+            - There is no project file, and `optional` is false.
+            - A file cannot be read, or another user can have written it (`hpcdeploy.ownership`).
+            - Settings are invalid; the message lists all problems of one file.
     """
 
     def check(file: Path) -> None:
@@ -69,9 +76,9 @@ def load_project(folder: Path, environ: Mapping[str, str] = os.environ, *, optio
 
 
 def project_folder(folder: Path) -> Path | None:
-    """Return the folder of the project that `folder` is in; None if it is in none.
+    """Return the folder of the project that contains `folder`; None if `folder` is not in a project.
 
-    The settings are not checked, so that the record of runs can be read although they are invalid.
+    The settings are not checked, so that the record of runs can be read even if the settings are invalid.
     """
     start = folder.absolute()
     return next((above for above in (start, *start.parents) if _has_settings(above)), None)
@@ -82,17 +89,18 @@ def _has_settings(folder: Path) -> bool:
         return True
     try:
         return settings_in(folder) is not None
-    except ConfigError:  # this project's manifest, with an error: that of another project is left out
+    except ConfigError:  # a file of this project has an error; `settings_in` ignores errors in files of other projects
         return True
 
 
 def token_services(environ: Mapping[str, str] = os.environ) -> Mapping[str, str]:
-    """Return the hosts that the user allows to issue tokens for registries on other hosts, by the registry's host.
+    """Return the token services that the user allows, by the host of the registry.
 
-    A project cannot set them, because it could send the user's passwords to any host.
+    A token service is a host that issues tokens for a registry on another host. Only the user's file can allow one, because
+    hpcdeploy sends the registry's password to it: a project could otherwise send the password to any host.
 
     Raises:
-        ConfigError: The user's settings are invalid, or another user can have written them.
+        ConfigError: The user's file cannot be read or is invalid, or another user can have written it.
     """
     path = person_file(environ)
     if _there(path):
@@ -104,12 +112,13 @@ def token_services(environ: Mapping[str, str] = os.environ) -> Mapping[str, str]
 def read_sweep(sweep: SweepFile, root: Path, environ: Mapping[str, str] = os.environ, *, of_project: bool = True) -> Array:
     """Read the parameters of a sweep from a file whose path is relative to `root`, or starts with ``/`` or ``~/``.
 
-    If the project names the file (`of_project`), it may be a link; a link out of the project must have a target with the
-    same suffix. Messages quote invalid parameters, and a project must not be able to show the content of any file in this
-    way. The user confirms files outside of the project first (`hpcdeploy.config.named_files`).
+    If the project names the file (`of_project`), the file may be a link. Then a target outside of the project must have the
+    same suffix as the link. The reason is that messages quote invalid parameters, so a project could otherwise show the
+    content of any file. The caller lets the user confirm files outside of the project (`hpcdeploy.config.named_files`).
 
     Raises:
-        ConfigError: The file cannot be read, or is invalid; the message has the file and line.
+        ConfigError: The file cannot be read or is invalid, or is a link that must not be followed. The message has the
+            file, and the line of an invalid parameter.
     """
     path = in_folder(sweep.path, root, environ)
     if of_project and path.resolve().suffix.lower() != path.suffix.lower():
@@ -125,25 +134,30 @@ def read_sweep(sweep: SweepFile, root: Path, environ: Mapping[str, str] = os.env
 
 
 def person_file(environ: Mapping[str, str]) -> Path:
-    """Return the path of the user's own settings: clusters for all projects."""
+    """Return the path of the user's own settings file, whose clusters are available in all projects."""
     return config_folder(environ) / "config.toml"
 
 
 def lab_file(environ: Mapping[str, str]) -> Path:
-    """Return the path of the file that describes the lab while it runs."""
+    """Return the path of the file that describes the lab's clusters while the lab runs."""
     return state_folder(environ) / "lab" / "cluster.toml"
 
 
 def settings_in(folder: Path, check: Callable[[Path], None] = lambda _file: None) -> tuple[Path, str, object] | None:
-    """Return the file in `folder` that contains a project's settings, the prefix of its keys, and its table.
+    """Return the project's settings in `folder`, or None: the file, the prefix of their keys in it, and their table.
 
     Args:
-        folder: The folder; those above it are not searched.
-        check: Raises an error for a file that must not be used.
+        folder: The folder to search; the folders above it are not searched.
+        check: A function that raises `ConfigError` for a file that must not be used.
 
     Raises:
-        ConfigError: Several files have settings; a file is malformed; or it is a link out of the project, whose content and
-            errors are not shown.
+        ConfigError: In one of these cases:
+
+            - Several files have settings.
+            - A file cannot be read or is malformed. There is one exception: a malformed ``pixi.toml`` or ``pyproject.toml``
+              that is a link out of the project is ignored. The message would quote a file of another project.
+            - The file with the settings is a link out of the project.
+            - `check` raised the error.
     """
     boundary = Boundary(folder)
     candidates: list[tuple[Path, str, object]] = []
@@ -153,12 +167,12 @@ def settings_in(folder: Path, check: Callable[[Path], None] = lambda _file: None
         boundary.check(own, f"the settings {own}", ConfigError)
         candidates.append((own, "", _document(own)))
     for host in (folder / name for name in HOSTS):
-        # Parse only files with this word, so that errors in unrelated files of other tools are not reported.
+        # Files without the word "hpcdeploy" are not parsed, so that errors in files of other tools are not reported.
         if _there(host) and not host.is_dir() and b"hpcdeploy" in _bytes(host):
             try:
                 table = nested_table(_document(host), _IN_HOSTS)
             except ConfigError:
-                if not boundary.holds(host):  # another project's manifest, which must not be quoted
+                if not boundary.holds(host):  # a file of another project, which the message would quote
                     continue
                 check(host)
                 raise
@@ -168,7 +182,7 @@ def settings_in(folder: Path, check: Callable[[Path], None] = lambda _file: None
                 candidates.append((host, _IN_HOSTS, table))
     if len(candidates) > 1:
         names = " and in ".join(str(path) for path, _, _ in candidates)
-        raise ConfigError(f"settings of hpcdeploy are in {names}; expected them in one file, so remove the others")
+        raise ConfigError(f"settings of hpcdeploy are in {names}; expected one file: remove the settings from the others")
     return candidates[0] if candidates else None
 
 
@@ -184,7 +198,7 @@ def _document(path: Path) -> dict[str, object]:
 
 
 def _there(path: Path) -> bool:
-    """Tell whether `path` exists; an inaccessible path counts as missing."""
+    """Tell whether `path` exists; False if it is inaccessible."""
     try:
         path.stat()
     except OSError:
@@ -200,8 +214,10 @@ def _bytes(path: Path) -> bytes:
 
 
 def _located(cluster: Cluster, origins: Mapping[str, str], environ: Mapping[str, str]) -> Cluster:
-    """Return `cluster` with an absolute path of the SSH configuration: ``~`` is home, other paths are relative to the
-    settings file."""
+    """Return `cluster` with an absolute path of its SSH configuration.
+
+    ``~`` in the path is the home folder. A relative path is relative to the folder of the settings file that sets it.
+    """
     if cluster.ssh_config is None:
         return cluster
     if cluster.ssh_config == "~" or cluster.ssh_config.startswith("~/"):

@@ -1,7 +1,8 @@
 """Render jobs for the tasks of a Pixi workspace, as comments in a first ``hpcdeploy.toml``.
 
-Pixi runs a task in the workspace's folder. A job starts in a folder of its own, with the code beside it in ``code``, for
-reading only. So a file of the project in a command gets that prefix, and a shell line first goes there.
+Pixi runs a task in the workspace's folder. A job starts in a working folder that contains the project in the read-only
+subfolder ``code``. So the command of a job is changed: the path of a project's file gets the prefix ``code/``, and a command
+that needs a shell begins with ``cd "$HPCDEPLOY_CODE"``.
 """
 
 import json
@@ -16,11 +17,11 @@ from hpcdeploy.environments.pixi_tasks import Task
 from hpcdeploy.errors import ConfigError
 
 MOST = 12
-"""Maximum number of jobs that are offered; more would hide the rest of the file."""
+"""Maximum number of jobs in the file, and of names in its list of other tasks; more would hide the rest of the file."""
 
 _CODE = "code"
 _SHELL = re.compile(r"[|&;<>()$`*?\[\]{}~#\n\\!=]")
-"""Signs that a shell may treat specially; ``=`` before the first word sets a variable."""
+"""Characters that a shell may treat specially; ``=`` is one, because ``NAME=VALUE`` before a command sets a variable."""
 
 
 def offered_jobs(tasks: Mapping[str, Task], files: AbstractSet[str], *, gpus: bool) -> Iterator[str]:
@@ -28,15 +29,15 @@ def offered_jobs(tasks: Mapping[str, Task], files: AbstractSet[str], *, gpus: bo
 
     Args:
         tasks: The tasks by name.
-        files: The project's files that they name, relative to the workspace.
-        gpus: Request a GPU.
+        files: Paths of existing files that the tasks' commands name, relative to the workspace.
+        gpus: Whether the jobs request a GPU.
     """
     offered = dict(list(tasks.items())[:MOST])
     if not offered:
         return
     yield ""
-    yield "# Tasks of the Pixi workspace as jobs. Uncomment one, and check its command and its resources: a job starts in a"
-    yield f'# folder of its own, and finds the project in "{_CODE}", for reading only.'
+    yield "# Tasks of the Pixi workspace as jobs. Uncomment a job, and check its command and resources. A job starts in a"
+    yield f'# working folder of its own, with the project in its read-only subfolder "{_CODE}".'
     for task in offered.values():
         yield from (f"# {line}" for line in _job(task, offered, files, gpus=gpus))
     left = [shown(name) for name in tasks if name not in offered]
@@ -45,7 +46,7 @@ def offered_jobs(tasks: Mapping[str, Task], files: AbstractSet[str], *, gpus: bo
 
 
 def paths_in(task: Task) -> Iterator[str]:
-    """Yield what may be files of the project in a task's command, relative to the workspace."""
+    """Yield the arguments of a task's command that may be files of the project, as paths relative to the workspace."""
     for word in _words(task) or ():
         if (path := _path(task, word)) is not None:
             yield path
@@ -55,7 +56,7 @@ def _job(task: Task, offered: Mapping[str, Task], files: AbstractSet[str], *, gp
     yield f"[jobs.{task.name if re.fullmatch(r'[A-Za-z0-9_-]+', task.name) else quoted(task.name)}]"
     words = _command(task, files)
     if any("{{" in word for word in words):
-        yield "# {{ ... }} are the task's arguments: replace them by values."
+        yield "# Replace each {{ ... }}, which is an argument of the task, by its value."
     yield f"command = [{', '.join(map(quoted, words))}]"
     yield f'code = {{ source = ".", destination = "{_CODE}" }}'
     variables = [(name, value) for name, value in task.variables if _is_variable(name) and "\0" not in value]
@@ -79,7 +80,7 @@ def _command(task: Task, files: AbstractSet[str]) -> tuple[str, ...]:
 
 
 def _words(task: Task) -> tuple[str, ...] | None:
-    """Return a command's words; None for a line that needs a shell."""
+    """Return a command as a list of arguments; None for a command that needs a shell."""
     if not isinstance(task.command, str):
         return task.command
     if _SHELL.search(task.command):
@@ -92,7 +93,7 @@ def _words(task: Task) -> tuple[str, ...] | None:
 
 
 def _path(task: Task, word: str) -> str | None:
-    """Return the path in the workspace that a word may name; None if it cannot be one there."""
+    """Return the path that `word` may name, relative to the workspace; None if `word` cannot be a path in the workspace."""
     if not word or word.startswith(("/", "-", "~")) or "\0" in word or len(word) > 255:
         return None
     path = PurePosixPath(task.folder, word)
@@ -108,10 +109,13 @@ def _is_variable(name: str) -> bool:
 
 
 def quoted(text: str) -> str:
-    """Return `text` as a TOML string: JSON's escapes are valid in TOML, but DEL must be escaped too."""
+    """Return `text` as a TOML string.
+
+    It is written as a JSON string, because JSON's escapes are valid in TOML. DEL is escaped too, as TOML requires.
+    """
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def shown(text: str) -> str:
-    """Return `text` in a form that is valid in a comment."""
+    """Return `text` in a form that is valid in a TOML comment: with escapes if it has unprintable characters."""
     return text if text.isprintable() else ascii(text)

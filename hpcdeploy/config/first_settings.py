@@ -1,4 +1,7 @@
-"""Render a first ``hpcdeploy.toml`` from a folder's content; unknown settings are comments to uncomment."""
+"""Render a first ``hpcdeploy.toml`` from a folder's content.
+
+Settings whose values cannot be derived from the folder are written as comments, for the user to complete and uncomment.
+"""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +14,8 @@ from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.frozen import frozen
 
 _REGISTRIES = {"github.com": "ghcr.io", "gitlab.com": "registry.gitlab.com"}
-# URLs in the format of git-clone(1), with a user or a token before the host, which must not be copied.
+# A URL in a format of git-clone(1): the groups are host and path. A user or token before the host is in no group, so that
+# credentials are not copied into the settings.
 _REMOTE = re.compile(r"(?:(?:https?|ssh|git)://)?(?:[^@/]*@)?([A-Za-z0-9.-]+)(?::[0-9]+/|[:/]/*+)(.+)")
 
 
@@ -20,10 +24,10 @@ class Facts:
     """The content of a folder.
 
     Attributes:
-        workspace: Its Pixi workspace; None if there is none.
-        files: The files of the folder that the workspace's tasks name, as they name them.
-        others: The names of files for other kinds of images.
-        remote: git's ``origin``.
+        workspace: The folder's Pixi workspace; None if the folder has none.
+        files: Paths of existing files that the workspace's tasks name, relative to the workspace.
+        others: Names of files for other kinds of images: ``spack.yaml``, a Dockerfile, a definition file.
+        remote: The URL of git's remote ``origin``; empty if there is none.
     """
 
     workspace: Workspace | None = None
@@ -33,7 +37,10 @@ class Facts:
 
 
 def guess_repository(remote: str) -> str:
-    """Return the repository in the registry of a git remote; empty if its host is not known to have one."""
+    """Return the repository for images in the registry that belongs to the host of a git remote.
+
+    The result is empty if the URL is malformed, or its host is not in `_REGISTRIES`.
+    """
     match = _REMOTE.fullmatch(remote)
     if match is None or match[1].lower() not in _REGISTRIES:
         return ""
@@ -58,10 +65,10 @@ def first_settings(facts: Facts) -> str:
         image = _of_nothing()
     head = [
         "# Settings of hpcdeploy: the image, the clusters, the jobs. Every key: docs/configuration.md of hpcdeploy",
-        "# Editors with Taplo (Even Better TOML) complete the keys after: hpcdeploy schema > hpcdeploy.schema.json",
-        "# and with this line at the top of the file, without its first two characters:",
+        "# To let an editor with Taplo (Even Better TOML) complete keys, run: hpcdeploy schema > hpcdeploy.schema.json",
+        "# and put this line, without its first two characters, at the top of the file:",
         "# #:schema ./hpcdeploy.schema.json",
-        *(f"# {shown(name)} is here too. An image of it: {shown(_source(name))}" for name in others),
+        *(f"# {shown(name)} was found too. To build an image from it: {shown(_source(name))}" for name in others),
     ]
     has_image = facts.workspace is not None or bool(facts.others)
     job = _job("first" if "hello" in tasks else "hello", cuda, has_image=has_image)
@@ -70,7 +77,7 @@ def first_settings(facts: Facts) -> str:
 
 
 def _source(file: str) -> str:
-    """Return the line for an image from a file of the folder."""
+    """Return the line of ``[image]`` that sets `file` as the image's source."""
     if file == "spack.yaml":
         return 'spack = { environment = "." }'
     return f"{'definition' if file.endswith('.def') else 'dockerfile'} = {quoted(file)}"
@@ -83,23 +90,24 @@ def _repository(repository: str) -> str:
 
 
 def _environment(workspace: Workspace) -> tuple[str, tuple[Platform, ...]]:
-    """Return the likely environment and its platforms: the first whose first platform has CUDA, else the first one.
+    """Choose the environment for the image; return its name and its Linux platforms.
 
-    An environment that does not support Linux has no platforms.
+    The first environment whose first platform has CUDA is chosen, or else the first one that supports Linux. If none
+    supports Linux, the result is ``default`` without platforms.
     """
     found: dict[str, tuple[Platform, ...]] = {}
     for environment in workspace.environments:
         try:
             found[environment.name] = workspace.platforms_for(environment)
         except EnvironmentFileError:
-            continue  # it does not support Linux, so no image can be made from it
+            continue  # the environment does not support Linux, so no image can be built from it
     with_cuda = [name for name, platforms in found.items() if platforms[0].cuda]
     name = with_cuda[0] if with_cuda else next(iter(found), "default")
     return name, found.get(name, ())
 
 
 def tasks_of(workspace: Workspace, environment: str, platforms: Sequence[Platform]) -> dict[str, Task]:
-    """Return the tasks of an environment on its first platform, by name; none if the workspace has no such environment."""
+    """Return the tasks of `environment` on the first of `platforms`, by name; empty if there is no such environment."""
     found = next((one for one in workspace.environments if one.name == environment), None)
     if found is None:
         return {}
@@ -115,11 +123,11 @@ def _of_workspace(workspace: Workspace, environment: str, platforms: Sequence[Pl
         "[image]",
         _repository(repository),
         f"pixi = {{ environment = {quoted(environment)}{platform} }}",
-        *([f"# Its other platforms: {', '.join(shown(_described(one)) for one in platforms[1:])}"] if several else []),
-        *([f'# The workspace requires CUDA {shown(cuda)}; pixi = {{ …, cuda = "…" }} would override that.'] if cuda else []),
+        *([f"# Other platforms: {', '.join(shown(_described(one)) for one in platforms[1:])}"] if several else []),
+        *([f'# The workspace requires CUDA {shown(cuda)}. To override: pixi = {{ …, cuda = "…" }}'] if cuda else []),
         *([f"# Other environments: {', '.join(map(shown, others))}. For several images: [images.NAME]"] if others else []),
-        '# files = { "app" = "/app" }           # from the project\'s folder into the image',
-        '# test = ["python --version"]          # run after the build; the build fails if it fails',
+        '# files = { "app" = "/app" }           # copy from the project\'s folder into the image',
+        '# test = ["python --version"]          # commands to run after the build; if one fails, the build fails',
     ]
 
 
@@ -143,7 +151,7 @@ def _cluster() -> list[str]:
         "# [clusters.hpc]",
         '# host = "login.hpc.example.org"       # any Host of ~/.ssh/config, or "local" on the login node itself',
         '# scheduler = "slurm"                  # or "htcondor"',
-        '# root = "$SCRATCH/hpcdeploy"          # expanded there',
+        '# root = "$SCRATCH/hpcdeploy"          # variables are expanded on the cluster',
         "# [clusters.hpc.defaults]",
         '# account = "abc"',
         '# partition = "gpu"',

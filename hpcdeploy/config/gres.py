@@ -12,19 +12,22 @@ GPU_OPTIONS = ("gpus", "gpus-per-node", "gpus-per-socket", "gpus-per-task")
 """Options with a list of ``[TYPE:]NUMBER`` (sbatch(1)); Slurm adds ``gres/gpu:`` before each item."""
 
 _SHARES = frozenset({"mps", "shard"})
-"""Parts of a GPU (gres.conf(5), "MPS Management", "Set up of sharding"); Slurm rejects them beside whole GPUs."""
+"""Generic resources that are parts of a GPU (gres.conf(5), "MPS Management", "Set up of sharding").
+
+Slurm rejects a job that requests both a part of a GPU and whole GPUs.
+"""
 
 _WHOLE_NODES = frozenset({"true", "exclusive", "allocation"})
-"""Values of ``--exclusive`` that give a job all generic resources of its nodes.
+"""Values of ``--exclusive`` that give a job all generic resources of its nodes; ``true`` means the option without a value.
 
-Source: sbatch(1); arg_set_exclusive in src/common/slurm_opt.c of Slurm 26.11rc1. The first one means no value. Jobs with
-``user``, ``mcs`` and ``topo`` share the resources.
+The other values (``user``, ``mcs``, ``topo``) let jobs share the resources of a node. Source: sbatch(1); arg_set_exclusive
+in src/common/slurm_opt.c of Slurm 26.11rc1.
 """
 
 
 @frozen
 class Gres:
-    """A requested generic resource: its name, its type (empty: any), and its count."""
+    """A requested generic resource: its name, its type (`kind`; empty for any type), and its count."""
 
     name: str
     kind: str = ""
@@ -42,14 +45,17 @@ class Gres:
 
 
 def in_gres(directives: Directives) -> tuple[Gres, ...]:
-    """Return the requests of ``gres``, including those for a count of zero, because Slurm treats the option as given."""
+    """Return the requests of the option ``gres``.
+
+    Requests for a count of zero are included, because Slurm treats the option as given even then.
+    """
     return tuple(_read(_given(directives).get("gres", "")))
 
 
 def asks_for_gpus(directives: Directives) -> bool:
-    """Tell whether a job's own options request GPUs; a count of zero is not a request."""
+    """Tell whether options of ``sbatch`` request GPUs; a count of zero is not a request."""
     given = _given(directives)
-    # Slurm computes the number of GPUs from the tasks per GPU, or gets it from another option (sbatch(1)).
+    # ntasks-per-gpu is a request, because Slurm derives the number of GPUs from it if no other option sets it (sbatch(1)).
     return "ntasks-per-gpu" in given or any(one.is_gpu and one.wanted for one in _all(given))
 
 
@@ -63,7 +69,7 @@ def asks_twice(directives: Directives, option: str) -> bool:
 
 
 def gpus_in_gres(directives: Directives) -> int:
-    """Return the number of whole GPUs per node that ``gres`` requests, under any name of the site."""
+    """Return the number of whole GPUs per node that ``gres`` requests, including resources with a site's name for GPUs."""
     return sum(one.count for one in in_gres(directives) if one.is_gpu and one.name not in _SHARES)
 
 
@@ -84,7 +90,7 @@ def _all(given: dict[str, str]) -> Iterator[Gres]:
 
 
 def _of_tasks(given: dict[str, str]) -> Iterator[Gres]:
-    """Parse ``tres-per-task``, whose list has all kinds of resources: ``cpu=8,gres/gpu:a100=2``."""
+    """Parse the generic resources in ``tres-per-task``; its list has others too, as in ``cpu=8,gres/gpu:a100=2``."""
     found = given.get("tres-per-task", "").split(",")
     yield from _read(",".join(one for one in found if re.match("gres[/:]", one.strip())))
 
@@ -92,8 +98,9 @@ def _of_tasks(given: dict[str, str]) -> Iterator[Gres]:
 def _read(words: str) -> Iterator[Gres]:
     """Parse a list of ``NAME[[:TYPE]:COUNT]`` (sbatch(1)).
 
-    The count follows the last ``=``, or else the last ``:``, and is a whole number with an optional unit; anything else is a
-    type. A count of zero requests nothing (slurm_get_next_tres in src/common/slurm_protocol_defs.c of Slurm 26.11rc1).
+    The count is the text after the last ``=``, or without ``=`` the text after the last ``:``. It is a whole number with an
+    optional unit; without ``=`` any other text is the type. A count of zero requests nothing (slurm_get_next_tres in
+    src/common/slurm_protocol_defs.c of Slurm 26.11rc1).
     """
     for entry in words.split(","):
         name = re.sub("^gres[/:]", "", entry.strip())
@@ -103,20 +110,21 @@ def _read(words: str) -> Iterator[Gres]:
             name = before
         if name:
             name, _, kind = name.partition(":")
-            # nine digits are enough for any count, and int() rejects thousands of digits
+            # Only nine digits are read: they are enough for any count, and int() raises an error for thousands of digits.
             yield Gres(name=name, kind=kind, count=int(count[1].lstrip("0")[:9] or 0) if count else 1)
 
 
 def asking_options(slurm: Directives) -> list[str]:
-    """Return the options of ``sbatch`` that request GPUs, as Slurm parses them."""
+    """Return the names of the options in `slurm` that request GPUs."""
     return [option for option, value in slurm if asks_for_gpus(((option, value),))]
 
 
 def asking_commands(htcondor: Directives) -> list[str]:
-    """Return the submit commands that request GPUs.
+    """Return the names of the submit commands in `htcondor` that request GPUs.
 
-    A pool can define its own resources, each with a command (condor_submit(1), ``request_<name>``). A value may be an
-    expression; only a plain zero is not a request.
+    These are the commands ``request_NAME`` with ``gpu`` in the name, because a pool can define its own resources
+    (condor_submit(1), ``request_<name>``). A command whose value is the number zero is not a request. Any other value may be
+    an expression that is not zero.
     """
     return [name for name, value in htcondor if _asks_for_gpus(name) and not re.fullmatch(" *0+ *", str(value))]
 
@@ -127,13 +135,18 @@ def _asks_for_gpus(name: str) -> bool:
 
 
 def check_no_gpus(job: Job, cluster: Cluster) -> None:
-    """Raise `ConfigError` for ``gpus = 0`` beside options that request GPUs, which may come from the cluster's defaults."""
+    """Check that a job with ``gpus = 0`` has no option that requests GPUs; the cluster's defaults may have set the option.
+
+    Raises:
+        ConfigError: The job has such an option.
+    """
     if job.resources.gpus != 0:
         return
     asking = [f"slurm.{name}" for name in asking_options(job.slurm) if "slurm" in cluster.schedulers]
     asking += [f"htcondor.{name}" for name in asking_commands(job.htcondor) if "htcondor" in cluster.schedulers]
     if asking:
         raise ConfigError(
-            f"job {job.name} on {cluster.name}: gpus = 0 requests no GPU, but {' and '.join(asking)} does; expected "
-            'one. Set a cluster\'s own option to false to remove it, a submit command to "0"'
+            f"job {job.name} on {cluster.name}: gpus = 0 requests no GPU, but {' and '.join(asking)} does; expected only "
+            'one of the two. To remove an option that the cluster\'s defaults set, set it to false in slurm, or to "0" in '
+            "htcondor"
         )

@@ -22,7 +22,7 @@ from hpcdeploy.image import Step
 from hpcdeploy.source import DockerfileSource, User
 
 SOURCES = ("pixi", "spack", "oci", "dockerfile", "definition")
-"""The keys for an image's source; without any, it is the Pixi environment ``default``."""
+"""The keys that set an image's source; without any of them the source is the Pixi environment ``default``."""
 
 _FITTING: Mapping[str, frozenset[str]] = {
     "dockerfile": frozenset({"repository", "tags", "dockerfile", "test", "labels", "build-args"}),
@@ -32,7 +32,10 @@ _FITTING: Mapping[str, frozenset[str]] = {
         | {"tags", "ports", "bind-points", "secrets"}
     ),
 }
-"""The keys that may be combined with sources that define other settings themselves."""
+"""For some sources, the keys that an image may have; the file or image of the source defines the other settings.
+
+An image with another source may have all keys.
+"""
 
 
 def _repository(value: object) -> str:
@@ -127,7 +130,7 @@ def _label_name(value: str) -> str:
 
 def _named_program(words: tuple[str, ...]) -> object:
     if not words[0]:
-        raise ConfigError('found "" as the first item; expected the name of a program')
+        raise ConfigError('found "" as the first argument; expected the name of a program')
     return words
 
 
@@ -140,7 +143,10 @@ def _port(value: object) -> int:
 
 def _secret_place(values: dict[str, Any]) -> object:
     if len(values) != 1:
-        raise ConfigError('expected one of env and file, such as { env = "TOKEN" } or { file = "~/.token" }')
+        raise ConfigError(
+            f"found {' and '.join(values) or 'an empty table'}; expected either env or file, "
+            'such as { env = "TOKEN" } or { file = "~/.token" }'
+        )
     return values
 
 
@@ -152,7 +158,7 @@ def _fitting_keys(values: dict[str, Any]) -> object:
     odd = next((key for key in values if fitting is not None and key not in fitting), None)
     if odd:
         raise ConfigError(
-            f"{odd} cannot be combined with {sources[0]}, which defines it itself; allowed beside it: "
+            f"{odd} cannot be combined with {sources[0]}; with {sources[0]}, use only the keys "
             f"{', '.join(sorted(fitting or ()))}"
         )
     return values

@@ -12,9 +12,9 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Bind, Code, Input, Job
 
 CODE_MOUNTED = "/code"
-"""Path of the code in the container, unless the job sets another."""
+"""Default path of the code in the container."""
 
-INPUT = 'a file or folder of this machine as "SOURCE" or "SOURCE:DESTINATION"'
+INPUT = 'a file or folder on this machine, as "SOURCE" or "SOURCE:DESTINATION"'
 
 _TAKEN = ("program.sh", "job.sh", "inside.sh", "tmp", "var", "var_tmp", "scratch")
 """Names in a job's working folder that HTCondor or hpcdeploy uses."""
@@ -24,11 +24,13 @@ def local_path(value: object) -> str:
     """Return a path on this machine, which is relative to the project's folder or starts with ``/`` or ``~/``.
 
     Raises:
-        ConfigError: It starts with another user's home folder (``~name``).
+        ConfigError: The value is not a single line, or starts with another user's home folder (``~name``).
     """
     words = line(value)
     if words.startswith("~") and not words.startswith("~/") and words != "~":
-        raise ConfigError(f"found {found(value)}; expected a path relative to the project's folder, or one from / or ~/")
+        raise ConfigError(
+            f"found {found(value)}; expected a path that is relative to the project's folder or starts with / or ~/"
+        )
     return words
 
 
@@ -36,57 +38,63 @@ def place(value: object) -> str:
     """Return the destination of an uploaded file: absolute in the container, or relative to the working folder.
 
     Raises:
-        ConfigError: It contains ``.`` or ``..``, or a name that is in use.
+        ConfigError: The path contains an empty name, ``.`` or ``..``, or begins with a name that HTCondor or hpcdeploy uses
+            in the working folder.
     """
     words = line(value)
     parts = words.removeprefix("/").removesuffix("/").split("/")
     if not set(parts).isdisjoint({"", ".", ".."}):
         raise ConfigError(
-            f'found {found(value)}; expected an absolute path in the container, such as "/data", or one relative to the '
-            'working folder, such as "data", without "." and ".."'
+            f'found {found(value)}; expected an absolute path in the container, such as "/data", or a path relative to the '
+            'working folder, such as "data"; "." and ".." are not allowed'
         )
     if not words.startswith("/") and (parts[0] in _TAKEN or parts[0].startswith((".hpcdeploy", "_condor"))):
         raise ConfigError(
-            f"found {found(value)}; expected another name, because {parts[0]} in the working folder is already used"
+            f"found {found(value)}; expected another name, because HTCondor or hpcdeploy uses {parts[0]} in the "
+            "working folder"
         )
     return words.removesuffix("/")
 
 
 def code(source: object, destination: object = "", limit: int | None = None) -> Code:
-    """Return the code of a job from the folder `source`; `limit` is in MiB."""
+    """Return the code of a job: the folder `source`, its destination, and the maximum size of the upload (`limit`) in MiB.
+
+    Raises:
+        ConfigError: A path is malformed.
+    """
     said = {} if limit is None else {"limit": limit}
     return Code(source=local_path(source), destination=place(destination) if destination != "" else "", **said)
 
 
 def no_code(value: object) -> bool:
-    """Return False: the job has no code, even if other settings name some.
+    """Return False, which means that the job has no code, even if the project's settings set one.
 
     Raises:
         ConfigError: The value is not ``false``.
     """
     if value is not False:
-        raise ConfigError(f'found {found(value)}; expected a folder, such as code = ".", or false for none')
+        raise ConfigError(f'found {found(value)}; expected a folder, such as code = ".", or false for no code')
     return False
 
 
 def given(source: object, destination: object = "") -> Input:
-    """Return an input; without a destination it has its own name in the working folder.
+    """Return an input; without a destination, the destination is the name of the source, in the working folder.
 
     Raises:
-        ConfigError: The source has no name of its own, such as ``..``.
+        ConfigError: A path is malformed, or the destination is missing and the source has no name, such as ``..``.
     """
     path = local_path(source)
     own = path.rstrip("/").rpartition("/")[2]
     if destination == "" and own in {"", ".", "..", "~"}:
-        raise ConfigError(f'found {found(source)}; expected a destination too, such as "{path}:data"')
+        raise ConfigError(f'found {found(source)} without a destination; expected both, such as "{path}:data"')
     return Input(source=path, destination=place(destination if destination != "" else own))
 
 
 def parse_input(words: str) -> Input:
-    """Parse the input ``SOURCE[:DESTINATION]``; a path with a colon must be given as a table.
+    """Parse the input ``SOURCE[:DESTINATION]``; an input whose path has a colon must be given as a table.
 
     Raises:
-        ConfigError: It is malformed.
+        ConfigError: `words` has several colons, or nothing after the colon, or a path is malformed.
     """
     source, colon, where = words.partition(":")
     if ":" in where or (colon and not where):
@@ -95,9 +103,11 @@ def parse_input(words: str) -> Input:
 
 
 def mounted_here(job: Job, project: Path) -> Job:
-    """Return `job` with its code and inputs as binds, for a container on this machine.
+    """Return `job` with its code and inputs as read-only binds, for a container on this machine.
 
-    The container sees the complete folders, also files that would not be uploaded. Nothing is put into the working folder.
+    - Code and inputs with a relative destination are not bound, because nothing is written into the user's working folder.
+      The variable ``HPCDEPLOY_CODE`` then has the path of the code's source.
+    - The container can read the complete folders, including files that a submission would not upload.
     """
     binds = [
         Bind(source=str(absolute(one.source, project)), destination=one.destination, read_only=True)
@@ -114,25 +124,25 @@ def mounted_here(job: Job, project: Path) -> Job:
 
 
 def absolute(source: str, project: Path) -> Path:
-    """Return the absolute path of `source` relative to the folder `project`; links are kept."""
+    """Return the absolute path of `source`, which may be relative to the folder `project`; links are not followed."""
     return Path(os.path.abspath(project / Path(source).expanduser()))  # noqa: PTH100 - resolve() follows links
 
 
 def output_pattern(value: object) -> str:
     """Return a pattern of files in the working folder: a shell's ``*``, ``?`` and ``[...]``, each within one name.
 
-    A shell in the container and this program must interpret it in the same way. Backslashes are rejected because only one
-    of them treats a backslash as an escape.
+    Backslashes are rejected: a shell in the container and this program both expand the pattern, and only the shell treats a
+    backslash as an escape.
 
     Raises:
-        ConfigError: It is malformed.
+        ConfigError: The pattern is absolute, or contains an empty name, ``.``, ``..``, ``**`` or a backslash.
     """
     words = line(value)
     parts = words.removesuffix("/").split("/")
     if not set(parts).isdisjoint({"", ".", ".."}) or "\\" in words or "**" in parts:
         raise ConfigError(
             f'found {found(value)}; expected a pattern relative to the working folder, such as "model.pt" or "plots/*.png" '
-            '(a folder includes all its files), without ".", "..", "**" and backslashes'
+            '(a folder means all its files); ".", "..", "**" and backslashes are not allowed'
         )
     return words.removesuffix("/")
 
@@ -141,7 +151,9 @@ def _distinct(inputs: tuple[Input, ...]) -> object:
     places = [one.destination for one in inputs]
     for where in places:
         if places.count(where) > 1 or any(other.startswith(f"{where}/") for other in places):
-            raise ConfigError(f"two inputs have the destination {found(where)}; expected different ones")
+            raise ConfigError(
+                f"two inputs have the destination {found(where)}, or one input is inside it; expected separate destinations"
+            )
     return inputs
 
 
@@ -158,7 +170,7 @@ CODE_TABLE = Table(
     _code,
 )
 CODE: Kind = Either(
-    {str: Leaf(code), bool: Leaf(no_code), dict: CODE_TABLE}, 'a folder of this machine, such as ".", a table, or false'
+    {str: Leaf(code), bool: Leaf(no_code), dict: CODE_TABLE}, 'a folder on this machine, such as ".", a table, or false'
 )
 INPUT_TABLE = Table(
     (Key(name="source", kind=Leaf(local_path), required=True), Key(name="destination", kind=Leaf(place))),

@@ -1,4 +1,4 @@
-"""Define the keys of ``[jobs.NAME]`` as data, how each kind of value is read, and read options by the same rules."""
+"""Define the keys of ``[jobs.NAME]`` and how their values are read; options of a command are read by the same rules."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args
@@ -49,7 +49,9 @@ from hpcdeploy.job_field import ValueName
 
 def _array_or_sweep(values: dict[str, Any]) -> object:
     if "array" in values and "sweep" in values:
-        raise ConfigError("both array and sweep are set; expected one: a sweep is an array with a task for each value")
+        raise ConfigError(
+            "both array and sweep are set; expected one, because a sweep is an array with one task for each combination"
+        )
     if "sweep" in values:
         values["array"] = values.pop("sweep")
     return values
@@ -110,7 +112,7 @@ ARRAY_KIND: Kind = Either({int: Leaf(array), str: Leaf(parse_array), dict: ARRAY
 
 
 class Value(NamedTuple):
-    """How a kind of value is read, and the words for it in ``docs/configuration.md``."""
+    """How a kind of value is read (`kind`), and its name in ``docs/configuration.md`` (`holds`)."""
 
     kind: Kind
     holds: str
@@ -152,17 +154,20 @@ _KEYS = {setting: Key(name=setting.key, kind=VALUES[setting.value].kind, meaning
 JOB = Table(tuple(key for setting, key in _KEYS.items() if setting.meaning), _array_or_sweep)
 
 DEFAULTS = Table(tuple(key for setting, key in _KEYS.items() if setting.in_defaults))
-"""The keys of a job that a cluster's defaults may set."""
+"""The keys that the table ``defaults`` of a cluster may have."""
 
 OPTIONS = Table(tuple(_KEYS.values()), _array_or_sweep)
-"""The keys that options may set: all."""
+"""The keys that options of a command may set: all keys, including those that a settings file must not have."""
 
 
 def read_options(given: Mapping[str, object]) -> JobSettings:
-    """Parse options by the keys of ``[jobs.NAME]``; None, empty lists and empty tables count as not given.
+    """Parse the values of options, by the key of ``[jobs.NAME]``.
+
+    Args:
+        given: The values by key; None, an empty list and an empty table mean that the option was not given.
 
     Raises:
-        ConfigError: Options are invalid; the message lists them all.
+        ConfigError: Options are invalid; the message lists all problems.
     """
     report = Report(file="on the command line")
     options = {key: value for key, value in given.items() if value is not None and value not in ([], {}, ())}

@@ -1,11 +1,13 @@
-"""Derive the JSON Schema of a settings file from its declaration, for editors that complete and check TOML.
+"""Derive the JSON Schema of a settings file from the declaration of its keys, for editors that complete and check TOML.
 
-It is draft 4 of JSON Schema: Taplo, the language server of the editors' TOML extensions (Even Better TOML), documents no
-later one (``site/site/configuration/developing-schemas.md`` in tamasfe/taplo), and others read it too. Draft 4 also takes
-``1.0`` for no whole number, as TOML does; later drafts do.
+The schema is written in draft 4 of JSON Schema, for two reasons:
 
-A schema accepts what the reader accepts. It refuses unknown keys, missing keys and wrong types; other rules (a path, an
-amount with its unit, two keys that exclude each other) only the reader knows.
+- Taplo, the language server in the editors' TOML extension Even Better TOML, documents no later draft
+  (``site/site/configuration/developing-schemas.md`` in tamasfe/taplo). Other tools read draft 4 too.
+- In draft 4 the number ``1.0`` is not an integer, as in TOML. In later drafts it is an integer.
+
+The schema accepts every file that `hpcdeploy.config.reading` accepts. It rejects unknown keys, missing keys and wrong types.
+It does not check other rules, such as the syntax of a path, the unit of an amount, or two keys that exclude each other.
 """
 
 import re
@@ -18,7 +20,7 @@ DRAFT = "http://json-schema.org/draft-04/schema#"
 _TYPES = {str: "string", int: "integer", bool: "boolean", list: "array", dict: "object"}
 
 _LINK = re.compile(r"\[([^\][]*)\]\([^()]*\)")
-"""A link in Markdown: pages of the documentation are not beside a project's settings."""
+"""A link in Markdown; only its text is copied, because an editor cannot open a page of the documentation by its path."""
 
 
 def json_schema(table: Table, title: str) -> dict[str, object]:

@@ -1,8 +1,8 @@
-"""List the files of this machine that a project's settings name, and find those outside of the project.
+"""List the files on this machine that a project's settings name, and find the files outside of the project.
 
-A project may have been written by another user, but data outside of a project is common. So such a file is not an error:
-the user is prompted before it is read (`hpcdeploy.cli.trust`). There is no prompt for files that the user names on the
-command line.
+A project may have been written by another user, who could name a confidential file. On the other hand, data outside of the
+project's folder is common. So the user is prompted before a file outside of the project is read (`hpcdeploy.cli.trust`).
+There is no prompt for files that the user names on the command line.
 """
 
 import os
@@ -25,9 +25,9 @@ class NamedFile:
     """A file or folder that a project's settings name.
 
     Attributes:
-        key: The key in the settings.
-        source: The value of the key.
-        path: The absolute path without links.
+        key: The key in the settings, such as ``inputs``.
+        source: The path as it is written in the settings.
+        path: The absolute path after all links were followed.
     """
 
     key: str
@@ -36,8 +36,10 @@ class NamedFile:
 
 
 Admit = Callable[[tuple[NamedFile, ...]], None]
-"""Confirms the files outside of a project that the project names, before they are read; raises `ConfigError` to reject
-them."""
+"""A function that is called before files outside of a project are read, which the project's settings name.
+
+It returns if the user allows all of the files, and raises `ConfigError` otherwise.
+"""
 
 
 def refuse(files: tuple[NamedFile, ...]) -> None:
@@ -47,11 +49,11 @@ def refuse(files: tuple[NamedFile, ...]) -> None:
         ConfigError: Always.
     """
     told = ", ".join(f"{file.key}: {file.source}" for file in files)
-    raise ConfigError(f"the project names files outside of it ({told}); expected files of the project")
+    raise ConfigError(f"the project's settings name files outside of the project ({told}); expected files of the project")
 
 
 def admit_all(_files: tuple[NamedFile, ...]) -> None:
-    """Accept every file, for a command that sends nothing."""
+    """Allow every file; for commands that only print what they would do."""
 
 
 def outside(files: Iterable[NamedFile], root: Path) -> tuple[NamedFile, ...]:
@@ -63,9 +65,13 @@ def outside(files: Iterable[NamedFile], root: Path) -> tuple[NamedFile, ...]:
 def files_of_job(
     own: JobSettings, options: JobSettings, root: Path, environ: Mapping[str, str] = os.environ
 ) -> Iterator[NamedFile]:
-    """Yield the files that a submission reads because the project's settings, `own`, name them.
+    """Yield the files that a submission reads because a job's settings name them.
 
-    Files that the user's `options` replace are left out. Paths are relative to the project's folder `root`.
+    Args:
+        own: The settings of the job in the project's file.
+        options: The settings from the command line; files that they replace are left out.
+        root: The project's folder, which relative paths start from.
+        environ: The environment variables.
     """
     image = own.image or ""
     if options.image is None and image.endswith(".sif") and "://" not in image:
@@ -82,10 +88,10 @@ def files_of_job(
 def files_of_job_here(
     own: JobSettings, options: JobSettings, root: Path, environ: Mapping[str, str] = os.environ
 ) -> Iterator[NamedFile]:
-    """Yield the files that a job's container on this machine can read because the project's settings name them.
+    """Yield the files that a run on this machine uses because a job's settings `own` name them.
 
-    They are the code and the inputs with an absolute destination (`hpcdeploy.config.job_files.mounted_here`), the job's
-    binds, and the parameters of a sweep.
+    These are the files that its container can read (the code and the inputs that `hpcdeploy.config.job_files.mounted_here`
+    binds, and the job's binds), and the file with the parameters of a sweep. `options` replace files as in `files_of_job`.
     """
     if options.code is None and own.code and own.code.destination[:1] in ("", "/"):
         yield _named("code", own.code.source, absolute(own.code.source, root))
@@ -97,7 +103,7 @@ def files_of_job_here(
         try:
             source = expanded(bind.source, environ)
         except ConfigError:
-            continue  # a variable is not set; the bind itself is rejected later
+            continue  # A variable in the path is not set. The bind is rejected later, so no file is read.
         if (bind.destination or bind.source) not in places:
             yield _named("binds", bind.source, root / source)
     yield from _sweep(own, options, root, environ)
@@ -106,14 +112,14 @@ def files_of_job_here(
 def files_of_secrets(
     secrets: Iterable[Secret], names: Collection[str], root: Path, environ: Mapping[str, str] = os.environ
 ) -> Iterator[NamedFile]:
-    """Yield the files of those `secrets` of an image's settings whose name is in `names`."""
+    """Yield the files of the `secrets` in an image's settings; secrets whose name is not in `names` are left out."""
     for secret in secrets:
         if secret.file and secret.name in names:
             yield _named(f"secrets.{secret.name}", secret.file, in_folder(secret.file, root, environ))
 
 
 def in_folder(source: str, folder: Path, environ: Mapping[str, str]) -> Path:
-    """Return the path `source`, which is relative to `folder` or starts with ``/`` or ``~/``."""
+    """Return `source` as a path: after the home folder if it starts with ``~/``, or else relative to `folder`."""
     return home_folder(environ) / source[2:] if source.startswith("~/") else folder / source
 
 

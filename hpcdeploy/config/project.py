@@ -13,15 +13,17 @@ from hpcdeploy.job import ProgramFields, ResourceFields, SchedulingFields
 from hpcdeploy.source import DefinitionSource, DockerfileSource, OciSource, PixiSource, Source, SpackSource
 
 ONLY_IMAGE = "default"
-"""The name of the image in ``[image]``, if there is only one."""
+"""The name of the image that is described in ``[image]`` instead of ``[images.NAME]``."""
 
 
 @frozen
 class JobSettings(ProgramFields, ResourceFields, SchedulingFields):
     """A job's settings from one source: a cluster's defaults, ``[jobs.NAME]``, or the options of a command.
 
-    None means not set here. A Slurm directive or ``code`` that is False removes the value of an earlier source. ``array``
-    also has the value of ``sweep``; ``throttle``, which only an option sets, applies to any array.
+    - A field that is None was not set by this source.
+    - A Slurm directive or ``code`` that is False removes the value that an earlier source has set.
+    - ``array`` contains the value of the key ``array`` or ``sweep``.
+    - ``throttle`` is set by an option only, and replaces the throttle of the array or sweep.
     """
 
     throttle: int | None = None
@@ -32,13 +34,13 @@ class Project:
     """The content of all settings files.
 
     Attributes:
-        root: The project's folder; without a project file the folder where the search began.
-        file: The project's file; None if there is none.
-        images: The images by name.
-        clusters: The clusters by name.
-        defaults: The clusters' job defaults, by cluster.
-        jobs: The jobs by name.
-        origins: The file that set each key path.
+        root: The project's folder; without a project file, the folder where the search for it began.
+        file: The path of the project's file; None if there is none.
+        images: The settings of the images, by name.
+        clusters: The settings of the clusters, by name.
+        defaults: The job defaults of the clusters, by the cluster's name.
+        jobs: The settings of the jobs, by name.
+        origins: For each key path, such as ``jobs.train.image``, the path of the file that set it.
     """
 
     root: Path
@@ -55,10 +57,10 @@ class Layer:
     """The checked content of one settings file.
 
     Attributes:
-        file: Its path.
-        values: Its values by key.
-        paths: The key paths that it sets.
-        prefix: The prefix of its keys in the file.
+        file: The path of the file.
+        values: The checked values by key.
+        paths: The key paths that the file sets, such as ``jobs.train.image``.
+        prefix: The key of the table that contains the settings, such as ``tool.hpcdeploy``; empty for the whole file.
     """
 
     file: Path
@@ -68,12 +70,15 @@ class Layer:
 
 
 def assemble(root: Path, own: Sequence[Layer], layer: Layer | None) -> Project:
-    """Combine a user's `own` files and the project's, `layer`; later ones take precedence.
+    """Combine the user's own files and the project's file; if several files set a key, the last value is used.
 
-    A project may only change the job defaults of a cluster that the user's files describe.
+    Args:
+        root: The project's folder.
+        own: The content of the user's files, in ascending order of precedence.
+        layer: The content of the project's file, which has the highest precedence; None if there is none.
 
     Raises:
-        ConfigError: The project changes something else.
+        ConfigError: The project changes a cluster that the user's files describe, other than its job defaults.
     """
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -111,7 +116,7 @@ def _refuse_changes(layer: Layer, persons: Mapping[str, Mapping[str, Any]], orig
             written = joined(where, key) if joined(where, key) in layer.paths else joined(where, "scheduler")
             report.refuse(
                 written,
-                f"the cluster {name} is described in {origins[where]}, so a project may only set its defaults"
+                f"the cluster {name} is described in {origins[where]}, so a project may only set the cluster's defaults"
                 "; remove this key here, or use another name for one of the two clusters",
             )
     report.close()
@@ -166,12 +171,12 @@ def _cluster(name: str, values: Mapping[str, Any], *, project: str, of_project: 
 
 
 def job_settings(values: Mapping[str, Any]) -> JobSettings:
-    """Return a job's settings from one source, from its checked values by key."""
+    """Return a job's settings from the checked `values` of one source, which are given by key."""
     return JobSettings(**_fields(values))
 
 
 def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values` by field names, with tables as tuples of pairs, which are immutable."""
+    """Return `values` by field name instead of key; tables become tuples of pairs, because these are immutable."""
     return {
         key.replace("-", "_"): tuple(value.items()) if isinstance(value, Mapping) else value for key, value in values.items()
     }

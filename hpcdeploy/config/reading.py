@@ -1,4 +1,4 @@
-"""Format the user's input for messages: values and key paths."""
+"""Read tables of settings by a declaration of their keys, and report all problems of a file at once."""
 
 import datetime as dt
 import json
@@ -17,14 +17,17 @@ _LONGEST = 60
 
 
 def found(value: object) -> str:
-    """Return `value` in the format of its file, shortened, on one line and without control characters."""
+    """Return `value` for a message: as it is written in TOML, on one line, and with at most `_LONGEST` characters.
+
+    Lists, tables, dates and times are described instead, as in ``a list``.
+    """
     match value:
         case str():
             return json.dumps(_cut(value), ensure_ascii=not value.isprintable())
         case bool():
             return "true" if value else "false"
         case int():
-            # int.bit_length, because Python refuses to print more than some thousand digits
+            # Long numbers are not converted to text, because Python raises an error for some thousand digits.
             return str(value) if value.bit_length() < 100 else "a very long number"
         case float():
             return str(value)
@@ -66,13 +69,14 @@ def parse_document(content: bytes, file: str) -> dict[str, object]:
     """Return the tables of a TOML file.
 
     Raises:
-        ConfigError: It is not TOML; the message has file, line and column.
+        ConfigError: The content is not UTF-8 or not TOML, or exceeds a limit of Python. The message has the file, and if
+            they are known, line and column.
     """
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
         line, column = _position(content[: error.start].decode())
-        raise ConfigError(f"{file}, line {line}, column {column}: not UTF-8, which TOML requires") from error
+        raise ConfigError(f"{file}, line {line}, column {column}: not UTF-8; save the file as UTF-8") from error
     try:
         return load_toml(text, parse_float=Number)
     except TomlError as error:
@@ -83,7 +87,7 @@ def parse_document(content: bytes, file: str) -> dict[str, object]:
 
 
 def nested_table(document: object, path: str) -> object:
-    """Return the value at the dotted `path`; None if there is none."""
+    """Return the value at the dotted `path` in `document`; None if there is no such value."""
     for key in path.split("."):
         if not isinstance(document, dict) or key not in document:
             return None
@@ -98,12 +102,15 @@ def _position(text: str) -> tuple[int, int]:
 STRING: Mapping[str, object] = {"type": "string"}
 
 
-# Schemas are neither compared nor printed; without eq and repr these classes are made in half the time at every start.
+# The classes below have neither __eq__ nor __repr__, which halves the time to create them at each start. Nothing compares or
+# prints their objects.
 @dataclass(frozen=True, eq=False, repr=False)
 class Leaf:
-    """One value: `parse` returns it, or raises `ConfigError` with the value found and the value expected.
+    """One value.
 
-    `accepts` describes the values as JSON Schema (`hpcdeploy.config.json_schema`): their types, and sometimes all values.
+    Attributes:
+        parse: Converts the value of the file, or raises `ConfigError` with the value found and the value expected.
+        accepts: A JSON Schema that every valid value matches (`hpcdeploy.config.json_schema`).
     """
 
     parse: Callable[[Any], object]
@@ -115,11 +122,11 @@ class ListOf:
     """A list, which is converted to a tuple.
 
     Attributes:
-        item: The kind of its items.
+        item: The kind of each item.
         expected: A description of the list, for messages.
-        hint: Advice if the value is not a list.
+        hint: Advice for the message if the value is not such a list.
         least: Minimum number of items.
-        check: Checks or converts the tuple; raises `ConfigError`.
+        check: Converts the tuple of all items, or raises `ConfigError`.
     """
 
     item: "Kind"
@@ -131,7 +138,13 @@ class ListOf:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MapOf:
-    """A table with the user's own keys, each checked by `name`; it becomes a dictionary."""
+    """A table whose keys the user chooses; it is converted to a dictionary.
+
+    Attributes:
+        name: Returns a valid key, or raises `ConfigError`.
+        item: The kind of each value.
+        expected: A description of the table, for messages.
+    """
 
     name: Callable[[str], str]
     item: "Kind"
@@ -140,7 +153,12 @@ class MapOf:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Table:
-    """A table of known keys, which becomes a dictionary of those that are set; `check` may change it."""
+    """A table with known keys.
+
+    Attributes:
+        keys: The keys that the table may have.
+        check: Converts the dictionary of the keys that are set, or raises `ConfigError`.
+    """
 
     keys: tuple["Key", ...]
     check: Callable[[dict[str, Any]], object] = dict
@@ -148,7 +166,12 @@ class Table:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Either:
-    """A value whose TOML type (``str``, ``int``, ``list``, ``dict``) selects how it is read."""
+    """A value that may have several types.
+
+    Attributes:
+        kinds: The kind that reads the value, by the Python type of the TOML value: ``str``, ``int``, ``list``, ``dict``.
+        expected: A description of the value, for messages.
+    """
 
     kinds: Mapping[type, "Kind"]
     expected: str
@@ -162,10 +185,10 @@ class Key:
     """One key of a table.
 
     Attributes:
-        name: Its name in the file.
-        kind: The kind of its value.
-        required: The key must be set.
-        meaning: What it does, in Markdown; empty if only ``docs/configuration.md`` says it.
+        name: The name of the key in the file.
+        kind: The kind of the value.
+        required: Whether the key must be set.
+        meaning: A description of the key in Markdown; empty if only ``docs/configuration.md`` describes it.
     """
 
     name: str
@@ -176,7 +199,14 @@ class Key:
 
 @frozen
 class Report:
-    """The result of reading one file: its problems in the file's order, and the key paths that were read."""
+    """The result of reading one file.
+
+    Attributes:
+        file: The path of the file, for messages.
+        prefix: The key of the table that contains the settings, such as ``tool.hpcdeploy``; empty for the whole file.
+        problems: Messages with the key path, in the order of the file.
+        paths: The key paths that were read, without the prefix.
+    """
 
     file: str
     prefix: str = ""
@@ -184,12 +214,16 @@ class Report:
     paths: list[str] = field(default_factory=list)
 
     def refuse(self, path: str, message: str) -> None:
-        """Add one problem."""
+        """Add the problem `message` of the key `path`; an empty path means the whole file."""
         full = f"{self.prefix}.{path}" if self.prefix and path else self.prefix or path
         self.problems.append(f"{full}: {message}" if full else message)
 
     def close(self) -> None:
-        """Raise one `ConfigError` with all problems, if there are any."""
+        """Raise an error with all problems; do nothing if there is none.
+
+        Raises:
+            ConfigError: There is a problem.
+        """
         if len(self.problems) == 1:
             raise ConfigError(f"{self.file}: {self.problems[0]}")
         if self.problems:
@@ -198,14 +232,14 @@ class Report:
 
 
 class _Refused:
-    """A placeholder for an invalid value, whose problem is in the report."""
+    """A placeholder for an invalid value; the report contains the problem."""
 
 
 _REFUSED = _Refused()
 
 
 def read(table: Table, raw: object, report: Report) -> dict[str, Any]:
-    """Return the checked values of the file's content `raw`; invalid ones are left out and reported."""
+    """Check the content `raw` of a file and return its values by key; invalid values are left out and added to `report`."""
     values = _read_table(table, raw, "", report)
     return values if isinstance(values, dict) else {}
 
@@ -258,7 +292,7 @@ def _read_list(kind: ListOf, raw: object, path: str, report: Report) -> object:
         return _REFUSED
     before = len(report.problems)
     values = [_read(kind.item, value, joined(path, index), report) for index, value in enumerate(raw)]
-    if len(report.problems) > before:  # an invalid table returns its valid keys
+    if len(report.problems) > before:  # not only `_REFUSED` means a problem: an invalid table returns its valid keys
         return _REFUSED
     return _guarded(lambda: kind.check(tuple(values)), path, report)
 

@@ -26,14 +26,17 @@ _REQUESTS = frozenset(field.name for field in fields(Resources))
 
 
 def without_replaced(places: Sequence[JobSettings], cluster: Cluster) -> tuple[JobSettings, ...]:
-    """Remove from each source the keys that a later one replaces by options of the cluster's scheduler.
+    """Remove from each source the keys that a later source replaces by options of the cluster's scheduler.
 
-    ``slurm.mem`` in a job replaces ``memory`` in a cluster's defaults. An option of an earlier source can be removed
-    (``false``), but a key cannot. Without this rule, a job could not request all memory of a node if the cluster has a
-    default.
+    For example, ``slurm.mem`` in a job replaces ``memory`` in the cluster's defaults. Otherwise such a job could not request
+    all memory of a node (``slurm.mem = "0"``), because a job cannot remove a key that the cluster's defaults set.
 
-    With two schedulers they remain, and are rejected beside such options: for the other scheduler they would not be
-    replaced.
+    If the cluster has two schedulers, nothing is removed, because the job may need the key for the other scheduler.
+    `resolve_job` then rejects a key and an option that request the same thing.
+
+    Args:
+        places: The settings from each source, in ascending order of precedence.
+        cluster: The cluster that the job runs on.
     """
     if len(cluster.schedulers) > 1:
         return tuple(places)
@@ -57,32 +60,38 @@ _ADDRESSES = (
 )  # fmt: skip
 """Prefixes of an image reference that is neither an image of the project nor a file of this machine."""
 UNNAMED_JOB = "job"
-"""The name of a job that is only described on the command line."""
+"""The name of a job that is described by options of the command line alone."""
 
 
 def choose_cluster(project: Project, name: str | None) -> Cluster:
-    """Return the cluster `name`, or the only one.
+    """Return the cluster `name`; without a name, the only cluster of the project.
 
     Raises:
-        ConfigError: There is no such cluster, or more than one without a name.
+        ConfigError: There is no such cluster, or the name is missing and the number of clusters is not one.
     """
     return project.clusters[_chosen("cluster", name, project.clusters, "choose one with --cluster")]
 
 
 def choose_image(project: Project, name: str | None) -> ImageSettings:
-    """Return the settings of the image `name`, or of the only one.
+    """Return the settings of the image `name`; without a name, those of the only image of the project.
 
     Raises:
-        ConfigError: There is no such image, or more than one without a name.
+        ConfigError: There is no such image, or the name is missing and the number of images is not one.
     """
     return project.images[_chosen("image", name, project.images, "choose one")]
 
 
 def choose_images(project: Project, names: Sequence[str], *, every: bool = False) -> tuple[ImageSettings, ...]:
-    """Return the images `names` without duplicates, or all images, or the only one.
+    """Return the settings of several images.
+
+    Args:
+        project: The project.
+        names: Names of images, where duplicates are ignored; if empty and `every` is false, the only image is chosen.
+        every: Choose all images of the project.
 
     Raises:
-        ConfigError: There is no such image.
+        ConfigError: There is no such image, `names` and `every` are both given, or neither is given and the number of images
+            is not one.
     """
     if every and names:
         raise ConfigError(f"found {', '.join(names)} and --all; expected names, or --all for every image of the project")
@@ -102,18 +111,23 @@ def resolve_job(
 ) -> Job:
     """Combine the cluster's defaults, ``[jobs.NAME]`` and `options` into a job, key by key.
 
-    Tables (environment, directives) are merged by name, binds and inputs by their path in the container. The later source
-    wins, and its scheduler options replace earlier keys (`without_replaced`).
+    If several sources set a key, the value of the last source is used. There are three exceptions:
+
+    - Tables (environment, directives) are merged by name.
+    - Binds and inputs are merged by their path in the container.
+    - Scheduler options replace keys of earlier sources (`without_replaced`).
 
     Args:
         project: The project.
-        job_name: The job; None for the project's only job, or for one called ``job`` from `options` alone.
-        cluster_name: The cluster; None for the only one.
+        job_name: The name of the job. None means the project's only job, or if the project has no jobs, a job called
+            ``job`` that `options` describe.
+        cluster_name: The name of the cluster; None for the only cluster.
         options: Settings from the command line.
-        admit: Confirms files outside of the project that the project names, before one is read.
+        admit: Called before files outside of the project are read that the project's settings name (`Admit`).
 
     Raises:
-        ConfigError: A name is unknown, an image is missing, settings contradict each other, or a file was rejected.
+        ConfigError: A name is unknown or ambiguous, an image is missing, a file with parameters is invalid, settings
+            contradict each other, or `admit` rejected a file.
     """
     cluster = choose_cluster(project, cluster_name)
     name, own = _job_settings(project, job_name)
@@ -131,12 +145,17 @@ def resolve_job(
 def resolve_job_here(
     project: Project, job_name: str | None, options: JobSettings = NO_OPTIONS, *, admit: Admit = refuse
 ) -> Job:
-    """Return the job as `resolve_job` does, but for this machine: without a cluster's defaults, and one task of a sweep.
+    """Combine ``[jobs.NAME]`` and `options` into a job for this machine.
 
-    It is the first task, with its parameters filled in; its code and inputs are bound from their own folders.
+    The differences to `resolve_job` are:
+
+    - No cluster's defaults are used.
+    - A sweep becomes its first task, with the parameters filled in.
+    - The code and the inputs are bound from their source folders.
 
     Raises:
-        ConfigError: A name is unknown, an image is missing, or settings contradict each other.
+        ConfigError: A name is unknown or ambiguous, an image is missing, a file with parameters is invalid, settings
+            contradict each other, or `admit` rejected a file.
     """
     name, own = _job_settings(project, job_name)
     if files := outside(files_of_job_here(own, options, project.root), project.root):
@@ -156,13 +175,14 @@ def _job_settings(project: Project, job_name: str | None) -> tuple[str, JobSetti
 def _job(project: Project, name: str, places: tuple[JobSettings, ...]) -> Job:
     merged = {setting.field: _MERGED[setting.merge](_values(places, setting.field)) for setting in SETTINGS}
     merged |= {"image": _image(project, name, merged["image"]), "array": _array(project, name, places)}
-    given = {field: value for field, value in merged.items() if value is not None}  # a job has its own defaults
+    # Values that no source sets are left out, so that the fields of `Job` and `Resources` get their defaults.
+    given = {field: value for field, value in merged.items() if value is not None}
     given.pop("throttle", None)
     return Job(name=name, resources=Resources(**{field: given.pop(field) for field in _REQUESTS & given.keys()}), **given)
 
 
 def _values(places: Iterable[JobSettings], field: str) -> list[Any]:
-    """Return the values of a field in all sources that set it, the latest last."""
+    """Return the values of `field` from the sources that set it, in the order of the sources."""
     return [value for value in (getattr(place, field) for place in places) if value is not None]
 
 
@@ -190,18 +210,18 @@ _MERGED: Mapping[Merge, Callable[[list[Any]], Any]] = {
 
 def _array(project: Project, job: str, places: tuple[JobSettings, ...]) -> Array | None:
     last = _last(_values(places, "array"))
-    of_project = last is not places[-1].array  # the last place is the command line
+    of_project = last is not places[-1].array  # the last source is the command line
     array = read_sweep(last, project.root, of_project=of_project) if isinstance(last, SweepFile) else last
     throttle = _last(_values(places, "throttle"))
     if throttle is None:
         return array
     if array is None:
-        raise ConfigError(f"job {job} has a throttle, but neither an array nor a sweep")
+        raise ConfigError(f"job {job} has a throttle, but neither an array nor a sweep; expected one, or no throttle")
     return replace(array, throttle=throttle)
 
 
 def _first_task(job: Job) -> Job:
-    """Return the first task of a sweep as a job."""
+    """Return the first task of a sweep as a job of its own; other jobs are returned unchanged."""
     if job.array is None or job.array.parameters is None:
         return job
     values = job.array.parameters.of(0)
@@ -276,5 +296,6 @@ def _refuse_twins(job: Job, cluster: Cluster) -> None:
             field = key.replace("-", "_")
             if getattr(job.resources if hasattr(job.resources, field) else job, field):
                 raise ConfigError(
-                    f"job {job.name} on {cluster.name}: {key} and {scheduler}.{directive} request the same; expected one"
+                    f"job {job.name} on {cluster.name}: {key} and {scheduler}.{directive} request the same thing; expected "
+                    "only one of the two"
                 )

@@ -1,4 +1,4 @@
-"""Define all keys of the settings files and their values as data; ``docs/configuration.md`` explains them."""
+"""Define all keys of the settings files and the kinds of their values; ``docs/configuration.md`` explains the keys."""
 
 import re
 from typing import Any, get_args
@@ -15,7 +15,8 @@ from hpcdeploy.ownership import KEY as SAFE_DIRECTORIES
 _NOT_IN_A_HOST = frozenset("'`\"$\\;&<>|(){},")
 """Characters that OpenSSH rejects in host names since 9.6 (ssh.c, valid_hostname).
 
-The name may replace %h in a command of the SSH configuration, which a shell runs.
+They are rejected here for earlier versions of OpenSSH: the name may replace %h in a command of the SSH configuration, and a
+shell runs this command.
 """
 
 
@@ -47,7 +48,8 @@ def _safe_directory(value: object) -> str:
     words = line(value)
     if words != "*" and not words.startswith(("/", "~/")):
         raise ConfigError(
-            f'found {found(value)}; expected a folder of this machine from / or ~/, with "/*" for all below it, or "*"'
+            f'found {found(value)}; expected a folder on this machine that starts with / or ~/, with "/*" at the end for '
+            'all folders below it, or "*" for all folders'
         )
     return words
 
@@ -64,13 +66,13 @@ def _one_of_scheduler_keys(values: dict[str, Any]) -> object:
     if "scheduler" in values:
         values["schedulers"] = (values.pop("scheduler"),)
     if len(set(values.get("schedulers", ()))) < len(values.get("schedulers", ())):
-        raise ConfigError("schedulers has duplicates; expected each scheduler once, the default first")
+        raise ConfigError("schedulers has duplicates; expected each scheduler once, with the default scheduler first")
     return values
 
 
 def _image_name(value: str) -> str:
     if name(value).endswith(".sif"):
-        raise ConfigError(f"found {found(value)}; expected a name that does not end in .sif, as a file does")
+        raise ConfigError(f"found {found(value)}; expected a name that does not end in .sif, because .sif means a file")
     return value
 
 
@@ -104,7 +106,7 @@ CLUSTER = Table(
 )
 
 CLUSTERS_FILE = Table((Key(name="clusters", kind=MapOf(name, CLUSTER, "a table of clusters: [clusters.NAME]")),))
-"""The lab's file: only clusters."""
+"""The content of the lab's file, which has clusters only."""
 
 REGISTRY = Table((Key(name="token-service", kind=Leaf(_registry_host), required=True),))
 
@@ -118,7 +120,7 @@ PERSON_FILE = Table(
         Key(name=SAFE_DIRECTORIES, kind=ListOf(Leaf(_safe_directory), 'a list of folders, such as ["/project/lab/*"]')),
     )
 )
-"""A user's own file: clusters, and settings that no project may change."""
+"""The content of a user's own file: clusters, and settings that no project may change."""
 
 PROJECT_FILE = Table(
     (

@@ -1,9 +1,13 @@
 """List the long options of ``sbatch`` and ``srun``, whether they take a value, and which releases have them.
 
 Source: ``common_options`` in src/common/slurm_opt.c at the tags slurm-22-05-8-1, 23-02-7-1, 23-11-10-1, 24-05-4-1,
-24-11-5-1, 25-05-3-1, 25-11-3-1 and 26-05-3-1: an entry with ``.set_func`` is an option of both programs, one with
-``.set_func_sbatch`` or ``.set_func_srun`` only of that program, and ``.has_arg`` tells whether it takes a value. Old
-spellings with an underscore (``cpu_bind``) are left out. If releases differ, the value is optional here.
+24-11-5-1, 25-05-3-1, 25-11-3-1 and 26-05-3-1. The entries of this table mean:
+
+- ``.set_func``: both programs have the option.
+- ``.set_func_sbatch`` or ``.set_func_srun``: only this program has the option.
+- ``.has_arg``: whether the option takes a value. If releases differ in this, the value is optional here.
+
+Old spellings with an underscore (``cpu_bind``) are left out.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,9 +21,12 @@ Takes = Literal["nothing", "value", "either"]
 
 @frozen
 class SlurmOption:
-    """A long option: the value that it takes, and the first and last release that has it.
+    """A long option.
 
-    An empty release means before 22.05, or after 26.05.
+    Attributes:
+        takes: Whether the option takes no value, requires a value, or both forms are valid (``either``).
+        first: The first release with the option; empty for 22.05 or earlier.
+        last: The last release with the option; empty for 26.05 or later.
     """
 
     takes: Takes
@@ -28,14 +35,18 @@ class SlurmOption:
 
     @property
     def releases(self) -> str:
-        """The releases with the option as text; empty if all from 22.05 to 26.05 have it."""
+        """The releases that have the option, as text; empty if all releases from 22.05 to 26.05 have it."""
         if self.first:
             return f"{self.first} and later"
         return f"{self.last} and earlier" if self.last else ""
 
 
 def _read(takes: Takes, names: str) -> Iterator[tuple[str, SlurmOption]]:
-    """Parse names of options: ``NAME``, ``NAME:FIRST-`` for one added in a release, ``NAME:-LAST`` for a removed one."""
+    """Parse a list of options, and yield names and options.
+
+    An option is written as ``NAME``, as ``NAME:FIRST-`` with the first release that has it, or as ``NAME:-LAST`` with the
+    last release that has it.
+    """
     for entry in names.split():
         name, _, releases = entry.partition(":")
         first, _, last = releases.partition("-")
@@ -102,25 +113,31 @@ SRUN: Mapping[str, SlurmOption] = {
 
 
 OF_A_PLUGIN = "+"
-"""Prefix of an option that a plugin of the site adds to both programs (spank(7)), or that a later release has."""
+"""Prefix that users write before an option that is not in these lists.
+
+Such an option comes from a plugin of the site (spank(7)) or from a release of Slurm after 26.05.
+"""
 
 
 def unknown(program: Literal["sbatch", "srun"], name: str, known: Mapping[str, SlurmOption]) -> str:
-    """Return the message for an option that no release of `program` has; `known` are the options to suggest."""
+    """Return the message for an option `name` that no release of `program` has; `known` contains the names to suggest."""
     close = meant(name, known)
     return (
-        f"no {program} from Slurm 22.05 to 26.05 has an option --{name}; {f'did you mean {close}? ' if close else ''}"
-        f'Write "{OF_A_PLUGIN}{name}" for an option that a plugin of the site adds'
+        f"{program} has no option --{name} in Slurm 22.05 to 26.05; {f'did you mean {close}? ' if close else ''}"
+        f'Write "{OF_A_PLUGIN}{name}" if a plugin of the site adds the option'
     )
 
 
 def long_option(name: str) -> str:
-    """Return the program's name of an option: without the prefix for plugins."""
+    """Return the name of an option without the prefix `OF_A_PLUGIN`, as the program knows it."""
     return name.removeprefix(OF_A_PLUGIN)
 
 
 def badly_given(program: Literal["sbatch", "srun"], name: str, value: object) -> str:
-    """Return the error of getopt_long(3) for an option's `value` (True: no value); empty if it is valid."""
+    """Return a message if the option `name` has a value that it does not take, or lacks a value; empty if it is valid.
+
+    True as `value` means the option without a value. `program` would reject such an option (getopt_long(3)).
+    """
     option = (SBATCH if program == "sbatch" else SRUN).get(name)
     if value is False or option is None:
         return ""

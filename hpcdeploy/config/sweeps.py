@@ -1,4 +1,8 @@
-"""Parse sweeps (a grid, a list, CSV, JSON Lines) into parameters; every value keeps its spelling."""
+"""Parse sweeps (a grid, a list, CSV, JSON Lines) into parameters.
+
+A number keeps its spelling, such as ``0.10`` or ``1e-4``. There is one exception: integers in TOML are written in decimal
+(``0x10`` becomes ``16``), because the TOML parser only returns their value.
+"""
 
 import csv
 import io
@@ -16,7 +20,11 @@ from hpcdeploy.job import Array, SweepFile
 from hpcdeploy.parameters import Parameters
 
 MOST_TASKS = 1_000_000
-"""Above the maximum of any scheduler (slurm.conf(5): MaxArraySize is at most 4000001, MaxJobCount is 10000 by default)."""
+"""Maximum number of tasks of a sweep.
+
+It is far above the default limits of Slurm: MaxArraySize is 1001 and MaxJobCount is 10000. A site can set MaxArraySize to at
+most 4000001 (slurm.conf(5)).
+"""
 
 _EXAMPLE = '{"lr": 0.1, "seed": 1}'
 
@@ -25,7 +33,13 @@ KINDS = ("grid", "list", "file")
 
 
 def value(raw: object) -> str:
-    """Return a parameter's value as text: strings unchanged, numbers as they were written, ``true`` and ``false``."""
+    """Return a parameter's value as text: a string unchanged, a number, or ``true`` and ``false``.
+
+    A float of a TOML file keeps its spelling, and an integer is written in decimal.
+
+    Raises:
+        ConfigError: The value has another type, or is a string with a NUL.
+    """
     match raw:
         case bool():
             return "true" if raw else "false"
@@ -37,11 +51,15 @@ def value(raw: object) -> str:
             return text(raw)
         case _:
             shown = "null" if raw is None else found(raw)
-            raise ConfigError(f"found {shown}; expected a string, a number, true or false; write others in quotes")
+            raise ConfigError(f"found {shown}; expected a string, a number, true or false; write other values in quotes")
 
 
 def grid(values: Mapping[str, Sequence[str]]) -> Parameters:
-    """Return all combinations of `values`; the last name changes fastest."""
+    """Return one task for each combination of `values`; the value of the last name changes with every task.
+
+    Raises:
+        ConfigError: `values` is empty, or there are more than `MOST_TASKS` combinations.
+    """
     if not values:
         raise ConfigError('found an empty table; expected parameters, such as { lr = ["0.1", "0.01"], seed = [1, 2, 3] }')
     tasks = 1
@@ -52,7 +70,11 @@ def grid(values: Mapping[str, Sequence[str]]) -> Parameters:
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> Parameters:
-    """Return the parameters of a list of tasks, which must all have the same names."""
+    """Return the parameters of a list of tasks, where every task must have the same names.
+
+    Raises:
+        ConfigError: A task has other names or none, or there are more than `MOST_TASKS` tasks.
+    """
     names = tuple(rows[0])
     for number, row in enumerate(rows):
         _same_names(names, row, f"item {number}")
@@ -62,11 +84,12 @@ def table(rows: Sequence[Mapping[str, str]]) -> Parameters:
 def parse_csv(content: bytes) -> Parameters:
     """Parse CSV (RFC 4180): the names in the first line, then one line per task.
 
-    Blanks belong to a value. A value with a comma, a quotation mark or a line break is in quotation marks, as in
-    spreadsheets. Empty lines are ignored: a single empty value is written ``""``.
+    - Blanks are a part of the value.
+    - A value with a comma, a quotation mark or a line break must be in quotation marks, as spreadsheets write it.
+    - Empty lines are ignored. So with one parameter, an empty value must be written as ``""``.
 
     Raises:
-        ConfigError: A line is malformed; the message has its number.
+        ConfigError: A line is malformed, and the message has its number; or there is no task, or more than `MOST_TASKS`.
     """
     reader = csv.reader(io.StringIO(_decoded(content), newline=""), strict=True)
     rows: list[tuple[str, ...]] = []
@@ -86,10 +109,10 @@ def parse_csv(content: bytes) -> Parameters:
 
 
 def parse_json_lines(content: bytes) -> Parameters:
-    """Parse JSON Lines: one object per task, with the same names; numbers keep their spelling.
+    """Parse JSON Lines: one object per task, where every object must have the same names. Numbers keep their spelling.
 
     Raises:
-        ConfigError: A line is malformed; the message has its number.
+        ConfigError: A line is malformed, and the message has its number; or there is no task, or more than `MOST_TASKS`.
     """
     rows: list[dict[str, str]] = []
     for number, words in enumerate(_decoded(content).split("\n"), start=1):
@@ -106,46 +129,62 @@ def parse_json_lines(content: bytes) -> Parameters:
 
 
 def parse_file(content: bytes, name: str) -> Parameters:
-    """Parse a file of parameters by the suffix of its `name`.
+    """Parse the content of a file of parameters, whose `name` must have a suffix in `READERS`.
 
     Raises:
-        ConfigError: A line is malformed; the message has its number.
+        ConfigError: A line is malformed, and the message has its number; or there is no task, or more than `MOST_TASKS`.
     """
     return READERS[PurePath(name).suffix.lower()](content)
 
 
 def parse_values(words: str) -> tuple[str, ...]:
-    """Parse the values in ``0.1,0.01``, separated by commas; one in quotation marks is parsed as in CSV."""
+    """Parse values that are separated by commas, as in ``0.1,0.01``; a value may be in quotation marks, as in CSV.
+
+    Raises:
+        ConfigError: Quotation marks are wrong, or `words` contains a NUL.
+    """
     try:
         return tuple(next(csv.reader([text(words)], strict=True))) or ("",)
     except csv.Error as error:
-        raise ConfigError(f"found {found(words)}; expected values with commas between them: {error}") from error
+        raise ConfigError(f"found {found(words)} ({error}); expected values that are separated by commas") from error
 
 
 def parse_tasks(words: str) -> tuple[int, ...]:
-    """Parse task numbers: ``3,5-7``, as for ``sbatch --array``."""
+    """Parse task numbers in the format of ``sbatch --array``, such as ``3,5-7``.
+
+    Raises:
+        ConfigError: `words` is malformed.
+    """
     tasks: list[int] = []
     for part in words.split(","):
         match = re.fullmatch(r"([0-9]{1,7})(?:-([0-9]{1,7}))?", part.strip())
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if last < first:
-            raise ConfigError(f"found {found(words)}; expected numbers of tasks, such as 3 or 3,5-7")
+            raise ConfigError(f"found {found(words)}; expected task numbers, such as 3 or 3,5-7")
         tasks += range(first, last + 1)
     return tuple(tasks)
 
 
 def swept(parameters: Parameters, throttle: int = 0) -> Array:
-    """Return the array with one task for each row of `parameters`."""
+    """Return the array with one task for each row of `parameters`; at most `throttle` tasks run at once (0: no limit)."""
     return Array(size=len(parameters.rows), throttle=throttle, parameters=parameters)
 
 
 def parameter_name(name: str) -> str:
-    """Return the name of a parameter, which becomes part of a variable's name and of placeholders."""
+    """Return `name` if it is valid for a parameter: it must be a name for a variable, because a variable contains it.
+
+    Raises:
+        ConfigError: `name` is not a valid name of a variable.
+    """
     return identifier(name)
 
 
 def sweep_file(words: object) -> str:
-    """Return the path of a file of parameters, whose suffix selects the format."""
+    """Return the path of a file of parameters; its suffix selects the format.
+
+    Raises:
+        ConfigError: The path is not a single line, or has another suffix than those in `READERS`.
+    """
     path = line(words)
     if PurePath(path).suffix.lower() not in READERS:
         raise ConfigError(f"found {found(words)}; expected a file whose name ends in {' or '.join(READERS)}")
@@ -153,14 +192,14 @@ def sweep_file(words: object) -> str:
 
 
 def sweep(values: dict[str, Any]) -> Array | SweepFile:
-    """Return the array of a checked table ``sweep``.
+    """Return the array that a table ``sweep`` describes, or the file of parameters that it names.
 
     Raises:
-        ConfigError: It does not have exactly one of `KINDS`.
+        ConfigError: The table does not have exactly one of `KINDS`, or has more than `MOST_TASKS` tasks.
     """
     given = [kind for kind in KINDS if kind in values]
     if len(given) != 1:
-        raise ConfigError(f"found {' and '.join(given) or 'none'} of {', '.join(KINDS)}; expected exactly one of them")
+        raise ConfigError(f"found {' and '.join(given) or 'none'} of the keys {', '.join(KINDS)}; expected exactly one")
     throttle = whole(0)(values.get("throttle", 0))
     match given[0]:
         case "grid":
@@ -180,7 +219,7 @@ def _parameters(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Para
 
 def _limited(tasks: int) -> None:
     if tasks > MOST_TASKS:
-        raise ConfigError(f"found {tasks} tasks; expected at most {MOST_TASKS}: sweep in several runs")
+        raise ConfigError(f"found {tasks} tasks; expected at most {MOST_TASKS}: divide the sweep into several runs")
 
 
 def _columns(cells: Sequence[str]) -> tuple[str, ...]:
@@ -206,8 +245,8 @@ def _same_names(names: Iterable[str], row: Mapping[str, str], where: str) -> Non
     if not row:
         raise ConfigError(f"{where} has no parameters; expected some, such as lr = 0.1")
     if missing or more:
-        parts = [f"has no {', '.join(missing)}"] * bool(missing) + [f"has {', '.join(more)} besides"] * bool(more)
-        raise ConfigError(f"{where} {' and '.join(parts)}; expected the parameters of the first: {', '.join(names)}")
+        parts = [f"has no {', '.join(missing)}"] * bool(missing) + [f"also has {', '.join(more)}"] * bool(more)
+        raise ConfigError(f"{where} {' and '.join(parts)}; expected the parameters of the first task: {', '.join(names)}")
 
 
 def _decoded(content: bytes) -> str:
@@ -231,16 +270,20 @@ def _object(words: str) -> dict[str, str]:
 def _pairs(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     row = dict(pairs)
     if len(row) < len(pairs):
-        raise ConfigError("found a name twice; expected every name once")
+        raise ConfigError("found a parameter's name twice; expected every name once")
     return row
 
 
 def _valid_text(words: str) -> str:
-    r"""Return `words` unless it has a surrogate, which is valid in JSON (``"\ud800"``) but not in an argument."""
+    r"""Return `words` if it has no surrogates, which are valid in JSON (``"\ud800"``) but not in an argument.
+
+    Raises:
+        ConfigError: `words` has a surrogate.
+    """
     if any("\ud800" <= sign <= "\udfff" for sign in words):
-        raise ConfigError(f"found {found(words)}; expected no surrogates")
+        raise ConfigError(f"found {found(words)}; expected text without surrogates (\\ud800 to \\udfff)")
     return words
 
 
 READERS: Mapping[str, Callable[[bytes], Parameters]] = {".csv": parse_csv, ".jsonl": parse_json_lines}
-"""The parsers of parameter files by suffix."""
+"""The functions that parse a file of parameters, by its suffix."""

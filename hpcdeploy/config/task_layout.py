@@ -1,4 +1,7 @@
-"""Check how many nodes, tasks and launchers a job asks for, and the options that contradict them."""
+"""Compute how many tasks and CPUs a job has per node, parse the keys on dependencies, signals and retries, and check a job.
+
+The check finds settings that contradict each other, such as options that set the number of tasks and the launcher.
+"""
 
 import re
 from typing import cast, get_args
@@ -13,22 +16,22 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import After, AfterKind, Directives, Job, Retries, Signal, SignalName
 
 TASK_OPTIONS = frozenset({"ntasks", "ntasks-per-node", "tasks-per-node", "ntasks-per-gpu", "gpus-per-task"})
-"""Options of sbatch that set a job's number of tasks; srun inherits them.
+"""Options of ``sbatch`` that set a job's number of tasks; ``srun`` uses the same number.
 
 ``tasks-per-node`` is another name of ``ntasks-per-node`` (common_options in src/common/slurm_opt.c of Slurm 26.11rc1).
 """
 
 
 def says_tasks(directives: Directives) -> bool:
-    """Tell whether a job's own options set its number of tasks, directly or per GPU."""
+    """Tell whether options of ``sbatch`` set the number of tasks, directly or per GPU."""
     return bool(_of_tasks(directives))
 
 
 def _of_tasks(directives: Directives) -> dict[str, str]:
     """Return the options that set the number of tasks, with their values.
 
-    A gres in ``tres-per-task`` counts, like ``gpus-per-task``: beside ``gpus`` Slurm divides one by the other
-    (gres_job_state_validate in src/interfaces/gres.c of Slurm 26.05).
+    ``tres-per-task`` with a generic resource is included, like ``gpus-per-task``: if the job also requests a total of GPUs,
+    Slurm divides the total by the number per task (gres_job_state_validate in src/interfaces/gres.c of Slurm 26.05).
     """
     return {
         option: str(value)
@@ -38,10 +41,11 @@ def _of_tasks(directives: Directives) -> dict[str, str]:
 
 
 def tasks_on_node(directives: Directives, nodes: int) -> int | None:
-    """Return the number of tasks per node of `nodes`, rounded up; None if Slurm derives it from the GPUs.
+    """Return the number of tasks per node for a job on `nodes` nodes, rounded up; None if it is unknown.
 
-    ``ntasks`` takes precedence: beside it ``ntasks-per-node`` is a maximum (sbatch(1)). Without any option it is one per
-    node. A value that is not a number is left to sbatch, and counts as unknown.
+    - ``ntasks`` has precedence, because with it ``ntasks-per-node`` is only a maximum (sbatch(1)).
+    - Without any option the number is one.
+    - It is unknown if Slurm derives it from the GPUs, or if a value is not a number, which ``sbatch`` will reject.
     """
     given = _of_tasks(directives)
     for option, places in (("ntasks", nodes), ("ntasks-per-node", 1), ("tasks-per-node", 1)):
@@ -51,9 +55,9 @@ def tasks_on_node(directives: Directives, nodes: int) -> int | None:
 
 
 def processes_on_node(job: Job) -> int | None:
-    """Return the number of processes that Slurm starts per node, rounded up; None if Slurm derives it from the GPUs.
+    """Return the number of processes that Slurm starts per node, rounded up; None if it is unknown (`tasks_on_node`).
 
-    torchrun counts as one: it starts the others itself.
+    With torchrun the number is one, because Slurm starts only torchrun, which starts the processes of the program.
     """
     if job.launcher == "torchrun":
         return 1
@@ -61,7 +65,10 @@ def processes_on_node(job: Job) -> int | None:
 
 
 def cpus_on_node(job: Job) -> int | None:
-    """Return the number of CPUs per node that a job requests, at least one per process; None if only Slurm knows it."""
+    """Return the number of CPUs per node that a job requests; None if it is unknown.
+
+    Without a request the number is one per process. It is unknown if the number of processes is.
+    """
     if job.resources.cpus:
         return job.resources.cpus
     given = {option: int(value) for option, value in job.slurm if re.fullmatch("[1-9][0-9]{0,8}", str(value))}
@@ -72,15 +79,19 @@ def cpus_on_node(job: Job) -> int | None:
 
 
 AFTER = 'the name of a job, or the id of a run, such as "prepare" or "afterany:prepare"'
-SIGNAL = 'a signal and how long before the time limit it comes, such as "USR1@5 min", "USR1" or "5 min"'
+SIGNAL = 'a signal and how long before the time limit it is sent, such as "USR1@5 min", "USR1" or "5 min"'
 RETRIES = 'a number of retries, "3 on 75,76" for these exit codes only, or a table such as { max = 3, exit-codes = [75] }'
 
 _LATEST = 65535
-"""Maximum time before the limit in seconds (sbatch(1), --signal)."""
+"""Maximum time between the signal and the time limit, in seconds (sbatch(1), --signal)."""
 
 
 def parse_after(words: object) -> After:
-    """Parse a dependency: ``"NAME"`` or ``"afterok:NAME"``, ``"afterany:NAME"``, ``"afternotok:NAME"``."""
+    """Parse a dependency: ``"NAME"``, ``"afterok:NAME"``, ``"afterany:NAME"`` or ``"afternotok:NAME"``.
+
+    Raises:
+        ConfigError: `words` is malformed.
+    """
     kind, colon, what = text(words).rpartition(":")
     if colon and kind not in get_args(AfterKind):
         raise ConfigError(f"found {found(words)}; expected {AFTER}, with afterok, afterany or afternotok before the colon")
@@ -88,7 +99,13 @@ def parse_after(words: object) -> After:
 
 
 def parse_signal(words: object) -> Signal:
-    """Parse a signal: ``"USR1@5 min"``, ``"USR1"`` (a minute before, as in sbatch) or ``"5 min"`` (USR1)."""
+    """Parse a signal: ``"USR1@5 min"``, ``"USR1"`` or ``"5 min"``.
+
+    Without a time the signal is sent a minute before the time limit, as with ``sbatch``. Without a name it is USR1.
+
+    Raises:
+        ConfigError: `words` is malformed, or the signal or the time is not supported.
+    """
     match = re.fullmatch(r"(?:(?:SIG)?(?P<name>[A-Z][A-Z0-9]+)(?:@(?P<at>.+))?|(?P<only>[0-9][^@]*))", text(words).strip())
     if match is None:
         raise ConfigError(f"found {found(words)}; expected {SIGNAL}")
@@ -98,20 +115,28 @@ def parse_signal(words: object) -> Signal:
     time = match["at"] or match["only"]
     before = parse_time(time) if time else Signal().before
     if before > _LATEST:
-        raise ConfigError(f"found {found(words)}; expected at most {_LATEST} s before the limit, the maximum in Slurm")
+        raise ConfigError(f"found {found(words)}; expected at most {_LATEST} s before the time limit, the maximum of Slurm")
     return Signal(name=cast("SignalName", match["name"] or Signal().name), before=before)
 
 
 def retries(most: object, exit_codes: tuple[int, ...] = ()) -> Retries:
-    """Return the retry settings: the maximum number, and the exit codes that are retried (none: all but 0)."""
+    """Return the settings of retries.
+
+    Args:
+        most: The maximum number of retries.
+        exit_codes: The exit codes after which a task is retried; if empty, all except 0.
+
+    Raises:
+        ConfigError: `most` is not a whole number of at least 1.
+    """
     return Retries(max=whole(1)(most), exit_codes=tuple(dict.fromkeys(exit_codes)))
 
 
 def exit_code(value: object) -> int:
-    """Return an exit code of a failure.
+    """Return `value` if it is the exit code of a failure.
 
     Raises:
-        ConfigError: `value` is not 1 to 255.
+        ConfigError: `value` is not a whole number from 1 to 255.
     """
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 255:
         raise ConfigError(f"found {found(value)}; expected an exit code from 1 to 255")
@@ -119,7 +144,11 @@ def exit_code(value: object) -> int:
 
 
 def parse_retries(words: str) -> Retries:
-    """Parse retries: ``"3"`` or ``"3 on 75,76"``."""
+    """Parse retries: ``"3"``, or ``"3 on 75,76"`` with the exit codes after which a task is retried.
+
+    Raises:
+        ConfigError: `words` is malformed.
+    """
     match = re.fullmatch(r"([0-9]{1,9})(?: +on +([0-9]{1,9}(?: *, *[0-9]{1,9})*))?", words.strip())
     if match is None:
         raise ConfigError(f"found {found(words)}; expected {RETRIES}")
@@ -127,27 +156,36 @@ def parse_retries(words: str) -> Retries:
 
 
 def mpi_plugin(value: object) -> str:
-    """Return the name of a plugin of ``srun --mpi``; ``srun --mpi=list`` lists those of a cluster."""
+    """Return `value` if it can be the name of a plugin for ``srun --mpi``.
+
+    Raises:
+        ConfigError: `value` is malformed, or is ``list``, which would print the plugins instead of using one.
+    """
     words = text(value)
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", words) or words == "list":
         raise ConfigError(
-            f'found {found(value)}; expected a plugin of srun --mpi, such as "pmix"; srun --mpi=list lists them'
+            f'found {found(value)}; expected a plugin for srun --mpi, such as "pmix"; to list the plugins of a cluster, run '
+            "srun --mpi=list there"
         )
     return words
 
 
 def check_shape(job: Job) -> None:
-    """Raise `ConfigError` for settings of a job that contradict each other."""
+    """Check that the settings of a job do not contradict each other.
+
+    Raises:
+        ConfigError: Two settings contradict each other, or an option of Slurm has a value that Slurm would reject.
+    """
     limit, cpus, tasks = job.resources.time, job.resources.cpus, job.tasks_per_node or 1
     if job.retries and job.requeue is False:
         raise _clash(job, "retries restart a task, but requeue = false forbids that; remove one of them")
     if job.signal and limit and job.signal.before >= limit:
         when = f"{job.signal.before} s before the time limit, which is {limit} s"
-        raise _clash(job, f"the signal is {when}; expected less than the limit")
+        raise _clash(job, f"the signal is {when}; expected a time that is shorter than the limit")
     if job.launcher == "torchrun":
         _check_torchrun(job)
     elif cpus and cpus % tasks:
-        raise _clash(job, f"{cpus} cpus on a node cannot be shared among {tasks} tasks; expected a multiple of {tasks}")
+        raise _clash(job, f"{cpus} CPUs on a node cannot be divided among {tasks} tasks; expected a multiple of {tasks}")
     _check_directives(job)
     check_srun(job)
 
@@ -156,15 +194,15 @@ def _check_torchrun(job: Job) -> None:
     if job.mpi:
         raise _clash(job, "mpi applies to processes that srun starts; torchrun connects its processes itself")
     if job.command and job.command[0].startswith("-"):
-        words = "torchrun runs the command unchanged; start it with a program"
-        raise _clash(job, f'found {found(job.command[0])}; {words}, as in ["python", "-m", "train"]')
+        words = "expected a program at the start of the command, because torchrun runs it unchanged"
+        raise _clash(job, f'found {found(job.command[0])}; {words}, such as ["python", "-m", "train"]')
     counted = [option for option, value in job.slurm if value is not False and option in TASK_OPTIONS]
     tasks = tasks_on_node(job.slurm, job.resources.nodes)
     if counted and tasks != 1 and counted != ["gpus-per-task"]:
         raise _clash(
             job,
-            f"slurm.{counted[0]} starts several tasks on a node, but torchrun must be started once per node, and "
-            "starts the others itself. Use the key tasks-per-node, or request only the GPUs of a node",
+            f"slurm.{counted[0]} starts several tasks on a node, but torchrun must be started once per node, because it "
+            "starts the processes itself. Use the key tasks-per-node, or request only the GPUs of a node",
         )
 
 
@@ -176,10 +214,10 @@ def _check_directives(job: Job) -> None:
             raise _clash(job, f"slurm.{option}: {wrong}")
     memory = [key for key in ("mem", "mem-per-cpu", "mem-per-gpu") if key in given]
     if len(memory) > 1:
-        raise _clash(job, f"slurm requests memory with {' and '.join(memory)}, which sbatch rejects; expected one")
+        raise _clash(job, f"slurm requests memory with {' and '.join(memory)}, which sbatch rejects; expected only one")
     # sbatch(1) of Slurm 26.05; earlier releases accepted both, and used the value that they read last.
     if "gpus-per-node" in given and "gpu" in {one.name for one in in_gres(job.slurm)}:
-        raise _clash(job, "slurm requests GPUs with gres and gpus-per-node, which newer releases reject; expected one")
+        raise _clash(job, "slurm requests GPUs with gres and gpus-per-node, which Slurm 26.05 rejects; expected only one")
 
 
 def _clash(job: Job, why: str) -> ConfigError:

@@ -30,7 +30,7 @@ _SECONDS = {
     }.items()
     for unit in units
 }
-# fifteen digits are enough for any cluster, and far from Python's limit on digits
+# Maximum number of digits before and after the point: more than any cluster needs, and below Python's limit for int().
 _DIGITS = 15
 _FINEST: int = 10**_DIGITS
 _NUMBER = rf"[0-9]{{1,{_DIGITS}}}(?:\.[0-9]{{1,{_DIGITS}}})?"
@@ -43,14 +43,14 @@ TIME = 'a time with its unit, such as "4 h", "90 min" or "1 d 12 h", or days-hou
 
 
 def parse_memory(text: str) -> int:
-    """Return the MiB in ``"32 GB"``, ``"32GiB"``, ``"500 MB"``, ``"1.5 TB"``, rounded up.
+    """Return the number of MiB in ``"32 GB"``, ``"32GiB"``, ``"500 MB"`` or ``"1.5 TB"``, rounded up.
 
-    ``GB`` and ``GiB`` both mean 1024 MiB: Slurm's suffixes are powers of 1024 under any name (``sbatch --mem``), and a value
-    must mean the same everywhere.
+    ``GB`` and ``GiB`` both mean 1024 MiB, because Slurm's suffixes are powers of 1024 (``sbatch --mem``). A value has the
+    same meaning for every scheduler.
 
     Raises:
-        ConfigError: `text` is malformed, or a number without a unit: Slurm would read it in MB, HTCondor in MB for memory
-            and KB for disk.
+        ConfigError: `text` is malformed, zero, or a number without a unit. The unit is required because the schedulers
+            differ: Slurm reads MB, and HTCondor MB for memory and KB for disk space.
     """
     match = _AMOUNT.fullmatch(text.strip(" \t"))
     if match is None or match[2].lower() not in _KIBIBYTES:
@@ -64,12 +64,15 @@ def parse_memory(text: str) -> int:
 def parse_time(text: str) -> int:
     """Return the seconds in ``"4 h"``, ``"90 min"``, ``"1 d 12 h"``, ``"1:30:00"`` or ``"2-12:00:00"``, rounded up.
 
-    The formats with colons are the unambiguous ones of ``sbatch --time``: hours:minutes:seconds, and days-hours,
-    days-hours:minutes, days-hours:minutes:seconds.
+    The formats with a colon or a dash are the unambiguous formats of ``sbatch --time``: hours:minutes:seconds, days-hours,
+    days-hours:minutes and days-hours:minutes:seconds.
 
     Raises:
-        ConfigError: `text` is malformed, a number without a unit (minutes for Slurm, seconds for HTCondor), or ``1:30`` (a
-            minute and a half for Slurm).
+        ConfigError: In one of these cases:
+
+            - `text` is malformed or zero.
+            - `text` is a number without a unit, which means minutes for Slurm and seconds for HTCondor.
+            - `text` is like ``1:30``, which looks like hours and minutes but means minutes and seconds for Slurm.
     """
     words = text.strip(" \t")
     seconds: int | None = None
@@ -89,13 +92,13 @@ def parse_time(text: str) -> int:
 
 
 def _fine(number: str) -> int:
-    """Return `number` in units of the smallest possible value, which is exact, unlike a float."""
+    """Return the decimal `number` times `_FINEST`, as an integer: this is exact, unlike a float."""
     integer, _, part = number.partition(".")
     return int(integer + part.ljust(_DIGITS, "0"))
 
 
 def _exact_int(fine: int, unit: int = 1) -> int:
-    """Return the number of units for a result of `_fine`, rounded up."""
+    """Convert `fine`, which was computed from results of `_fine`, to a number of `unit`, rounded up."""
     return -(-fine // (unit * _FINEST))
 
 

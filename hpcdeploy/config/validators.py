@@ -1,6 +1,7 @@
 """Check single values of settings files and options, and convert them to plain values.
 
-Every function raises `ConfigError` with the value found and the value expected; its caller adds the key path or the option.
+Every check raises `ConfigError` for an invalid value; the docstrings do not repeat this. The message has the value found
+and the value expected. The caller adds the key path or the option.
 """
 
 import re
@@ -13,7 +14,7 @@ from hpcdeploy.job import Array, Bind
 from hpcdeploy.plain_text import meant
 
 LARGEST = 10**9
-"""Maximum number of nodes, GPUs, CPUs or tasks; more is a typing error."""
+"""Maximum of whole numbers, such as nodes, GPUs, CPUs or tasks; a larger number is probably a typing error."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _RESERVED_VARIABLE = re.compile(r"(HPCDEPLOY_|APPTAINER|SINGULARITY)", re.IGNORECASE)
@@ -23,18 +24,21 @@ SHELLS_OWN = (
     "DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "EUID", "FUNCNAME", "GROUPS", "HISTCMD", "LINENO", "OPTIND", "PIPESTATUS",
     "PPID", "RANDOM", "SECONDS", "SHELLOPTS", "SHLVL", "SRANDOM", "UID", "_",
 )  # fmt: skip
-"""Variables that a shell manages itself (bash(1), "Shell Variables", up to bash 5.3).
+"""Variables that a shell manages itself (bash(1), "Shell Variables", up to bash 5.3), which users must not set.
 
-Some are read-only, and a ``/bin/sh`` script that sets one ends there; of the others the program gets the shell's value
-instead of the one that was set. ``OPTIND`` ends dash, which only accepts a number. Tested with bash 5.2 and dash 0.5.12.
+- Some are read-only: a ``/bin/sh`` script that sets one of them ends with an error.
+- ``OPTIND`` may only be a number: dash ends with an error if a script sets it to other text.
+- For the other variables, the program gets the shell's value instead of the user's.
+
+Tested with bash 5.2 and dash 0.5.12.
 """
 
-BIND = 'one folder of the cluster as "SOURCE", "SOURCE:DESTINATION" or "SOURCE:DESTINATION:ro"'
+BIND = 'a path on the cluster, as "SOURCE", "SOURCE:DESTINATION" or "SOURCE:DESTINATION:ro"'
 ARRAY = 'a number of tasks, or "0-99%10" for tasks 0 to 99, ten at once'
 
 
 def text(value: object) -> str:
-    """Return a string without NUL, which cannot be passed to a program."""
+    """Return `value` if it is a string without NUL, because a NUL cannot be passed to a program."""
     if not isinstance(value, str):
         quoted = f': write "{found(value)}"' if isinstance(value, int | float) else ""
         raise ConfigError(f"found {found(value)}; expected a string{quoted}")
@@ -46,17 +50,23 @@ def text(value: object) -> str:
 
 
 def line(value: object) -> str:
-    """Return a string that is not blank and has one line: a line break in a directive would start another one."""
+    """Return `value` if it is one line of text: not blank, and without control characters.
+
+    A line break in a directive would start another directive.
+    """
     words = text(value)
     if not words.strip():
-        raise ConfigError(f"found {found(value)}; expected some text; or omit the key")
+        raise ConfigError(f"found {found(value)}; expected text that is not blank; or omit the key")
     if _CONTROL.search(words):
         raise ConfigError(f"found {found(value)}; expected one line without control characters")
     return words
 
 
 def name(value: object) -> str:
-    """Return the name of a job, an image or a cluster, which becomes part of file names and of the scheduler's job name."""
+    """Return the name of a job, an image or a cluster.
+
+    The characters are restricted because the name becomes a part of file names and of the scheduler's job name.
+    """
     words = text(value)
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", words) or words in {".", ".."}:
         raise ConfigError(f"found {found(value)}; expected a name of 1 to 64 letters, digits, dots, dashes and underscores")
@@ -64,7 +74,7 @@ def name(value: object) -> str:
 
 
 def label(value: object) -> str:
-    """Return the type of a GPU: one word, because it is written between colons or quotes."""
+    """Return the type of a GPU, which must be one word, because options contain it between colons or quotes."""
     words = text(value)
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", words):
         raise ConfigError(f"found {found(value)}; expected one word of letters, digits, dots, dashes and underscores")
@@ -72,7 +82,10 @@ def label(value: object) -> str:
 
 
 def user_name(value: object) -> str:
-    """Return the name or id of a user on a cluster; names of a directory service may have ``@``, ``+`` and ``\\``."""
+    """Return the name or id of a user on a cluster.
+
+    ``@``, ``+`` and ``\\`` are allowed, because names from a directory service may contain them.
+    """
     words = text(value)
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._@+\\-]{0,99}", words):
         raise ConfigError(f'found {found(value)}; expected the name or id of a user, such as "alice" or "1042"')
@@ -83,11 +96,15 @@ def variable(value: str) -> str:
     """Return the name of an environment variable that a shell can set, and that hpcdeploy and Apptainer do not use."""
     identifier(value)
     if _RESERVED_VARIABLE.match(value):
-        raise ConfigError(f"found {found(value)}; expected another name: hpcdeploy and Apptainer set those themselves")
+        raise ConfigError(
+            f"found {found(value)}; expected another name, because hpcdeploy and Apptainer use variables whose names start "
+            "like this one"
+        )
     if value in SHELLS_OWN:
         raise ConfigError(
-            f"found {found(value)}; expected a name that shells do not manage: not {', '.join(SHELLS_OWN)}. "
-            'Use another name, or set it in the command: ["env", "NAME=VALUE", "PROGRAM"]'
+            f"found {found(value)}; expected a variable that shells do not manage themselves, so none of "
+            f"{', '.join(SHELLS_OWN)}. "
+            'Use another name, or set the variable in the command: ["env", "NAME=VALUE", "PROGRAM"]'
         )
     return value
 
@@ -96,7 +113,7 @@ def identifier(value: str) -> str:
     """Return a name that shells accept for a variable."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
         raise ConfigError(
-            f"found {found(value)}; expected a variable's name: letters, digits and underscores, no digit first"
+            f"found {found(value)}; expected a name of letters, digits and underscores that does not start with a digit"
         )
     return value
 
@@ -113,12 +130,12 @@ def whole(least: int) -> Callable[[object], int]:
 
 
 def number(least: int) -> Leaf:
-    """Return the kind of a whole number with the minimum `least`."""
+    """Return the kind of a value (`Leaf`) that is a whole number with the minimum `least`."""
     return Leaf(whole(least), {"type": "integer", "minimum": least, "maximum": LARGEST})
 
 
 def true_or_false(value: object) -> bool:
-    """Return a boolean value."""
+    """Return `value` if it is a boolean."""
     if not isinstance(value, bool):
         raise ConfigError(f"found {found(value)}; expected true or false")
     return value
@@ -128,7 +145,7 @@ FLAG = Leaf(true_or_false, {"type": "boolean"})
 
 
 def choice(known: Sequence[str]) -> Callable[[object], str]:
-    """Return a parser of one word in `known`."""
+    """Return a function that returns its argument if this is one of the words `known`."""
 
     def read(value: object) -> str:
         if isinstance(value, str) and value in known:
@@ -141,33 +158,39 @@ def choice(known: Sequence[str]) -> Callable[[object], str]:
 
 
 def one_of(known: Sequence[str]) -> Leaf:
-    """Return the kind of one word in `known`."""
+    """Return the kind of a value (`Leaf`) that is one of the words `known`."""
     return Leaf(choice(known), {"enum": list(known)})
 
 
 def memory(value: object) -> int:
-    """Return MiB (see `parse_memory`)."""
+    """Return an amount of memory or disk space in MiB (see `parse_memory`)."""
     if not isinstance(value, str):
         raise no_memory(value)
     return parse_memory(value)
 
 
 def node_memory(value: object) -> int:
-    """Return MiB of a node's memory (see `parse_memory`); 0 is rejected: only for Slurm it means all memory."""
+    """Return a node's memory in MiB (see `parse_memory`).
+
+    0 is rejected, because only for Slurm it means all memory of the node.
+    """
     if _is_none(value, r"([kmgtp](i?b)?)?"):
         raise ConfigError(
-            f'found {found(value)}; expected {MEMORY}: for all memory of a node use slurm = {{ mem = "0" }} '
+            f'found {found(value)}; expected {MEMORY}. To request all memory of a node, use slurm = {{ mem = "0" }} '
             "instead of this key"
         )
     return memory(value)
 
 
 def time_limit(value: object) -> int:
-    """Return seconds (see `parse_time`); 0 is rejected: only for Slurm it means no limit."""
+    """Return a time limit in seconds (see `parse_time`).
+
+    0 is rejected, because only for Slurm it means no limit.
+    """
     if _is_none(value, r"[a-z]*|(:00?){1,2}"):
         raise ConfigError(
-            f'found {found(value)}; expected {TIME}: without a limit of the job use slurm = {{ time = "0" }} instead of '
-            "this key"
+            f'found {found(value)}; expected {TIME}. For a job without a time limit, use slurm = {{ time = "0" }} instead '
+            "of this key"
         )
     return time(value)
 
@@ -178,14 +201,14 @@ def _is_none(value: object, units: str) -> bool:
 
 
 def gpu_count(value: object) -> int:
-    """Return a number of GPUs, which may be a string, as options and submit commands are."""
+    """Return a number of GPUs; `value` may be a string of digits, as options of the command line are."""
     if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):
         return int(value)
     return whole(0)(value)
 
 
 def time(value: object) -> int:
-    """Return seconds (see `parse_time`)."""
+    """Return a time in seconds (see `parse_time`)."""
     if not isinstance(value, str):
         raise no_time(value)
     return parse_time(value)
@@ -200,19 +223,22 @@ def version(value: object) -> str:
 
 
 def capability(value: object) -> tuple[str, str]:
-    """Return minimum and maximum compute capability in ``"8.0"`` or ``"7.5-9.0"``; empty for no maximum."""
+    """Return the minimum and the maximum of compute capabilities, as in ``"8.0"`` (no maximum: empty) or ``"7.5-9.0"``."""
     words = text(value)
     match = re.fullmatch(r"[ \t]*([0-9]{1,3}\.[0-9])(?:[ \t]*-[ \t]*([0-9]{1,3}\.[0-9]))?[ \t]*", words)
     if match is None or (match[2] and float(match[2]) < float(match[1])):
         raise ConfigError(
             f"found {found(value)}; expected a minimum compute capability, "
-            'such as "8.0", or minimum and maximum, such as "7.5-9.0"'
+            'such as "8.0", or a minimum and a maximum, such as "7.5-9.0"'
         )
     return match[1], match[2] or ""
 
 
 def cluster_path(value: object) -> str:
-    """Return a path on a cluster: absolute, or starting with a variable that is expanded there; ``~`` becomes ``$HOME``."""
+    """Return a path on a cluster: absolute, or starting with a variable, which is expanded on the cluster.
+
+    ``~`` at the start becomes ``$HOME``.
+    """
     words = re.sub(r"^~(?=/|$)", "$HOME", line(value))
     if not re.match(r"/|\$[A-Za-z_{]", words):
         raise ConfigError(
@@ -238,7 +264,7 @@ def project_path(value: object) -> str:
 
 
 def bind(source: object, destination: object = "", *, read_only: bool = False) -> Bind:
-    """Return a bind of a path on the cluster to a path in the container (empty: the same)."""
+    """Return a bind of a path on the cluster to a path in the container; an empty destination means the same path."""
     place = image_path(destination) if destination != "" else ""
     return Bind(source=cluster_path(source), destination=place, read_only=read_only)
 
@@ -246,7 +272,7 @@ def bind(source: object, destination: object = "", *, read_only: bool = False) -
 def parse_bind(words: str) -> Bind:
     """Parse a bind: ``SOURCE[:DESTINATION[:ro|rw]]``, as for ``apptainer exec --bind``.
 
-    A path with a colon requires the table format; a comma is rejected, because it looks like two binds.
+    A path with a colon can only be given as a table. A comma is rejected, because Apptainer uses it to separate two binds.
     """
     source, *more = words.split(":")
     if "," in words or len(more) > 2 or (len(more) == 2 and more[1] not in {"ro", "rw"}):
@@ -255,7 +281,7 @@ def parse_bind(words: str) -> Bind:
 
 
 def parse_array(words: str) -> Array:
-    """Parse an array: ``"100"``, ``"0-99"``, ``"0-99%10"`` or ``"0"``, which is the single task 0."""
+    """Parse an array: ``"100"`` (100 tasks), ``"0-99"``, ``"0-99%10"``, or ``"0"`` (the single task 0)."""
     match = re.fullmatch(r"(?:([0-9]{1,10})-)?([0-9]{1,10})(?:%([0-9]{1,10}))?", words.strip())
     if match is None:
         raise ConfigError(f"found {found(words)}; expected {ARRAY}")

@@ -1,4 +1,7 @@
-"""Build command lines of Apptainer and SingularityCE for a container on this machine, with the flags of cluster jobs."""
+"""Build command lines of Apptainer and SingularityCE that run a container on this machine.
+
+The flags are those that jobs on a cluster use.
+"""
 
 from pathlib import Path
 
@@ -12,24 +15,26 @@ from hpcdeploy.templates import refuse_former
 INSTANCE = "instance://"
 
 QUIET = "--quiet"
-"""Global option that hides messages of the level INFO, such as "gocryptfs not found" at each start of Apptainer 1.3 and
-later. Warnings and errors stay (``setSylogMessageLevel`` in Apptainer's cmd/internal/cli/apptainer.go).
+"""Global option that hides messages of the level INFO; warnings and errors are still shown.
+
+An example of such a message is "gocryptfs not found", which Apptainer 1.3 and later prints at each start. Source:
+``setSylogMessageLevel`` in Apptainer's cmd/internal/cli/apptainer.go.
 """
 
 
 def program_text(
     command: tuple[str, ...], environment: tuple[tuple[str, str], ...], *, overrides: Path | None = None
 ) -> str:
-    """Return the program that runs inside the container: it sets the variables and becomes the command.
+    """Return the shell script that runs inside the container: it sets the variables and executes the command.
 
     Args:
-        command: The command; if empty, the image's run script runs.
-        environment: Variables to set.
-        overrides: The project's folder.
+        command: The program and its arguments; if empty, the script executes the image's own run script.
+        environment: Names and values of the variables to set.
+        overrides: The project's folder, which may contain templates that replace hpcdeploy's.
 
     Raises:
-        ConfigError: A word contains a NUL.
-        TemplateError: The project overrides a template that no longer exists.
+        ConfigError: An argument or a value contains a NUL.
+        TemplateError: `overrides` contains a template that hpcdeploy no longer uses.
     """
     refuse_former(overrides)
     lines = [
@@ -45,9 +50,9 @@ def program_text(
 
 
 def run(engine: Engine, container: Container, program: str, folder: str) -> Command:
-    """Return the command that runs `program` in a container; `folder` holds the program while it runs."""
+    """Return the command that runs `program` in a container; `folder` contains the program's file while it runs."""
     place = ("--pwd", container.workdir) if container.workdir else ()
-    # A download of docker:// takes long, and its progress has the level INFO.
+    # Without QUIET for docker://, because the progress of a long download is printed at the level INFO.
     quiet = () if container.image.startswith(SCHEME) else (QUIET,)
     start = (engine.program, *quiet, "exec", *_flags(container, folder), *place)
     argv = (*start, container.image, "/bin/sh", f"{folder}/program.sh")
@@ -55,7 +60,10 @@ def run(engine: Engine, container: Container, program: str, folder: str) -> Comm
 
 
 def run_in_instance(engine: Engine, name: str, workdir: str, program: str, folder: str) -> Command:
-    """Return the command that runs `program` in a running instance, which sees `folder` through a bind of its parent."""
+    """Return the command that runs `program` in a running instance.
+
+    The instance must have a bind of the parent of `folder`, so that the program's file is visible in it.
+    """
     place = ("--pwd", workdir) if workdir else ()
     argv = (engine.program, QUIET, "exec", "--no-eval", *place, f"{INSTANCE}{name}", "/bin/sh", f"{folder}/program.sh")
     return Command(argv=argv, without=OWN_PYTHON, folder=folder, program=program)
@@ -71,19 +79,20 @@ def start_instance(
 ) -> Command:
     """Return the command that starts an instance, whose start script runs with the arguments `words`.
 
-    It starts in the current working folder, because there is no option for another one. A start script has no wrapper of
-    hpcdeploy's, so Apptainer itself sets the variables.
+    The instance starts in the current working folder, because Apptainer has no option for another one. The variables are
+    passed to Apptainer as ``APPTAINERENV_NAME``, because the start script does not run `program_text`, which sets them in
+    other containers.
 
     Args:
         engine: Apptainer or SingularityCE.
-        container: The image and its settings.
+        container: The image, and the resources of this machine that the container gets.
         name: The name of the instance.
         words: Arguments of the start script.
-        environment: Variables to set.
-        folder: A folder to bind, for programs that run in the instance later.
+        environment: Names and values of the variables to set.
+        folder: A folder to bind, in which later commands put the programs that they run in the instance.
 
     Raises:
-        ConfigError: Apptainer would change an argument or a value.
+        ConfigError: An argument or a value contains a character that Apptainer would change.
     """
     prefix = "SINGULARITYENV_" if engine.name == "singularity" else "APPTAINERENV_"
     for what, value in (*environment, *(("an argument of the command", word) for word in words)):
@@ -99,17 +108,22 @@ def list_instances(engine: Engine) -> Command:
 
 
 def running_instances(answer: str) -> frozenset[str]:
-    """Return the names in the output of ``instance list --json``.
+    """Return the names of the instances in the output of ``instance list --json``.
 
     Raises:
-        ValueError: The output is malformed.
+        ValueError: The output is not JSON.
+        KeyError: An expected key is missing.
+        TypeError: A value has an unexpected type.
     """
     found = read_json(answer)
     return frozenset(str(one["instance"]) for one in found["instances"])
 
 
 def stop_instance(engine: Engine, name: str) -> Command:
-    """Return the command that stops an instance with SIGTERM, and SIGKILL after 10 s (apptainer instance stop --help)."""
+    """Return the command that stops an instance.
+
+    Apptainer sends SIGTERM, and SIGKILL if the instance still runs after 10 s (apptainer instance stop --help).
+    """
     return Command(argv=(engine.program, "instance", "stop", name))
 
 
@@ -129,16 +143,20 @@ def _mount(source: str, destination: str) -> str:
 
 
 def _refuse_mangled(what: str, value: str) -> None:
-    """Check that no character would be changed on its way into the instance (seen with Apptainer 1.4.5).
+    """Check that Apptainer passes `value` to an instance unchanged; `what` names the value in the message.
 
-    Variables pass through a shell interpreter inside Apptainer, which uses U+0081 as a marker (mvdan.cc/sh,
-    syntax/lexer.go, escNewl), and then loses every variable. Bytes that are not UTF-8 become question marks in its JSON.
+    Two kinds of characters are rejected (both effects were seen with Apptainer 1.4.5):
+
+    - U+0080 to U+009F: Apptainer passes variables through a shell interpreter that uses U+0081 as a marker (mvdan.cc/sh,
+      syntax/lexer.go, escNewl). A value with this character makes Apptainer lose all variables.
+    - Surrogates, which stand for bytes that are not UTF-8: Apptainer writes the arguments as JSON, where these bytes
+      become question marks.
 
     Raises:
-        ConfigError: There is such a character.
+        ConfigError: `value` contains such a character.
     """
     if any("\x80" <= character <= "\x9f" or "\ud800" <= character <= "\udfff" for character in value):
         raise ConfigError(
-            f"{what} contains the characters {value!r}, which Apptainer cannot pass to an instance; "
-            "put them into a file, or start the command with 'hpcdeploy run'"
+            f"{what} is {value!r}, which has characters that Apptainer cannot pass to an instance; expected UTF-8 without "
+            "U+0080 to U+009F: put the value into a file, or start the command with 'hpcdeploy run'"
         )

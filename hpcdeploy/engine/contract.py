@@ -1,4 +1,4 @@
-"""Types that all engines share: a container as a value, and a process to start."""
+"""Define types that all engines share: a container's settings, and the process to start."""
 
 from typing import Literal
 
@@ -16,17 +16,23 @@ OWN_PYTHON = (
     *("PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "LD_PRELOAD"),
     *("VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "CONDA_SHLVL"),
 )
-"""Variables of this machine's shell that would break or mislead programs in the container; jobs on a cluster drop them too
-(``slurm_templates/job.sh``). docker and podman pass no variables on."""
+"""Variables of this machine's shell that would break or mislead programs in the container.
+
+They are unset before Apptainer starts, as in jobs on a cluster (``slurm_templates/job.sh``). docker and podman do not need
+the list, because they pass none of the shell's variables to a container.
+"""
 
 TEMPORARY = ("TMPDIR", "TMP", "TEMP")
-"""Variables with a folder for temporary files. Apptainer passes them to the program, but mounts only ``/tmp`` and
-``/var/tmp`` (``mount tmp`` in apptainer.conf). Jobs are handled the same way (``login/job/temporary.sh``)."""
+"""Variables that name a folder for temporary files.
+
+Apptainer passes them to the program, but mounts only ``/tmp`` and ``/var/tmp`` (``mount tmp`` in apptainer.conf). So a
+variable that names another folder is wrong in the container. ``login/job/temporary.sh`` handles them in cluster jobs.
+"""
 
 
 @frozen
 class Engine:
-    """A program that runs containers: its name and path."""
+    """A program that runs containers: the engine's name, and the path of its executable (`program`)."""
 
     name: EngineName
     program: str
@@ -38,11 +44,11 @@ class Container:
 
     Attributes:
         image: The path of a ``.sif``, or ``docker://`` and a full reference.
-        binds: Binds with absolute paths on both sides.
+        binds: Binds whose source and destination are absolute paths; an empty destination means the path of the source.
         workdir: The working folder in the container; if empty, the engine and the image decide.
-        gpu: The vendor of the GPUs that the container gets; empty for none.
-        plain_http: The image's registry does not use TLS.
-        without: Variables of this machine's shell to unset, because they are wrong in the container.
+        gpu: The vendor of the GPUs that the container gets; empty for no GPUs.
+        plain_http: Whether the image's registry uses HTTP without TLS.
+        without: Names of variables of this machine's shell to unset, because their values are wrong in the container.
     """
 
     image: str
@@ -58,11 +64,11 @@ class Command:
     """A process to start.
 
     Attributes:
-        argv: The command line.
-        variables: Variables to add to its environment.
-        without: Variables to remove from its environment.
-        folder: A folder to create for this process and to remove afterwards; empty for none.
-        program: The content of ``program.sh`` in `folder`.
+        argv: The program and its arguments.
+        variables: Names and values of variables to add to the process's environment.
+        without: Names of variables to remove from the process's environment.
+        folder: The path of a folder to create before the process starts and to remove after it ends; empty for none.
+        program: The content of the file ``program.sh`` to write into `folder`.
     """
 
     argv: tuple[str, ...]
@@ -73,7 +79,10 @@ class Command:
 
 
 def as_script(command: Command, end: str) -> str:
-    """Return an equivalent script for any POSIX shell; `end` is a word that does not occur in the program."""
+    """Return a script for any POSIX shell that does what `command` describes.
+
+    The script contains the program as a here-document, which ends at the line `end`. So no line of the program may be `end`.
+    """
     lines = []
     if command.folder:
         folder = word(command.folder)
@@ -91,5 +100,8 @@ def as_script(command: Command, end: str) -> str:
 
 
 def csv_field(name: str, value: str) -> str:
-    """Return one field of ``--mount``, which engines parse as CSV: in quotes, it can contain any character of a path."""
+    """Return one field of the option ``--mount``, in double quotes.
+
+    Engines parse the option's value as CSV, where a field in quotes can contain any character of a path.
+    """
     return '"{}={}"'.format(name, value.replace('"', '""'))

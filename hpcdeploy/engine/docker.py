@@ -1,4 +1,4 @@
-"""Build command lines of docker and podman, which are nearly the same, for images in a registry."""
+"""Build command lines of docker and podman, which run images of a registry and have nearly the same options."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,8 +15,8 @@ _GPU_FLAGS: Mapping[EngineName, Mapping[GpuName, tuple[str, ...]]] = {
 }
 _OWN_FLAGS: Mapping[EngineName, tuple[str, ...]] = {
     "docker": (),
-    # SELinux would deny the container access to the mounted folder, and relabelling would deny it to others
-    # (podman-run(1), label=disable).
+    # SELinux denies a container access to folders that are mounted without a new label. A new label could deny other
+    # programs the access. So the labels are disabled (podman-run(1), label=disable).
     "podman": ("--security-opt", "label=disable"),
 }
 
@@ -33,10 +33,10 @@ def run(
 
     Args:
         engine: docker or podman.
-        container: The image and its settings.
+        container: The image, and the resources of this machine that the container gets.
         words: Arguments for the image's entry point; if empty, the image's default command runs.
-        environment: Variables to set.
-        terminal: Standard input and output are a terminal, so the container gets one.
+        environment: Names and values of the variables to set.
+        terminal: Whether the container gets a terminal; true if our standard input and output are one.
 
     Raises:
         ConfigError: An argument or value is not UTF-8.
@@ -52,7 +52,7 @@ def start_instance(
     words: tuple[str, ...],
     environment: tuple[tuple[str, str], ...],
 ) -> Command:
-    """Return the command that starts a container in the background, with a label that identifies it as hpcdeploy's.
+    """Return the command that starts a container in the background, with the label `LABEL`, which hpcdeploy finds it by.
 
     Raises:
         ConfigError: An argument or value is not UTF-8.
@@ -70,7 +70,9 @@ def run_in_instance(
     *,
     terminal: bool,
 ) -> Command:
-    """Return the command that runs a program in a running container with `environment`; the entry point is not used.
+    """Return the command that runs the program `words` with `environment` in a running container.
+
+    The image's entry point is not used.
 
     Raises:
         ConfigError: An argument or value is not UTF-8.
@@ -85,7 +87,7 @@ def list_instances(engine: Engine) -> Command:
 
 
 def stop_instance(engine: Engine, name: str) -> Command:
-    """Return the command that stops a container with SIGTERM, and SIGKILL after 10 s."""
+    """Return the command that stops a container: with SIGTERM, and with SIGKILL if it still runs after 10 s."""
     return _command(engine, "stop", name)
 
 
@@ -105,13 +107,13 @@ def _flags(engine: Engine, container: Container) -> list[str]:
     if container.workdir:
         flags += ["--workdir", container.workdir]
     if container.plain_http and engine.name == "podman":
-        # docker assumes plain HTTP for registries in 127.0.0.0/8 automatically (dockerd, insecure-registries).
+        # docker has no such flag. It uses plain HTTP for registries in 127.0.0.0/8 (dockerd, insecure-registries).
         flags.append("--tls-verify=false")
     return flags
 
 
 def _mount(bind: Bind) -> str:
-    # --volume would create a missing source as root; --mount reports that it is missing (docker run, "--mount").
+    # --mount fails if the source is missing; --volume would create the source as a folder of root (docker run, "--mount").
     fields = ("type=bind", csv_field("source", bind.source), csv_field("target", bind.destination or bind.source))
     return ",".join((*fields, *(["readonly"] if bind.read_only else [])))
 
@@ -129,8 +131,15 @@ def _command(engine: Engine, *words: str) -> Command:
 
 
 def _check_utf8(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Check that all arguments are UTF-8: the engines transfer them as JSON, which would change other bytes."""
+    """Return `words` after a check that all are UTF-8, because the engines transfer them as JSON, which changes other bytes.
+
+    Raises:
+        ConfigError: An argument is not UTF-8.
+    """
     for word in words:
         if any("\udc80" <= character <= "\udcff" for character in word):
-            raise ConfigError(f"{word!r} is not UTF-8, which docker and podman cannot pass on; put it into a file")
+            raise ConfigError(
+                f"the argument {word!r} is not UTF-8; expected UTF-8, because docker and podman change other bytes: "
+                "put the value into a file"
+            )
     return words

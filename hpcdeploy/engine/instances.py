@@ -1,7 +1,8 @@
-"""Record the instances that were started on this machine, each in its own folder.
+"""Record the instances that hpcdeploy started on this machine.
 
-The folders are in ``$XDG_STATE_HOME/hpcdeploy/instances`` (default ``~/.local/state``). An Apptainer instance has its folder
-bound, so that programs can be passed to it later. A folder has mode 0700, because it contains the values of variables.
+Each instance has one folder in ``$XDG_STATE_HOME/hpcdeploy/instances`` (default of the variable: ``~/.local/state``).
+Apptainer binds this folder into the instance, so that later commands can pass programs to the instance. The folder has mode
+0700, because the record contains the values of variables.
 """
 
 import json
@@ -25,13 +26,13 @@ class Instance:
     """A container that runs in the background.
 
     Attributes:
-        name: Its name.
-        engine: The name of its engine.
-        program: The path of the engine.
-        image: The image.
-        environment: The variables that the job or the options set.
-        workdir: The mounted working folder; empty for none.
-        started: Start time in seconds since 1970.
+        name: The name of the instance, which is also the name of its folder.
+        engine: The name of the engine that runs the instance.
+        program: The path of the engine's executable.
+        image: The path of a ``.sif``, or ``docker://`` and a full reference.
+        environment: Names and values of the variables that the job or the options set.
+        workdir: The path of the working folder in the container; empty if no folder was chosen.
+        started: The start time in seconds since 1970.
     """
 
     name: str
@@ -44,7 +45,7 @@ class Instance:
 
     @property
     def runner(self) -> Engine:
-        """Return the engine as a value."""
+        """Return the engine that runs the instance."""
         return Engine(name=self.engine, program=self.program)
 
 
@@ -59,36 +60,44 @@ class Instances:
         return self._root / name
 
     def note(self, instance: Instance) -> None:
-        """Record an instance, before it is started."""
+        """Write the record of an instance; call this before the instance is started."""
         folder = self.folder(instance.name)
         private_folder(self._root)
         write_whole(folder / "instance.json", json.dumps(asdict(instance)), private=True)
 
     def forget(self, name: str) -> None:
-        """Remove an instance's folder."""
+        """Remove an instance's folder with its record; errors are ignored."""
         shutil.rmtree(self.folder(name), ignore_errors=True)
 
     def find(self, name: str) -> Instance | None:
-        """Return the instance of that name, or None."""
+        """Return the recorded instance `name`; None if there is no record of it.
+
+        Raises:
+            InstanceError: Any record in the folder is damaged.
+        """
         return next((one for one in self.all() if one.name == name), None)
 
     def all(self) -> list[Instance]:
-        """Return all recorded instances, running or not, sorted by name."""
+        """Return all recorded instances, running or not, sorted by name.
+
+        Raises:
+            InstanceError: A record is damaged.
+        """
         files = sorted(self._root.glob("*/instance.json"))
         return [_read(file) for file in files]
 
 
 def default_root(environment: Mapping[str, str] = os.environ) -> Path:
-    """Return the default path of the folder with all records."""
+    """Return the default path of the folder with the records of all instances."""
     return state_folder(environment) / "instances"
 
 
 def _read(file: Path) -> Instance:
     try:
-        # Not `read_json`: values of variables may have any bytes, which become half surrogate pairs in JSON.
+        # Not `read_json`, which rejects lone surrogates: they stand for bytes of a variable's value that are not UTF-8.
         return typed(Instance, json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InstanceError(
-            f"the record of an instance, {file}, is damaged: {error}; stop the instance with its own engine, "
-            "and remove that folder"
+            f"the record of an instance, {file}, is damaged: {error}; stop the instance with its engine, such as "
+            f"'apptainer instance stop', and remove the folder {file.parent}"
         ) from error

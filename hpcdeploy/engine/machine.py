@@ -1,4 +1,7 @@
-"""Detect the engines and GPUs of this machine, and choose among them with pure functions."""
+"""Detect the engines and GPUs of this machine, and choose the ones to use.
+
+Only `look_around` examines the machine; the other functions choose by the facts that it returned.
+"""
 
 import shutil
 from collections.abc import Mapping
@@ -14,12 +17,18 @@ from hpcdeploy.gpus import FALLBACK, vendor_of
 AUTO = "auto"
 _FOR_DOCKER_IMAGES: tuple[EngineName, ...] = (*APPTAINERS, "podman", "docker")
 _CDI_FOLDERS = ("/etc/cdi", "/var/run/cdi")
-"""Folders in which engines look for CDI descriptions (Container Device Interface specification, SPEC.md)."""
+"""Folders in which engines look for descriptions of devices (Container Device Interface specification, SPEC.md)."""
 
 
 @frozen
 class Machine:
-    """Facts about this machine: paths of installed programs, names in ``/dev``, and whether CDI descriptions exist."""
+    """Facts about this machine.
+
+    Attributes:
+        programs: Paths of the installed engines and of ``nvidia-smi``, by name.
+        devices: Names of the files in ``/dev``.
+        cdi: Whether a folder for CDI descriptions contains a file.
+    """
 
     programs: Mapping[str, str] = field(default_factory=dict)
     devices: frozenset[str] = frozenset()
@@ -39,8 +48,8 @@ def look_around() -> Machine:
 def gpus_of(machine: Machine) -> GpuName:
     """Return the vendor of this machine's GPUs; empty if none is detected.
 
-    The same devices decide it as in jobs (`vendor_of`), then ``nvidia0`` and so on. A machine whose driver is elsewhere
-    (Linux in Windows has no such device) has ``nvidia-smi``.
+    The devices that decide it in jobs are checked first (`vendor_of`). Then a device such as ``nvidia0`` or the program
+    ``nvidia-smi`` means NVIDIA. The program is checked because Linux in Windows (WSL) has it, but no such device.
     """
     if vendor := vendor_of(machine.devices):
         return vendor
@@ -52,13 +61,13 @@ def choose_engine(asked: str, image: str, machine: Machine) -> Engine:
     """Choose the engine that runs an image.
 
     Args:
-        asked: The name of the requested engine, or ``auto`` for the best available one.
-        image: The path of a ``.sif``, or ``docker://...``.
+        asked: The name of an engine, or ``auto`` for the first installed engine that can run the image.
+        image: The path of a ``.sif``, or ``docker://`` and a full reference.
         machine: The facts about this machine.
 
     Raises:
-        MissingProgramError: No suitable engine is installed.
-        ConfigError: The requested engine is unknown, or cannot run the image.
+        MissingProgramError: The engine `asked`, or for ``auto`` every engine that can run the image, is not installed.
+        ConfigError: `asked` is not the name of an engine, or the engine cannot run the image.
     """
     fitting = _FOR_DOCKER_IMAGES if image.startswith(SCHEME) else APPTAINERS
     if asked == AUTO:
@@ -69,17 +78,17 @@ def choose_engine(asked: str, image: str, machine: Machine) -> Engine:
         useless = f" ({' and '.join(others)} cannot run a .sif)" if others else ""
         raise MissingProgramError(
             f"{image} needs {' or '.join(fitting)}, but none is on this machine's PATH{useless}; install Apptainer, "
-            "or run it on a cluster with 'hpcdeploy submit'"
+            "or run the image on a cluster with 'hpcdeploy submit'"
         )
     for name in get_args(EngineName):
         if name != asked:
             continue
         if name not in fitting:
             raise ConfigError(
-                f"{asked} cannot run {image}, which is in Apptainer's own format; omit --engine, or use a docker:// image"
+                f"{asked} cannot run {image}, which has Apptainer's image format; omit --engine, or use a docker:// image"
             )
         if name not in machine.programs:
-            raise MissingProgramError(f"{asked} is not on this machine's PATH; install it, or omit --engine")
+            raise MissingProgramError(f"{asked} is not on this machine's PATH; install {asked}, or omit --engine")
         return Engine(name=name, program=machine.programs[name])
     raise ConfigError(f"found --engine {asked!r}; expected {AUTO}, {', '.join(get_args(EngineName))}")
 
@@ -88,18 +97,18 @@ def choose_gpus(wanted: bool | None, engine: Engine, machine: Machine) -> GpuNam
     """Choose the vendor of the GPUs that the container gets; empty for no GPUs.
 
     Args:
-        wanted: True or False if the user chose; None to use GPUs if any are detected.
-        engine: The engine.
+        wanted: True to use GPUs even if none is detected, False for no GPUs, None to use GPUs if any are detected.
+        engine: The engine that runs the container.
         machine: The facts about this machine.
 
     Raises:
-        MissingProgramError: podman has no CDI description of the GPUs.
+        MissingProgramError: podman would need a CDI description of the NVIDIA GPUs, but this machine has none.
     """
     detected = gpus_of(machine)
     gpu: GpuName = "" if wanted is False else detected or (FALLBACK.vendor if wanted else "")
     if gpu == "nvidia" and engine.name == "podman" and not machine.cdi:
         raise MissingProgramError(
-            f"podman gets GPUs from a CDI description, but there is none in {' or '.join(_CDI_FOLDERS)}; create one with "
+            f"podman needs a CDI description for GPUs, but {' and '.join(_CDI_FOLDERS)} contain none; create one with "
             "'nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml' (NVIDIA container toolkit), or use --no-gpu"
         )
     return gpu

@@ -1,4 +1,4 @@
-"""Start a command line as a process, either on our own terminal or with captured output."""
+"""Start a command line as a process, either with our own standard streams or with captured output."""
 
 import os
 import shutil
@@ -22,13 +22,15 @@ _FORWARDED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_to_end(command: Command, environment: Mapping[str, str] = os.environ) -> int:
-    """Run `command` on our own standard streams; return its exit code, or 128 + n if signal n killed it.
+    """Run `command` with our own standard streams; return its exit code, or 128 + n if signal n killed it.
 
-    Signals that would end this process are forwarded to the command instead, which decides how to react. Signals from a
-    terminal (Ctrl-C, Ctrl-\\) have already reached it, as every process in the foreground (termios(3), ISIG).
+    Signals that would end this process are forwarded to the command instead, so that the command decides how to react.
+    SIGINT and SIGQUIT are not forwarded if this process is in the foreground of a terminal. There Ctrl-C and Ctrl-\\ send
+    the signal to all processes in the foreground (termios(3), ISIG), so the command already has it.
 
     Raises:
-        OSError: The command cannot be started.
+        ConfigError: Other users can replace files in the parent of the command's folder.
+        OSError: The command cannot be started, or its folder cannot be created.
         SystemExit: A signal arrived before the command was started.
     """
     process: subprocess.Popen[bytes] | None = None
@@ -51,25 +53,32 @@ def run_to_end(command: Command, environment: Mapping[str, str] = os.environ) ->
 
 
 def ask(command: Command, environment: Mapping[str, str] = os.environ) -> "subprocess.CompletedProcess[str]":
-    """Run `command` without input; return its output and exit code, without checking it.
+    """Run `command` without input; return its output and exit code, which the caller checks.
+
+    The limit of the run time is a day, because the command may download an image.
 
     Raises:
-        InstanceError: It printed more than the limit, or ran for more than a day (it may pull an image).
+        InstanceError: The command printed more than the limit of `run_program`, or ran for more than a day.
+        OSError: The command cannot be started.
     """
     try:
         done = run_program(command.argv, seconds=DAY, environment=_environment(command, environment))
     except TooMuchError as error:
-        raise InstanceError(f"'{' '.join(command.argv[:2])}' was stopped: it wrote {error}; check its output") from error
+        raise InstanceError(
+            f"hpcdeploy stopped '{' '.join(command.argv[:2])}', whose output or run time exceeded the limit ({error}); "
+            "run the command yourself to see its output"
+        ) from error
     out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
     return subprocess.CompletedProcess(command.argv, done.returncode, out, err)
 
 
 @contextmanager
 def _program(command: Command) -> "Iterator[None]":
-    """Write the program into its folder, with mode 0700, and remove the folder when the block ends.
+    """Create the command's folder with mode 0700, write the program into it, and remove the folder when the block ends.
 
     Raises:
-        ConfigError: Other users could put another program in its place.
+        ConfigError: Other users can replace files in the parent of the folder, and so could replace the program.
+        OSError: The folder or the program cannot be written.
     """
     if not command.folder:
         yield
@@ -77,8 +86,8 @@ def _program(command: Command) -> "Iterator[None]":
     folder = Path(command.folder)
     if folder.parent.is_dir() and not safe_for_temporary(folder.parent):
         raise ConfigError(
-            f"other users can replace files in {folder.parent}, the folder for temporary files. Expected a folder of "
-            "yours or root's that others cannot write to, or that has the sticky bit: set TMPDIR to such a folder"
+            f"other users can replace files in {folder.parent}, the folder for temporary files. Expected a folder that "
+            "belongs to you or root, and that has the sticky bit or that others cannot write to: set TMPDIR to such a folder"
         )
     folder.mkdir(mode=0o700)
     try:

@@ -176,7 +176,7 @@ def test_init_names_the_platform_where_there_are_several(tmp_path: Path) -> None
     manifest = BOTH.replace('"linux-64", {', "{").replace("}, ", '}, "linux-64", ')
     folder = project(tmp_path, manifest, lock_of({**CUDA, **BARE}))
     text = init(folder).read_text()
-    assert 'pixi = { environment = "default", platform = "linux-64-cuda" }\n# Its other platforms: linux-64\n' in text
+    assert 'pixi = { environment = "default", platform = "linux-64-cuda" }\n# Other platforms: linux-64\n' in text
     assert "gpus = 1" in text
     [settings] = load_project(folder, {}).images.values()
     assert generate(settings, folder).base == GPU

@@ -89,4 +89,4 @@ def test_a_moved_project_is_found_again_as_rerun_says(two: Two, tmp_path: Path) 
     assert f"hpcdeploy runs --moved-from {two.other}" in err
     code, out, err = two.run("runs", "--moved-from", str(two.other), "--json", folder=new)
     assert (code, json.loads(out)[0]["project"]) == (0, str(new))
-    assert f"1 run of {two.other} now recorded for {new}" in err
+    assert f"1 run of {two.other} now recorded as runs of {new}" in err

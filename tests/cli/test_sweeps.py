@@ -34,7 +34,7 @@ def test_a_file_is_found_from_the_working_folder(project: Project, tmp_path: Pat
     [
         (("--sweep", "lr"), "--sweep 'lr' has no '='; expected NAME=VALUE"),
         (("--sweep", "lr=1", "--sweep", "lr=2"), "--sweep has a parameter twice"),
-        (("--sweep", "a-b=1"), "expected a variable's name"),
+        (("--sweep", "a-b=1"), "expected a name of letters"),
         (("--sweep", "lr=1", "--sweep-file", "x.csv"), "found grid and file"),
         (("--sweep", "lr=1", "--array", "3"), "both array and sweep"),
         (("--sweep-file", "x.csv"), "x.csv: cannot be read: No such file"),

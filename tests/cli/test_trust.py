@@ -94,7 +94,7 @@ def test_a_no_is_no_and_is_asked_again_the_next_time(project: Project, answer: b
     code, said = at_a_terminal(project, answer, "watch")
     assert code == 2
     assert said.count("[y/N]") == 1
-    assert "but you did not allow it. Allow them once:" in said
+    assert "but you did not allow it. To allow this, run" in said
     assert not ran(project)
     assert not (Path(project.environment["HOME"]) / ".local/state/hpcdeploy/trusted").exists()
 

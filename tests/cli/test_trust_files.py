@@ -58,7 +58,7 @@ def test_nothing_outside_is_sent_unasked(project: Project, shown: str, said: str
     done = project.run("submit", "--cluster", "mine")
     assert done.returncode == 2, done.stderr
     assert f"the project {project.path} sends to the cluster mine files outside of its folder ({shown} (" in done.stderr
-    assert "but there is no terminal. Allow them once:" in done.stderr
+    assert "but there is no terminal. To allow this, run" in done.stderr
     assert "with --trust-project (HPCDEPLOY_TRUST_PROJECT=1 for scripts); or name them in the command" in done.stderr
     trusted = project.run("submit", "--cluster", "mine", "--trust-project")
     assert trusted.returncode == REFUSED_THERE, trusted.stderr

@@ -36,7 +36,7 @@ def test_one_call_cancels_a_run_that_goes_on_and_one_that_nobody_is_sure_of(
     assert home.command("wait", unsure.id).returncode == 71
     done = home.command("cancel", "--yes", unsure.id, sure.id)
     assert done.stdout.splitlines() == [
-        f"cancelled {unsure.id} (it has no job, and will get none)",
+        f"cancelled {unsure.id} (it has no job, and can no longer be submitted)",
         f"cancelled {sure.id} (job {sure.job_id})",
     ], done.stderr
     assert wait_for(sure, cluster, connections, home.store).state is State.CANCELLED

@@ -51,26 +51,26 @@ def test_code_is_a_folder_a_table_or_none(said: str, expected: Code | None, tmp_
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        ("code = true", 'expected a folder, such as code = ".", or false for none'),
-        ('code = ""', "expected some text"),
-        ('code = "~other/x"', "expected a path relative to the project's folder"),
-        ('code = { destination = "../x" }', 'without "." and ".."'),
-        ('code = { destination = "program.sh" }', "program.sh in the working folder is already used"),
+        ("code = true", 'expected a folder, such as code = ".", or false for no code'),
+        ('code = ""', "expected text that is not blank"),
+        ('code = "~other/x"', "expected a path that is relative to the project's folder"),
+        ('code = { destination = "../x" }', '"." and ".." are not allowed'),
+        ('code = { destination = "program.sh" }', "hpcdeploy uses program.sh in the working folder"),
         ("code = { limit = 3 }", "expected"),
         ('code = { sauce = "x" }', "did you mean source"),
         ('inputs = "data"', "expected a list"),
-        ('inputs = ["a:b:c"]', "expected a file or folder of this machine"),
-        ('inputs = ["a:"]', "expected a file or folder of this machine"),
-        ('inputs = [".."]', "expected a destination too"),
+        ('inputs = ["a:b:c"]', "expected a file or folder on this machine"),
+        ('inputs = ["a:"]', "expected a file or folder on this machine"),
+        ('inputs = [".."]', "without a destination; expected both"),
         ('inputs = ["a", "b/a"]', 'two inputs have the destination "a"'),
         ('inputs = ["a:x", "b:x/y"]', 'two inputs have the destination "x"'),
         ('inputs = [{ destination = "x" }]', "the key source is missing"),
         ('inputs = [{ source = "a", destination = ".." }]', "expected an absolute path in the container"),
         ('inputs = ["b", { source = "a", what = 1 }]', "unknown key"),
         ('inputs = [{ source = "a", destination = "x\\ty" }]', "without control characters"),
-        ('inputs = ["a:tmp/x"]', "tmp in the working folder is already used"),
-        ('inputs = ["a:var_tmp"]', "var_tmp in the working folder is already used"),
-        ('inputs = ["a:_condor_stdout"]', "is already used"),
+        ('inputs = ["a:tmp/x"]', "hpcdeploy uses tmp in the working folder"),
+        ('inputs = ["a:var_tmp"]', "hpcdeploy uses var_tmp in the working folder"),
+        ('inputs = ["a:_condor_stdout"]', "HTCondor or hpcdeploy uses _condor_stdout"),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_can(said: str, why: str, tmp_path: Path) -> None:
@@ -125,7 +125,9 @@ def test_outputs_of_the_later_place_win_and_contradict_htcondors_own_list(tmp_pa
     assert resolve_job(known, "train", "hpc").outputs == ("model.pt", "plots")
     assert resolve_job(known, "train", "hpc", settings(outputs=["*"])).outputs == ("*",)
     both = 'outputs = ["a"]\nhtcondor = { transfer_output_files = "a" }\n[clusters.hpc]\nscheduler = "htcondor"'
-    with pytest.raises(ConfigError, match=r"outputs and htcondor.transfer_output_files request the same; expected one"):
+    with pytest.raises(
+        ConfigError, match=r"outputs and htcondor.transfer_output_files request the same thing; expected only one"
+    ):
         resolve_job(project(tmp_path, both.replace("[clusters.hpc]", "[clusters.other]")), "train", "other")
 
 

@@ -231,7 +231,7 @@ def test_two_files_with_settings_in_one_folder_are_refused(tmp_path: Path, envir
         load_project(tmp_path, environ)
     assert str(refused.value) == (
         f"settings of hpcdeploy are in {tmp_path}/hpcdeploy.toml and in {tmp_path}/pixi.toml;"
-        f" expected them in one file, so remove the others"
+        f" expected one file: remove the settings from the others"
     )
 
 
@@ -288,7 +288,7 @@ def test_a_project_changes_nothing_else_of_a_persons_cluster(
     person = write(tmp_path / "config" / "hpcdeploy" / "config.toml", '[clusters.hpc]\nhost = "hpc"\nroot = "/mine"\n')
     assert message(tmp_path, environ, f"[clusters.hpc]\n{text}\n[clusters.new]\n{text}") == (
         f"hpcdeploy.toml: clusters.hpc.{key}: the cluster hpc is described in {person}, so a project"
-        " may only set its defaults; remove this key here, or use another name for one of the two clusters"
+        " may only set the cluster's defaults; remove this key here, or use another name for one of the two clusters"
     )
 
 
@@ -400,7 +400,7 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
         ),
         (
             "clusters.hpc.schedulers = ['slurm', 'slurm']",
-            "clusters.hpc: schedulers has duplicates; expected each scheduler once, the default first",
+            "clusters.hpc: schedulers has duplicates; expected each scheduler once, with the default scheduler first",
         ),
         (
             "clusters.hpc.root = '~other/x'",
@@ -421,7 +421,10 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
             ),
         ),
         ("jobs.train.command = ['python', 3]", 'jobs.train.command[1]: found 3; expected a string: write "3"'),
-        ("jobs.train.command = ['', 'x']", 'jobs.train.command: found "" as the first item; expected the name of a program'),
+        (
+            "jobs.train.command = ['', 'x']",
+            'jobs.train.command: found "" as the first argument; expected the name of a program',
+        ),
         (
             'jobs.train.command = ["a\\u0000b"]',
             (
@@ -449,13 +452,16 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
             "jobs.'my job'.gpus = 1",
             'jobs."my job": found "my job"; expected a name of 1 to 64 letters, digits, dots, dashes and underscores',
         ),
-        ("images.'a.sif' = {}", 'images."a.sif": found "a.sif"; expected a name that does not end in .sif, as a file does'),
+        (
+            "images.'a.sif' = {}",
+            'images."a.sif": found "a.sif"; expected a name that does not end in .sif, because .sif means a file',
+        ),
         ('jobs.train.account = "a\\nb"', r'jobs.train.account: found "a\nb"; expected one line without control characters'),
         (
             "jobs.train.environment.HPCDEPLOY_RUN = 'x'",
             (
-                'jobs.train.environment.HPCDEPLOY_RUN: found "HPCDEPLOY_RUN"; expected another name:'
-                " hpcdeploy and Apptainer set those themselves"
+                'jobs.train.environment.HPCDEPLOY_RUN: found "HPCDEPLOY_RUN"; expected another name, because'
+                " hpcdeploy and Apptainer use variables whose names start like this one"
             ),
         ),
         ("jobs.train.environment.N = 4", 'jobs.train.environment.N: found 4; expected a string: write "4"'),
@@ -465,19 +471,19 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
             'jobs.train.htcondor."+Requirements" = "true"',
             (
                 'jobs.train.htcondor."+Requirements": not a free directive: use the submit command requirements; '
-                "as an attribute it would replace the value that HTCondor makes of other commands"
+                "the attribute would replace the value that HTCondor derives from submit commands"
             ),
         ),
         (
             'jobs.train.htcondor."My.SingularityImage" = "x"',
             (
                 'jobs.train.htcondor."My.SingularityImage": not a free directive: hpcdeploy writes it itself; '
-                "as an attribute it would replace the value that HTCondor makes of other commands"
+                "the attribute would replace the value that HTCondor derives from submit commands"
             ),
         ),
         (
             "jobs.train.binds = '/data'",
-            'jobs.train.binds: found "/data"; expected a list, each item one folder of the cluster as',
+            'jobs.train.binds: found "/data"; expected a list, each item a path on the cluster, as',
         ),
         ("jobs.train.binds = [{ destination = '/x' }]", "jobs.train.binds[0]: the key source is missing"),
         (
@@ -532,7 +538,7 @@ def test_several_problems_are_listed_together_in_the_files_order(tmp_path: Path,
         " inputs, outputs, nodes, gpus, gpu-type, gpu-memory, gpu-capability, gpu-runtime, cpus, memory, time,"
         " disk, partition, account, qos, constraint, array, sweep, after,"
         " signal, requeue, retries, tasks-per-node, launcher, mpi, slurm, srun, htcondor\n"
-        '  clusters.b.host: found ""; expected some text; or omit the key'
+        '  clusters.b.host: found ""; expected text that is not blank; or omit the key'
     )
 
 
@@ -551,7 +557,7 @@ def test_a_key_path_in_another_tools_file_is_the_whole_one(tmp_path: Path, envir
         (b"[jobs.train]\ngpus = = 1\n", "hpcdeploy.toml, line 2, column 8: not valid TOML: Invalid value"),
         (b"a = 1\na = 2\n", "hpcdeploy.toml, line 2, column 6: not valid TOML: Cannot overwrite a value"),
         (b"a = [1,\n2", "hpcdeploy.toml, line 2, column 2: not valid TOML: Unclosed array"),
-        (b"a = 1\nb = '\xff'\n", "hpcdeploy.toml, line 2, column 6: not UTF-8, which TOML requires"),
+        (b"a = 1\nb = '\xff'\n", "hpcdeploy.toml, line 2, column 6: not UTF-8; save the file as UTF-8"),
     ],
 )
 def test_what_is_not_toml_is_said_with_line_and_column(

@@ -42,25 +42,25 @@ mac = ["mac"]
 
 GOLDEN = """\
 # Settings of hpcdeploy: the image, the clusters, the jobs. Every key: docs/configuration.md of hpcdeploy
-# Editors with Taplo (Even Better TOML) complete the keys after: hpcdeploy schema > hpcdeploy.schema.json
-# and with this line at the top of the file, without its first two characters:
+# To let an editor with Taplo (Even Better TOML) complete keys, run: hpcdeploy schema > hpcdeploy.schema.json
+# and put this line, without its first two characters, at the top of the file:
 # #:schema ./hpcdeploy.schema.json
-# Dockerfile is here too. An image of it: dockerfile = "Dockerfile"
-# old.def is here too. An image of it: definition = "old.def"
+# Dockerfile was found too. To build an image from it: dockerfile = "Dockerfile"
+# old.def was found too. To build an image from it: definition = "old.def"
 
 [image]
 repository = "ghcr.io/me/train"
 pixi = { environment = "gpu" }
-# The workspace requires CUDA 12.9; pixi = { …, cuda = "…" } would override that.
+# The workspace requires CUDA 12.9. To override: pixi = { …, cuda = "…" }
 # Other environments: default, mac. For several images: [images.NAME]
-# files = { "app" = "/app" }           # from the project's folder into the image
-# test = ["python --version"]          # run after the build; the build fails if it fails
+# files = { "app" = "/app" }           # copy from the project's folder into the image
+# test = ["python --version"]          # commands to run after the build; if one fails, the build fails
 
 # Describe a cluster here, or for all projects in ~/.config/hpcdeploy/config.toml.
 # [clusters.hpc]
 # host = "login.hpc.example.org"       # any Host of ~/.ssh/config, or "local" on the login node itself
 # scheduler = "slurm"                  # or "htcondor"
-# root = "$SCRATCH/hpcdeploy"          # expanded there
+# root = "$SCRATCH/hpcdeploy"          # variables are expanded on the cluster
 # [clusters.hpc.defaults]
 # account = "abc"
 # partition = "gpu"
@@ -103,8 +103,8 @@ gpu = ["gpu"]
 """
 
 OFFERED = """
-# Tasks of the Pixi workspace as jobs. Uncomment one, and check its command and its resources: a job starts in a
-# folder of its own, and finds the project in "code", for reading only.
+# Tasks of the Pixi workspace as jobs. Uncomment a job, and check its command and resources. A job starts in a
+# working folder of its own, with the project in its read-only subfolder "code".
 # [jobs.prepare]
 # command = ["python", "code/prepare.py", "--linux"]
 # code = { source = ".", destination = "code" }
@@ -126,7 +126,7 @@ OFFERED = """
 # memory = "2 GB"
 # time = "10 min"
 # [jobs.here]
-# # {{ ... }} are the task's arguments: replace them by values.
+# # Replace each {{ ... }}, which is an argument of the task, by its value.
 # command = ["python", "code/src/train.py", "{{ lr }}"]
 # code = { source = ".", destination = "code" }
 # after = ["train"]
@@ -138,7 +138,7 @@ OFFERED = """
 
 def uncommented(text: str) -> str:
     """Return the text of a first settings file with the offered jobs as jobs."""
-    head, mark, offered = text.partition("# folder of its own")
+    head, mark, offered = text.partition("# working folder of its own")
     return head + mark + re.sub(r"^# (?!Other)", "", offered, flags=re.MULTILINE)
 
 
@@ -268,7 +268,7 @@ def test_without_pixi_the_image_is_made_from_what_is_there(tmp_path: Path, files
         (tmp_path / name).touch()
     text = init(tmp_path).read_text()
     assert choose_image(load_project(tmp_path, {"HOME": str(tmp_path)}), None).source == source
-    assert all(f"# {name} is here too" in text for name in files[1:])
+    assert all(f"# {name} was found too" in text for name in files[1:])
 
 
 def test_an_empty_folder_gets_a_file_that_loads(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_the_command_says_what_it_wrote_and_refuses_a_second_time(tmp_path: Path
     first = CliRunner().invoke(app, [str(tmp_path)])
     assert (first.exit_code, first.output) == (
         0,
-        f"wrote {tmp_path}/hpcdeploy.toml; next: read it, then hpcdeploy generate\n",
+        f"wrote {tmp_path}/hpcdeploy.toml; next: check its settings, then run hpcdeploy generate\n",
     )
     assert isinstance(CliRunner().invoke(app, [str(tmp_path)]).exception, ConfigError)
     assert CliRunner().invoke(app, [str(tmp_path), "--force"]).exit_code == 0

@@ -15,7 +15,7 @@ JOB = Job(name="train", image="i")
 def test_gpus_of_all_nodes_together_are_noted() -> None:
     job = replace(JOB, resources=Resources(nodes=3, gpus=2))
     [note] = job_notes(job, CLUSTER, "slurm")
-    assert note.startswith("gpus = 2 on 3 nodes is --gpus=6,")
+    assert note.startswith("gpus = 2 on 3 nodes becomes --gpus=6,")
     assert job_notes(job, replace(CLUSTER, gpu_form="gres"), "slurm") == ()
     assert job_notes(replace(JOB, resources=Resources(gpus=2)), CLUSTER, "slurm") == ()
     assert job_notes(replace(JOB, resources=Resources(nodes=3)), CLUSTER, "slurm") == ()
@@ -28,9 +28,9 @@ def test_options_that_not_every_release_has_are_noted() -> None:
         srun=(("treewidth", "2"), ("wait", "9")),
     )
     assert job_notes(job, CLUSTER, "slurm") == (
-        "slurm.segment: sbatch has --segment in Slurm 24.05 and later; others reject it",
-        "slurm.power: sbatch has --power in Slurm 23.11 and earlier; others reject it",
-        "srun.treewidth: srun has --treewidth in Slurm 23.11 and later; others reject it",
+        "slurm.segment: sbatch has --segment in Slurm 24.05 and later; other releases reject it",
+        "slurm.power: sbatch has --power in Slurm 23.11 and earlier; other releases reject it",
+        "srun.treewidth: srun has --treewidth in Slurm 23.11 and later; other releases reject it",
     )
 
 

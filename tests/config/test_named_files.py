@@ -75,7 +75,7 @@ def test_every_key_that_leads_out_is_found_and_given_before_a_file_is_read(
     with pytest.raises(ConfigError, match=r"^no$"):
         resolve_job(known, "train", "hpc", admit=admit)
     assert admitted == [expected]
-    with pytest.raises(ConfigError, match="names files outside of it"):
+    with pytest.raises(ConfigError, match="name files outside of the project"):
         resolve_job(known, "train", "hpc")
     assert named(known, OPTIONS[key]) == []
 
@@ -134,7 +134,7 @@ def test_here_it_is_what_the_container_would_see(home: Path) -> None:
         ("binds", home / ".ssh"),
         ("sweep.file", home / "p.csv"),
     ]
-    with pytest.raises(ConfigError, match="names files outside of it"):
+    with pytest.raises(ConfigError, match="name files outside of the project"):
         resolve_job_here(known, "train")
     relative = project(home, "code = { source = '~', destination = 'code' }")
     assert list(files_of_job_here(relative.jobs["train"], read_options({}), relative.root)) == []

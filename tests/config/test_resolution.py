@@ -152,7 +152,7 @@ def test_a_name_is_needed_where_there_are_several_or_none() -> None:
 def test_a_key_and_its_directive_together_are_refused(scheduler: str, job: JobSettings, said: str) -> None:
     cluster = Cluster(name="hpc", schedulers=("slurm",) if scheduler == "slurm" else ("htcondor",))
     project = replace(with_job(job), clusters={"hpc": cluster})
-    assert refusal(project) == f"job train on hpc: {said} request the same; expected one"
+    assert refusal(project) == f"job train on hpc: {said} request the same thing; expected only one of the two"
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_default_gives_way_to_a_jobs_own_words_for_the_scheduler(
 def test_a_default_stays_where_a_job_says_it_for_one_of_two_schedulers_alone() -> None:
     project = with_job(JobSettings(slurm=(("mem", "0"),)), JobSettings(memory=8))
     both = replace(project, clusters={"hpc": Cluster(name="hpc", schedulers=("slurm", "htcondor"))})
-    assert refusal(both) == "job train on hpc: memory and slurm.mem request the same; expected one"
+    assert refusal(both) == "job train on hpc: memory and slurm.mem request the same thing; expected only one of the two"
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_default_stays_where_a_job_says_it_for_one_of_two_schedulers_alone() -
 def test_no_gpus_and_words_that_ask_for_some_are_refused(scheduler: str, job: JobSettings, asking: str) -> None:
     cluster = Cluster(name="hpc", schedulers=("slurm",) if scheduler == "slurm" else ("htcondor",))
     project = replace(with_job(job), clusters={"hpc": cluster})
-    assert refusal(project).startswith(f"job train on hpc: gpus = 0 requests no GPU, but {asking} does; expected one")
+    assert refusal(project).startswith(f"job train on hpc: gpus = 0 requests no GPU, but {asking} does; expected only one")
     free = replace(with_job(replace(job, gpus=None)), clusters={"hpc": cluster})
     assert resolve_job(free, "train", "hpc").resources.gpus is None
     other = replace(

@@ -133,7 +133,7 @@ def test_torchrun_goes_with_words_that_start_it_once_on_each_node(slurm: Directi
         ),
         (Job(name="train", image="i", resources=Resources(cpus=10), tasks_per_node=4), "expected a multiple of 4"),
         (Job(name="train", image="i", launcher="torchrun", mpi="pmix"), "mpi applies to processes that srun starts"),
-        (Job(name="train", image="i", launcher="torchrun", command=("-m", "train")), 'as in ["python", "-m", "train"]'),
+        (Job(name="train", image="i", launcher="torchrun", command=("-m", "train")), 'such as ["python", "-m", "train"]'),
         (Job(name="train", image="i", launcher="torchrun", slurm=(("ntasks", "8"),)), "slurm.ntasks starts several tasks"),
         (
             Job(name="train", image="i", launcher="torchrun", slurm=(("gpus-per-task", "1"), ("ntasks", "8"))),

@@ -19,7 +19,9 @@ def problems_of(table: str, option: str, value: object = "1") -> list[str]:
 @pytest.mark.parametrize("option", sorted(SRUN.keys() - SBATCH.keys()))
 def test_options_of_srun_alone_are_refused_for_sbatch(option: str) -> None:
     [problem] = problems_of("slurm", option)
-    expected = "only srun does; use the key mpi" if option == "mpi" else "only srun does; write it into the job's table srun"
+    expected = (
+        "only srun has this option, not sbatch; use the key mpi" if option == "mpi" else "set it in the job's table srun"
+    )
     assert expected in problem
 
 
@@ -35,7 +37,7 @@ def test_options_of_srun_alone_are_refused_for_sbatch(option: str) -> None:
 def test_an_option_that_no_release_has_is_refused_with_the_nearest(table: str, option: str, meant: str) -> None:
     [problem] = problems_of(table, option)
     program = "sbatch" if table == "slurm" else "srun"
-    assert f"no {program} from Slurm 22.05 to 26.05 has an option --{option}; did you mean {meant}?" in problem
+    assert f"{program} has no option --{option} in Slurm 22.05 to 26.05; did you mean {meant}?" in problem
 
 
 def test_what_is_like_no_option_is_refused_without_a_guess() -> None:
@@ -46,9 +48,9 @@ def test_what_is_like_no_option_is_refused_without_a_guess() -> None:
 def test_a_sites_plugin_may_have_options_of_its_own(table: str) -> None:
     assert problems_of(table, "+tmpfs-size", "10G") == []
     [problem] = problems_of(table, "tmpfs-size", "10G")
-    assert 'Write "+tmpfs-size" for an option that a plugin of the site adds' in problem
+    assert 'Write "+tmpfs-size" if a plugin of the site adds the option' in problem
     for own in ("+wrap", "+cpu-bind", "+jobid"):
-        assert '"+" is for options of plugins' in problems_of(table, own)[0]
+        assert 'and "+" is for options of plugins' in problems_of(table, own)[0]
     assert "expected the long name" in problems_of(table, "+-x")[0]
 
 
@@ -64,12 +66,12 @@ def test_what_is_sruns_is_taken() -> None:
     [
         ("mpi", "use the key mpi"),
         ("pty", "a job has no terminal"),
-        ("bcast", "it would copy the shell"),
+        ("bcast", "the option would copy the shell"),
         ("output", "see them with: hpcdeploy logs"),
         ("nodes", "use the key nodes"),
-        ("ntasks", "applies to the job, not to the step; set it in the table slurm"),
+        ("ntasks", "applies to the job, not to the step; set it in the job's table slurm"),
         ("cpus-per-task", "applies to the job, not to the step"),
-        ("array", "srun has no option --array, only sbatch does"),
+        ("array", "only sbatch has the option --array, not srun"),
         ("x", "expected the long name of an option of srun"),
     ],
 )

@@ -39,17 +39,17 @@ def test_binds_as_apptainer_writes_them(text: str, bind: Bind) -> None:
         (
             "/a,/b",
             (
-                'found "/a,/b"; expected one folder of the cluster as "SOURCE", "SOURCE:DESTINATION" or'
+                'found "/a,/b"; expected a path on the cluster, as "SOURCE", "SOURCE:DESTINATION" or'
                 ' "SOURCE:DESTINATION:ro", or { source = "…", destination = "…" }'
             ),
         ),
         ("data", 'found "data"; expected an absolute path on the cluster, or one that starts with ~/ or $VAR'),
         ("/data:mnt", 'found "mnt"; expected an absolute path in the image, such as "/app"'),
-        ("", 'found ""; expected some text; or omit the key'),
+        ("", 'found ""; expected text that is not blank; or omit the key'),
         (
             "/data:/mnt:readonly",
             (
-                'found "/data:/mnt:readonly"; expected one folder of the cluster as "SOURCE", "SOURCE:DESTINATION" or'
+                'found "/data:/mnt:readonly"; expected a path on the cluster, as "SOURCE", "SOURCE:DESTINATION" or'
                 ' "SOURCE:DESTINATION:ro", or { source = "…", destination = "…" }'
             ),
         ),
@@ -107,14 +107,14 @@ def said_of(key: str, raw: object) -> tuple[object, list[str]]:
 @pytest.mark.parametrize("raw", ["0", 0, "0 GB", "0.0MiB", "00"])
 def test_all_memory_of_a_node_is_an_option_of_slurm(raw: object) -> None:
     _, [problem] = said_of("memory", raw)
-    assert 'for all memory of a node use slurm = { mem = "0" } instead of this key' in problem
+    assert 'To request all memory of a node, use slurm = { mem = "0" } instead of this key' in problem
     assert "mem = " not in said_of("disk", raw)[1][0]
 
 
 @pytest.mark.parametrize("raw", ["0", 0, "0 h", "0:00:00"])
 def test_no_time_limit_is_an_option_of_slurm(raw: object) -> None:
     _, [problem] = said_of("time", raw)
-    assert 'without a limit of the job use slurm = { time = "0" } instead of this key' in problem
+    assert 'For a job without a time limit, use slurm = { time = "0" } instead of this key' in problem
 
 
 @pytest.mark.parametrize(("raw", "count"), [(0, 0), ("0", 0), ("2", 2), (2, 2)])
@@ -141,10 +141,13 @@ def test_directives_pass_through_as_they_stand() -> None:
         (
             "comment",
             "x",
-            "slurm.comment: not a free directive: it has the run's id, which finds a lost submission",
+            (
+                "slurm.comment: not a free directive: hpcdeploy writes the run's id to it, "
+                "to find the job again after a lost connection"
+            ),
         ),
         ("prefer", "a\n#SBATCH --x", r'slurm.prefer: found "a\n#SBATCH --x"; expected one line without control characters'),
-        ("prefer", "", 'slurm.prefer: found ""; expected some text; or omit the key'),
+        ("prefer", "", 'slurm.prefer: found ""; expected text that is not blank; or omit the key'),
         ("prefer", 1.5, 'slurm.prefer: found 1.5; expected a string: write "1.5"'),
     ],
 )
@@ -165,7 +168,10 @@ def test_what_would_break_a_batch_script_is_refused(key: str, value: object, mes
         (
             "Log_XML",
             True,
-            ("htcondor.Log_XML: not a free directive: hpcdeploy reads the run's states from that log in its default format"),
+            (
+                "htcondor.Log_XML: not a free directive: hpcdeploy reads the run's states from HTCondor's job log, "
+                "which must have the default format"
+            ),
         ),
         (
             "Image_File",
@@ -176,15 +182,19 @@ def test_what_would_break_a_batch_script_is_refused(key: str, value: object, mes
         (
             "+HpcdeployRun",
             "x",
-            'htcondor."+HpcdeployRun": not a free directive: attributes of that name carry the run\'s id',
+            'htcondor."+HpcdeployRun": not a free directive: hpcdeploy sets the attributes whose names start with hpcdeploy',
         ),
-        ("if", "x", "htcondor.if: not a free directive: it is a statement of the submit language, not a setting"),
+        (
+            "if",
+            "x",
+            "htcondor.if: not a free directive: this name is a statement of the submit language, not a submit command",
+        ),
         (
             "rank",
             "a\\",
             (
-                r'htcondor.rank: found "a\\"; expected no backslash at the end:'
-                " it would join the next line to this one"
+                r'htcondor.rank: found "a\\"; expected no backslash at the end, because'
+                " HTCondor would read the next line as a part of this value"
             ),
         ),
         ("rank", "a\nqueue", r'htcondor.rank: found "a\nqueue"; expected one line without control characters'),
@@ -230,7 +240,7 @@ def test_every_variable_that_a_shell_keeps_for_itself_is_refused() -> None:
     for name in kept:
         values, problems = said_of("environment", {name: "x"})
         assert len(problems) == 1, (name, values)
-        assert f'found "{name}"; expected a name that shells do not manage' in problems[0]
+        assert f'found "{name}"; expected a variable that shells do not manage' in problems[0]
         assert "BASHOPTS, BASHPID" in problems[0]
 
 

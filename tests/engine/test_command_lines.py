@@ -71,7 +71,7 @@ def test_a_shell_reads_the_very_command_line_that_is_printed(engine: EngineName,
 @pytest.mark.parametrize("value", ["\x80", "\x9f", "\udce9"])
 def test_an_instances_variables_hold_nothing_that_apptainer_loses(value: str) -> None:
     runner = Engine(name="apptainer", program="apptainer")
-    with pytest.raises(ConfigError, match="NAME contains"):
+    with pytest.raises(ConfigError, match="NAME is"):
         apptainer.start_instance(runner, container("apptainer", ""), "web", (), (("NAME", value),), "/x")
 
 

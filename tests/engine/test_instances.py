@@ -27,6 +27,6 @@ def test_a_damaged_note_is_one_message(tmp_path: Path, text: str) -> None:
     instances.note(ONE)
     (instances.folder("web") / "instance.json").write_text(text)
     with pytest.raises(
-        InstanceError, match=r"the record of an instance, .*/web/instance.json, is damaged: .*remove that folder"
+        InstanceError, match=r"the record of an instance, .*/web/instance.json, is damaged: .*remove the folder .*/web"
     ):
         instances.all()

@@ -35,7 +35,7 @@ def test_the_best_engine_runs_an_image_unless_one_is_asked_for(
     [
         (("docker", "podman"), SIF, AUTO, MissingProgramError, "docker and podman cannot run a .sif"),
         ((), DOCKER, AUTO, MissingProgramError, "apptainer or singularity or podman or docker"),
-        (("docker",), SIF, "docker", ConfigError, "Apptainer's own format"),
+        (("docker",), SIF, "docker", ConfigError, "Apptainer's image format"),
         (("docker",), DOCKER, "podman", MissingProgramError, "podman is not on this machine's PATH"),
         (("docker",), DOCKER, "rkt", ConfigError, "expected auto"),
     ],

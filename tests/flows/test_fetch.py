@@ -439,7 +439,7 @@ def test_files_that_were_listed_and_never_came_are_not_said_to_be_here(
     [
         ((3, 3, 0, 0), "3 of 3 files were downloaded"),
         ((3, 1, 0, 0), "1 of 3 files were downloaded; the others were already here"),
-        ((3, 1, 2, 0), "1 of 3 files were downloaded; 2 changed meanwhile"),
+        ((3, 1, 2, 0), "1 of 3 files were downloaded; 2 changed during the download"),
         ((0, 0, 0, 4), "0 of 4 files were downloaded; 4 not downloaded"),
     ],
 )

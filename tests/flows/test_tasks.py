@@ -81,7 +81,7 @@ def test_tasks_are_named_as_sbatch_names_them(words: str, tasks: tuple[int, ...]
 
 @pytest.mark.parametrize("words", ["", "a", "7-5", "1,,2", "-1", "1-2-3", "99999999"])
 def test_what_names_no_task_is_refused(words: str) -> None:
-    with pytest.raises(ConfigError, match="expected numbers of tasks"):
+    with pytest.raises(ConfigError, match="expected task numbers"):
         parse_tasks(words)
 
 

@@ -209,7 +209,7 @@ def test_one_image_that_no_repository_takes_is_one_message(project: Path, basic_
         (("push",), "there are gpu, cpu, unbuilt: use their names, or --all"),
         (("push", "gpu", "--all"), "expected names, or --all"),
         (("push", "gpu", "cup"), "did you mean cpu?"),
-        (("push", "--all", "--repository", "example.org/x"), "--repository applies to one image"),
+        (("push", "--all", "--repository", "example.org/x"), "--repository needs one image"),
         (("generate", "--all"), "use -o FOLDER"),
         (("build", "--all", "--dry-run"), "--dry-run prints one definition"),
     ],

@@ -71,8 +71,8 @@ def refuse_elsewhere(delivery: Delivery, cluster: Cluster, scheduler: SchedulerN
         )
     if cluster.htcondor_container == "apptainer" and not delivery.place.startswith(("docker://", "/")):
         raise ConfigError(
-            f"only HTCondor's file transfer can fetch {delivery.place}, but cluster {cluster.name} does not use it for images "
-            '(htcondor-container = "apptainer"); use an image of the project, a .sif, or an oras:// reference'
+            f"only HTCondor's file transfer can fetch {delivery.place}, but cluster {cluster.name} does not use that for "
+            'images (htcondor-container = "apptainer"); use an image of the project, a .sif, or an oras:// reference'
         )
 
 

@@ -83,7 +83,7 @@ def test_a_project_without_runs_says_so_whatever_others_have(store: Store, scope
 def test_outside_of_a_project_a_run_has_to_be_named(store: Store, scope: Scope, mine: Path, verb: str) -> None:
     add(store, mine, "train-1", 1)
     outside = replace(scope, project=None, folder=Path("/elsewhere"))
-    with pytest.raises(ConfigError, match=f"^{verb} needs a run here, because /elsewhere is not in a project; name one"):
+    with pytest.raises(ConfigError, match=f"^{verb} needs a run, because /elsewhere is not in a project; name a run"):
         find_all([], outside, verb)
     with pytest.raises(ConfigError, match="cancel needs a run"):
         choose([], outside, every=False, sure=True)

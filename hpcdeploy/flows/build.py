@@ -33,10 +33,10 @@ class LocalBuilds:
     """How images are built on this machine.
 
     Attributes:
-        work: A folder for builds, with one subfolder each that is removed afterwards. Apptainer's own temporary files go
-            there too, unless APPTAINER_TMPDIR is set.
-        program: The Apptainer program; empty to find it on PATH.
-        mirrors: Pairs of a registry and its replacement.
+        work: A folder for builds. Each build uses a subfolder, whose files are removed after the build. Apptainer writes
+            its temporary files there too, unless APPTAINER_TMPDIR is set.
+        program: The name or path of the Apptainer program; empty to find Apptainer on PATH.
+        mirrors: Pairs of a registry and the registry that replaces it during a build.
     """
 
     work: Path
@@ -54,23 +54,25 @@ def build_here(
     secrets: Mapping[str, SecretValue] = NO_SECRETS,
     report: Report = ignore_event,
 ) -> BuiltImage:
-    """Build `definition` with this machine's Apptainer into `output`, and write the record beside it.
+    """Build `definition` with this machine's Apptainer into `output`, and write the image's record next to it.
 
-    If they exist, of the same inputs, they are returned, unless `force`. A project may contain one with a forged record,
-    so `is_recorded` must confirm that the user built that file.
+    If `output` is already a build of the same inputs, that image is returned, unless `force` is set. A project may contain
+    an image with a forged record file, so `is_recorded` must confirm that the user built the image.
 
     Args:
-        definition: The definition.
+        definition: The definition to build.
         output: The path of the image.
         builds: The program and the folder for builds.
-        is_recorded: Tells whether the user's own record has a build of this image.
-        force: Build even if the image exists.
-        secrets: Values of the secrets that the definition uses.
+        is_recorded: Tells whether the user's own record (the database, not the file next to the image) has this build.
+        force: Build even if the image exists; overwrite any file at `output`.
+        secrets: Values by name of the secrets that the definition uses.
         report: Receives the build's progress.
 
     Raises:
-        BuildError: The build failed; the message has the relevant lines of its output.
-        ConfigError: A secret is missing, the temporary folder is not safe, or `output` is not a build of hpcdeploy.
+        BuildError: The build failed, a secret has no value, Apptainer is too old, or a record is malformed. After a failed
+            build, the message has the relevant lines of its output.
+        ConfigError: Apptainer cannot use the temporary folder's path, or hpcdeploy did not write the file at `output`.
+        DefinitionError: The definition is invalid.
         MissingProgramError: Apptainer is not installed.
     """
     from hpcdeploy.apptainer.client import ApptainerClient
@@ -106,14 +108,14 @@ def build_here(
 def _unchanged(
     definition: Definition, output: Path, is_recorded: Callable[[BuiltImage], bool], show: Show
 ) -> BuiltImage | None:
-    """Return the image at `output` if it is the user's own build of the same inputs, and tell the user."""
+    """Return the image at `output` if it is the user's own build of the same inputs; report this through `show`."""
     known = read_record(output, inputs=definition.inputs)
     if known is None:
         return None
     if is_recorded(known):
         show.step(UNCHANGED)
         return known
-    show.step(f"{output} and its record are not from a build of yours: building it")
+    show.step(f"{output} exists, but is not from a build of yours; building it again")
     return None
 
 
@@ -130,7 +132,7 @@ def _explained(definition: Definition) -> Iterator[None]:
 
 @contextmanager
 def _cleaned(folder: Path) -> Iterator[None]:
-    """Remove what a build leaves in its `folder`, before and after the build."""
+    """Remove a build's files from its `folder`: files of an interrupted build before this one, and its own afterwards."""
     left = (folder / "context", folder / "tmp", folder / "secrets")
     remove(*left)
     try:
@@ -140,7 +142,10 @@ def _cleaned(folder: Path) -> Iterator[None]:
 
 
 def _environment(text: str, version: Version, folder: Path) -> dict[str, str]:
-    """Return Apptainer's variables for a build of the definition `text`; make its temporary folder, unless one is set."""
+    """Return the environment variables for a build of the definition `text`.
+
+    Unless the user has set a temporary folder, one is created in `folder`.
+    """
     environment = {_variable("NOHTTPS", version): "1"} if needs_plain_http(text) else {}
     temporary = _variable("TMPDIR", version)
     if not os.environ.get(temporary):
@@ -150,6 +155,7 @@ def _environment(text: str, version: Version, folder: Path) -> dict[str, str]:
 
 
 def _variable(name: str, version: Version) -> str:
+    """Return the full name of a variable; its prefix depends on whether the program is Apptainer or Singularity."""
     return f"{'SINGULARITY' if version.program.startswith('singularity') else 'APPTAINER'}_{name}"
 
 
@@ -164,21 +170,22 @@ def build_on(
 ) -> BuiltImage:
     """Build `definition` on a login node; the image stays in the cluster's cache.
 
-    One script does all steps and can be repeated at any time: it looks for the image and for Apptainer, requests the files
-    if they are needed, and builds. Secrets follow the script on its standard input.
+    One script does all steps. It looks for the image and for Apptainer, builds the image, or answers that it needs the
+    definition's files. In that case the files are uploaded, and the script runs again. The script is idempotent. The values
+    of secrets follow the script on its standard input.
 
     Args:
-        definition: The definition.
+        definition: The definition to build.
         session: A session with the cluster.
         force: Build even if the image exists.
-        secrets: Values of the secrets that the definition uses.
+        secrets: Values by name of the secrets that the definition uses.
         report: Receives the build's progress.
-        carrying: Shows the progress of the upload, which is only a part of the build.
+        carrying: Shows the progress of the upload.
 
     Raises:
-        BuildError: The build failed, or the login node's answer is malformed.
-        ConfigError: A secret is missing.
-        MissingProgramError: Apptainer is not installed there.
+        BuildError: The build failed, a secret has no value, Apptainer is too old, or the login node's answer is malformed.
+        DefinitionError: The definition is invalid.
+        MissingProgramError: Apptainer is not installed on the login node.
         TransportError: The connection failed.
     """
     check_secrets(definition, secrets)
@@ -216,7 +223,7 @@ def build_on(
 
 
 def fetch_built(image: BuiltImage, session: Session, output: Path, *, progress: Progress = ignore_progress) -> BuiltImage:
-    """Download an image from the cluster's cache to `output`, check its sha256, and write the record beside it.
+    """Download an image from the cluster's cache to `output`, check its sha256, and write the record next to it.
 
     Raises:
         TransportError: The download failed, or the image is damaged.
@@ -237,6 +244,7 @@ def fetch_built(image: BuiltImage, session: Session, output: Path, *, progress: 
 
 
 def _failure(definition: Definition, where: str, tail: Sequence[str]) -> str:
+    """Return the message for a failed build; `tail` is the end of the build's output."""
     return f"building {definition.name!r} on {where} failed:\n{explain(tail)}"
 
 

@@ -1,4 +1,4 @@
-"""Cancel runs, with one call to each scheduler; a run whose submission is uncertain is looked up first."""
+"""Cancel runs, with one call to each scheduler. If it is unknown whether a run has a job, the job is looked up first."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -21,11 +21,13 @@ def cancel(
     *,
     report: Callable[[Run], None] = ignore_run,
 ) -> list[Run]:
-    """Cancel those of the runs that have not ended, and return them.
+    """Cancel the runs in `known` that have not ended, and return the cancelled runs.
 
-    A run whose submission was interrupted is looked up: either its job is cancelled, or its submission is prevented. The
-    record is updated. A failing cluster does not stop the others; its error is raised at the end. If several fail, the first
-    error class is raised with all messages.
+    If the submission of a run was interrupted, its job is looked up and cancelled. If the run has no job, its submission is
+    prevented. The result of the lookup is recorded. The end of a cancelled job is recorded by the next query of its state.
+
+    If a cluster fails, the other clusters are still used, and the error is raised at the end. If several fail, one error is
+    raised with all messages. Its class is that of the first error.
 
     Args:
         known: The runs with their last known states.
@@ -34,9 +36,11 @@ def cancel(
         report: Called with each run that was cancelled.
 
     Raises:
-        SchedulerError: A scheduler rejected the request; the message contains its own.
+        SchedulerError: A scheduler rejected the request. The message contains the scheduler's message.
         UncertainSubmissionError: It is still not known whether a run has a job.
         TransportError: A connection failed.
+        ConfigError: The settings of a cluster are missing or invalid.
+        UnknownRunError: A run is no longer in the record: the call that was submitting it failed and removed it.
     """
     certain = [one for one in known if not one.unsure]
     cancelled: list[Run] = []
@@ -73,11 +77,12 @@ def cancel(
 
 def _cancel_uncertain(run: Run, session: Session, store: Store) -> RunStatus:
     """Find the job of a run whose submission is uncertain, or prevent its submission; record and return the result."""
-    # Another client may still be submitting this run; a failure here must not remove it from the record.
+    # Another client may still be submitting this run. If that submission fails, the client must not remove the run from the
+    # record.
     store.resumed(run)
     found = find_or_prevent(run, session)
     submitted_tasks = {task for part in found.parts for task in range(part.first, part.first + part.tasks)}
-    # The later chunks of a large array may never have been submitted.
+    # A large array is submitted in chunks. An interrupted submission may have submitted only the first chunks.
     tasks = tuple(
         TaskStatus(task=task, state=State.PENDING)
         if task in submitted_tasks

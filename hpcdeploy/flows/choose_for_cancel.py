@@ -1,4 +1,4 @@
-"""Choose the runs to cancel; no run that the user may not have meant is chosen without a question."""
+"""Choose the runs to cancel. If the user will not be prompted, a name must be unambiguous."""
 
 from collections.abc import Sequence
 
@@ -8,18 +8,19 @@ from hpcdeploy.run import RunStatus
 
 
 def choose(names: Sequence[str], scope: Scope, *, every: bool, sure: bool) -> list[RunStatus]:
-    """Return the unfinished runs that `names` mean, each once.
+    """Return the unfinished runs that `names` mean, without duplicates. A job's name means all its unfinished runs.
 
     Args:
-        names: The names; without any, the project's newest run is meant.
-        scope: Where they are searched.
-        every: Choose all unfinished runs of each job that is named; without names all of the project.
-        sure: The user will not be asked, so that a name must not mean more than one run, or one of another project.
+        names: The names of runs or jobs. Without names, the project's newest run is chosen.
+        scope: Where the names are searched.
+        every: The user gave ``--all``. Without names, all unfinished runs of the project are chosen.
+        sure: The user gave ``--yes`` and will not be prompted. A job's name must then mean at most one unfinished run
+            (unless `every`), and no run of another project.
 
     Raises:
-        ConfigError: There are no names, and the working folder is in no project; a name means only some tasks of a run; or
-            it is not clear enough for a user who is `sure`.
-        UnknownRunError: A name matches no run, or several, or the project has no runs.
+        ConfigError: There are no names, and the working folder is in no project; a name means only some tasks of a run; or,
+            with `sure`, a job's name means several runs or runs of another project.
+        UnknownRunError: A name matches no run, or several; or there are no names, and the project has no runs.
     """
     if not names:
         found = _of_project(scope) if every else [newest(scope, "cancel")]
@@ -37,8 +38,9 @@ def _meant(name: str, chosen: Chosen, scope: Scope, *, every: bool, sure: bool) 
     run = chosen.status.run
     if chosen.partly:
         raise ConfigError(
-            f"{name} is only a part of run {run.id} (job {run.job_id}, {run.tasks} tasks), and a run is cancelled as a "
-            f"whole: use its id for that, or the scheduler's own command on {run.cluster} for {name} alone"
+            f"{name} is only a part of run {run.id} (job {run.job_id}, {run.tasks} tasks), and hpcdeploy cancels complete "
+            f"runs only: use the id {run.id} to cancel all its tasks, or the scheduler's own command on {run.cluster} to "
+            f"cancel {name} alone"
         )
     if not chosen.by_job:
         return [chosen.status]
@@ -46,10 +48,10 @@ def _meant(name: str, chosen: Chosen, scope: Scope, *, every: bool, sure: bool) 
     alive = scope.store.of_job(name, project=project, cluster=scope.cluster, alive=True)
     if sure and alive and scope.project is not None and project is None:
         raise ConfigError(
-            f"this project has no run of job {name}, but others have: {_listed(alive)}. With --yes, name one by its id"
+            f"this project has no run of job {name}, but other projects have: {_listed(alive)}. With --yes, use a run's id"
         )
     if sure and len(alive) > 1 and not every:
-        raise ConfigError(f"job {name} has {len(alive)} unfinished runs: {_listed(alive)}. Name one by its id, or use --all")
+        raise ConfigError(f"job {name} has {len(alive)} unfinished runs: {_listed(alive)}. Use a run's id, or --all")
     return alive or [chosen.status]
 
 

@@ -1,7 +1,13 @@
-"""Find the runs that a user names: the only rule for every command and option that takes a run.
+"""Find the runs that a user names. All commands and options that expect a run use this module.
 
-A name is, in this order: the exact id of a run; the name of a job, which means its newest run; the beginning of an id; the
-scheduler's job id. Runs of the project in the working folder have precedence over those of other projects.
+A name is looked up in this order:
+
+1. as the exact id of a run
+2. as the name of a job, which means the newest run of that job
+3. as the beginning of a run's id
+4. as the scheduler's job id
+
+In steps 2 and 3, runs of the project in the working folder have precedence over runs of other projects.
 """
 
 import re
@@ -18,6 +24,7 @@ _JOB_ID = re.compile(r"([0-9]{1,20})(?:[_.]([0-9]{1,9}))?")
 """Slurm's ``123`` and ``123_4`` (squeue(1), JOBARRAYID), HTCondor's ``123`` and ``123.4`` (condor_q(1), JOB_IDS)."""
 
 _MOST_LISTED = 6
+"""Maximum number of run ids or folders in one message."""
 
 
 @frozen
@@ -28,7 +35,7 @@ class Scope:
         store: The record.
         folder: The working folder, for messages.
         project: The folder of the project that the working folder is in; None if it is in none.
-        cluster: Only runs on this cluster; None for all.
+        cluster: The name of the cluster whose runs are searched; None for all clusters.
     """
 
     store: Store
@@ -37,7 +44,7 @@ class Scope:
     cluster: str | None = None
 
     def has(self, one: RunStatus) -> bool:
-        """Tell whether a run is of this project."""
+        """Tell whether a run belongs to the project in the working folder."""
         return self.project is not None and one.run.project == str(self.project.resolve())
 
 
@@ -47,9 +54,10 @@ class Chosen:
 
     Attributes:
         status: The run with its last known state.
-        task: Its task, if the scheduler's id of one task was named.
-        by_job: The name of its job was given.
-        partly: The name is the scheduler's id of some of its tasks only.
+        task: The task's number in the run, if the user gave the scheduler's id of one task (``123_4``); else None.
+        by_job: The user gave the name of the run's job.
+        partly: The user gave a scheduler's id that means only some tasks of the run: one task, or one of several array
+            chunks.
     """
 
     status: RunStatus
@@ -59,7 +67,12 @@ class Chosen:
 
 
 def newest(scope: Scope, verb: str, otherwise: str = "") -> RunStatus:
-    """Return the newest run of the project; `verb` is the command, and `otherwise` a way to name runs, for the message.
+    """Return the newest run of the project.
+
+    Args:
+        scope: Where runs are searched.
+        verb: The command, for the error message.
+        otherwise: Another way to name runs in this command, for the error message.
 
     Raises:
         ConfigError: The working folder is in no project.
@@ -73,16 +86,16 @@ def newest(scope: Scope, verb: str, otherwise: str = "") -> RunStatus:
 
 
 def check_inside(scope: Scope, verb: str, otherwise: str = "") -> None:
-    """Raise `ConfigError` if no project tells which run is meant; the arguments are those of `newest`."""
+    """Raise `ConfigError` if the working folder is in no project; the arguments are those of `newest`."""
     if scope.project is None:
         raise ConfigError(
-            f"{verb} needs a run here, because {scope.folder} is not in a project; name one ('hpcdeploy runs' lists all)"
+            f"{verb} needs a run, because {scope.folder} is not in a project; name a run ('hpcdeploy runs' lists all)"
             f"{otherwise}, or change to the project's folder"
         )
 
 
 def no_runs(scope: Scope) -> str:
-    """Return the message for a project without runs, with advice if the folder of another one no longer exists."""
+    """Return the message for a project without runs. It has advice if the folder of another recorded project is gone."""
     where = f" on cluster {scope.cluster}" if scope.cluster else ""
     lost = [folder for folder in scope.store.projects() if not folder.exists()]
     moved = (
@@ -112,7 +125,9 @@ def find(name: str, scope: Scope) -> Chosen:
 
 
 def find_all(names: Sequence[str], scope: Scope, verb: str, otherwise: str = "") -> list[RunStatus]:
-    """Return the runs that `names` mean, each once; without names the newest one. The other arguments are those of `newest`.
+    """Return the runs that `names` mean, without duplicates; without names, return the project's newest run.
+
+    The other arguments are those of `newest`.
 
     Raises:
         ConfigError: There are no names, and the working folder is in no project.
@@ -143,7 +158,13 @@ def _find(name: str, scope: Scope) -> Chosen | None:
 
 
 def _by_job_id(name: str, scope: Scope) -> Chosen | None:
-    """Return the run of a scheduler's job; schedulers use a job id again, so on one cluster the newest run is meant."""
+    """Return the run with a scheduler's job id; None if there is none.
+
+    Schedulers reuse job ids. Therefore the newest run is returned if several runs on one cluster have this job id.
+
+    Raises:
+        UnknownRunError: Runs of several clusters or schedulers have this job id, or the job has no such task.
+    """
     match = _JOB_ID.fullmatch(name)
     found = scope.store.with_job_id(match[1], cluster=scope.cluster) if match else []
     if not (match and found):

@@ -17,9 +17,10 @@ class Plan:
     """What can be removed from a cluster.
 
     Attributes:
-        runs: The ended runs that are old enough, and not cleaned yet.
-        found: What the login node says about them, and about staged files.
-        kept: The old runs that stay because they have not ended, or because their state is unknown.
+        runs: The runs that ended before the minimum age, and whose folders were not removed yet.
+        found: What the login node reported for these runs, and for staged files.
+        kept: The runs that were submitted before the minimum age, but have not ended or have an unknown state. They are not
+            removed.
     """
 
     runs: Sequence[Run]
@@ -28,13 +29,17 @@ class Plan:
 
 
 def plan(session: Session, store: Store, *, older_than: int, now: int | None = None) -> Plan:
-    """Find what can be removed: query the states of old runs that had not ended, then list on the login node.
+    """Find what can be removed from a cluster; nothing is removed.
+
+    The states of old runs that had not ended are queried first. Then the login node lists the folders of ended runs, and the
+    staged files.
 
     Args:
         session: A session with the cluster.
         store: The record.
-        older_than: Minimum age in seconds: of a run since its end, of a staged file since it arrived.
-        now: The time in seconds since 1970; None for the clock's.
+        older_than: Minimum age in seconds. The age of a run is counted from its end; the age of a staged file from its
+            upload.
+        now: The time in seconds since 1970; None for the current time.
 
     Raises:
         SchedulerError: A scheduler did not answer, or the root is unsafe.
@@ -61,17 +66,21 @@ def plan(session: Session, store: Store, *, older_than: int, now: int | None = N
 
 
 def ended_at(one: RunStatus) -> int:
-    """Return when a run had ended, in seconds since 1970: its last end, or the time of the query if one is not known."""
+    """Return a time in seconds since 1970 at which a run had ended.
+
+    This is the end of the task that ended last. If the end of a task is not recorded, the time of the last query is used,
+    which is later.
+    """
     ends = [task.ended for task in one.tasks]
     return max(ends) if ends and all(ends) else max([one.asked, one.run.submitted, *ends])
 
 
 def carry_out(planned: Plan, session: Session, store: Store, *, older_than: int) -> Cleaned:
-    """Remove what the plan lists as free, and record the runs whose folders are gone.
+    """Remove the run folders and staged files that the plan lists as free, and record the runs whose folders are gone.
 
     Raises:
         SchedulerError: A scheduler did not answer, or the root is unsafe; nothing was removed.
-        TransportError: The connection failed; a part may have been removed.
+        TransportError: The connection failed; some of the folders and files may have been removed.
     """
     free = {one.name for one in planned.found.runs if one.verdict in ("free", "gone")}
     runs = [run for run in planned.runs if run.id in free]
@@ -83,7 +92,7 @@ def carry_out(planned: Plan, session: Session, store: Store, *, older_than: int)
 
 
 def check_not_cleaned(store: Store, run: Run) -> None:
-    """Raise `SchedulerError` if the folder of `run` was removed, so that its files are gone and it cannot be continued."""
+    """Raise `SchedulerError` if ``hpcdeploy clean`` removed the folder of `run`, including its output and logs."""
     when = store.when_cleaned().get(run.id)
     if when is not None:
         day = time.strftime("%Y-%m-%d", time.localtime(when))

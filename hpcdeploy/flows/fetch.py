@@ -1,4 +1,4 @@
-"""Download a run's output and logs: new and changed files only, resuming an interrupted download."""
+"""Download a run's output and logs. Only new and changed files are downloaded; an interrupted download is resumed."""
 
 import fcntl
 import os
@@ -26,11 +26,11 @@ class Fetched:
     """The result of a download.
 
     Attributes:
-        files: The run's files that are on this machine now.
-        brought: The files among them that this call downloaded.
-        changed: The files among them that changed during the download, so they differ from the listing.
-        missing: Listed files that were not downloaded; an older file of that name may be present.
-        notes: Messages on files that were left out.
+        files: Paths of the run's files that are complete on this machine now. `changed` files are included.
+        brought: Paths of the files that this call downloaded completely. `changed` files are not included.
+        changed: Paths of downloaded files that changed on the cluster during the download.
+        missing: Paths of files that could not be downloaded. An older file may be at such a path.
+        notes: Messages on files that were left out, are missing, or changed.
     """
 
     files: tuple[Path, ...]
@@ -50,18 +50,20 @@ def fetch(
 ) -> Fetched:
     """Download the files of `run` into the folder `destination`.
 
-    A file with the same size and time is not downloaded again. A file gets its name when it is complete.
+    A file that already has the same size and modification time here is not downloaded again. A file gets its name when it
+    is complete.
 
     Args:
-        run: The run.
-        destination: The folder on this machine, with the subfolders ``output`` and ``logs``.
+        run: The run to fetch.
+        destination: The folder on this machine. It gets the subfolders ``output`` and ``logs``.
         session: A session with the run's cluster.
-        patterns: Patterns of files, relative to the run's working folder; none for all files and the logs.
+        patterns: Patterns of files, relative to the run's working folder. Without patterns, the run's ``outputs`` (by
+            default all files) and the logs are downloaded.
         progress: Receives the progress.
 
     Raises:
-        ConfigError: `destination` exists, but is not a download folder of this run.
-        SchedulerError: The run's folder does not exist, or the listing names a file outside of it.
+        ConfigError: `destination` exists but is not a download folder of this run, or another process uses it.
+        SchedulerError: The files cannot be listed or packed, or the listing names a file outside the run's folder.
         OSError: A file cannot be written.
         TransportError: The connection failed.
     """
@@ -99,10 +101,10 @@ def fetch(
 
 
 def _without_folders(wanted: Sequence[RemoteFile], destination: Path) -> tuple[list[RemoteFile], list[str]]:
-    """Return the files in whose place there is no folder here, and notes on the others."""
+    """Return the `wanted` files without those whose path is a folder on this machine, and a note on each such file."""
     blocked = {file.place for file in wanted if _is_folder(inside(destination, file.place))}
     notes = [
-        f"left out: {place}, a file on the cluster and a folder here; move the folder away and fetch again"
+        f"left out: {place}, a file on the cluster but a folder on this machine; move the folder away and fetch again"
         for place in blocked
     ]
     return [file for file in wanted if file.place not in blocked], notes
@@ -111,16 +113,16 @@ def _without_folders(wanted: Sequence[RemoteFile], destination: Path) -> tuple[l
 def _make_links(
     links: Sequence[RemoteFile], missing: Sequence[RemoteFile], destination: Path, *, chosen: bool
 ) -> tuple[set[str], list[str]]:
-    """Make the `missing` ones of the run's `links`; remove those that lead out of the run's folder.
+    """Create the missing links of a run on this machine; remove links that lead out of their part of the run's folder.
 
     Args:
         links: All links that were listed.
-        missing: The files that are not here.
+        missing: All listed files and links that this machine does not have yet.
         destination: The folder on this machine.
-        chosen: Only some of the run's files were downloaded, so the target of a link may be missing.
+        chosen: Only some of the run's files are downloaded, so the target of a link may be missing.
 
     Returns:
-        The paths of the removed links, and notes.
+        The paths of the removed links, and notes for the user.
     """
     for file in missing:
         if file.kind == "l":
@@ -129,12 +131,12 @@ def _make_links(
     notes = [f"left out: {place}, {_LEADS_OUT}" for place in sorted(escaped)]
     kept = [file for file in links if file.place not in escaped]
     alone = [file for file in kept if not (destination / file.place).exists()] if chosen else []
-    notes += [f"{file.place} is a link to {file.link}, which was not fetched; add that file too" for file in alone]
+    notes += [f"{file.place} is a link to {file.link}, which was not fetched; add a pattern for that file" for file in alone]
     return escaped, notes
 
 
 def _moving_note(place: str, *, changed: bool) -> str:
-    """Return the note on a file that changed during the download, and so was downloaded or not."""
+    """Return the note on a file that changed while it was downloaded (`changed`), or could not be downloaded."""
     if changed:
         return f"{place} changed during the download; fetch again when it no longer changes"
     return f"{place} was not downloaded: it changed, was removed or cannot be read; fetch again when it no longer changes"
@@ -145,7 +147,7 @@ def _paths(folder: Path, places: Iterable[str]) -> tuple[Path, ...]:
 
 
 def _unwanted(file: RemoteFile) -> str:
-    """Return the reason for leaving out a file; empty if it will be downloaded."""
+    """Return why a file is not downloaded, for a message; empty if the file can be downloaded."""
     if file.kind == "!":
         return "which is not readable on the cluster"
     if file.kind not in "fl":
@@ -155,7 +157,7 @@ def _unwanted(file: RemoteFile) -> str:
 
 @contextmanager
 def _named(folder: Path) -> Iterator[None]:
-    """Add the folder's name to OSError of a full disk, which names no file (write(2))."""
+    """Add the path `folder` to each `OSError` without a path: a failed write(2), as on a full disk, names no file."""
     try:
         yield
     except OSError as error:
@@ -165,26 +167,32 @@ def _named(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked(destination: Path, run: Run) -> Iterator[None]:
-    """Ensure that `destination` is a folder of this run, and lock it.
+    """Lock the folder `destination` for this run; create it if it does not exist.
 
-    An empty mark is from a fetch that stopped before it wrote the run's id; such a folder has no other file.
+    The file `FETCHED` contains the run's id. It is empty if an earlier fetch was interrupted before it wrote the id; such a
+    folder is accepted if it has no other file.
+
+    Raises:
+        ConfigError: `destination` exists but is not a folder of this run, or another process has locked it.
     """
     path = destination / FETCHED
     if destination.is_symlink() or (destination.exists() and not destination.is_dir()):
-        raise ConfigError(f"{destination} exists, but is not a folder; use another one with --output")
+        raise ConfigError(f"{destination} exists, but is not a folder; use another path with --output")
     held = {entry.name for entry in destination.iterdir()} if destination.exists() else set()
     marked = read_mark(path)
     if held and marked != run.id and not (marked == "" and held == {FETCHED}):
         raise ConfigError(
             f"{destination} exists, but does not belong to a fetch of {run.id}; use another folder with --output, "
-            "or move this one away"
+            "or move the existing folder away"
         )
     destination.mkdir(parents=True, exist_ok=True)
     with mark(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ConfigError(f"another fetch into {destination} is running; wait for it, or use another folder") from error
+            raise ConfigError(
+                f"another fetch into {destination} is running; wait until it ends, or use another folder with --output"
+            ) from error
         file.seek(0)
         if not file.read():
             file.write(f"{run.id}\n")
@@ -203,7 +211,10 @@ def _link(file: RemoteFile, destination: Path) -> None:
 
 
 def _escapes(file: RemoteFile, destination: Path) -> bool:
-    """Tell whether a new link leads out of its part through other links, and remove it; honest programs make none."""
+    """Tell whether a link leads out of ``output`` or ``logs`` through other links. If it does, remove it.
+
+    The login node's listing is not trusted: a chain of links could lead to any file on this machine.
+    """
     path, part = destination / file.place, (destination / file.part).resolve()
     if Path(os.path.realpath(path)).is_relative_to(part):
         return False

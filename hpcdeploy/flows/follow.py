@@ -24,19 +24,29 @@ from hpcdeploy.run import TERMINAL, RunStatus
 from hpcdeploy.store import Store
 
 _NOT_OF_A_CLUSTER = (ConfigError, MissingProgramError, TemplateError)
-"""Errors of the settings or of this machine: raised unchanged if no cluster can be queried."""
+"""Errors of the settings or of this machine, not of one cluster. They are raised unchanged if no cluster can be queried."""
 
 SLOWEST = 60.0
-"""Maximum time in seconds between two queries of a cluster in a long wait; sites ask for this (squeue(1), PERFORMANCE)."""
+"""Maximum time in seconds between two queries of a cluster in a long wait.
+
+Frequent queries slow down the scheduler for all users (squeue(1), PERFORMANCE), so the interval grows up to this value.
+"""
 
 GROWTH = 1.5
+"""Factor by which the time between two queries grows after each query."""
+
 ROUNDS_UNTIL_LOST = 6
-"""Number of rounds in which a task is unknown to the scheduler, after which waiting for it ends."""
+"""Number of consecutive queries in which the scheduler does not know any unfinished task; after these the wait ends."""
 
 
 @frozen
 class Asked:
-    """The known states: the runs in the requested order, and the reason for each cluster that could not be queried."""
+    """The result of queries of one or more clusters.
+
+    Attributes:
+        statuses: The runs in the requested order, with their newest known states.
+        failures: One message ``CLUSTER: REASON`` for each cluster that could not be queried.
+    """
 
     statuses: tuple[RunStatus, ...]
     failures: tuple[str, ...]
@@ -44,10 +54,18 @@ class Asked:
 
 @dataclass(kw_only=True)
 class _Place:
-    """One cluster in a wait: without a session if its settings are missing.
+    """One cluster whose runs are followed.
 
-    `due` is the time of its next query, by `time.monotonic`; `interval` grows from query to query, and is never below
-    `shortest` (seconds).
+    Attributes:
+        name: The cluster's name.
+        interval: Time between two queries of this cluster, in seconds. It grows from query to query.
+        shortest: Minimum of `interval`, in seconds: the cluster's ``poll-interval``.
+        session: A session with the cluster; None if the cluster's settings are missing.
+        due: The time of the next query, as `time.monotonic` returns it.
+        asked: A query has been sent, and its answer is pending.
+        failure: Why the last query failed; empty if it succeeded.
+        refusal: An error that another query would not avoid, such as a rejected login. The cluster is not queried again.
+        lost: Number of consecutive answers in which the scheduler did not know any unfinished task.
     """
 
     name: str
@@ -63,6 +81,8 @@ class _Place:
 
 @frozen
 class _News:
+    """The end of one query: the answer of the cluster, or an exception that the query did not expect (`crash`)."""
+
     place: _Place
     answer: QueryResult = field(default_factory=QueryResult)
     crash: BaseException | None = None
@@ -77,19 +97,19 @@ def status(
 ) -> Asked:
     """Query the states of the runs that had not ended, with one round trip for each cluster and scheduler.
 
-    Clusters are queried in parallel. The runs of a cluster that fails or times out become unknown, with a message in
-    `Asked.failures`. New states are written to the record.
+    Clusters are queried in parallel. If a cluster fails or does not answer in time, the state of its runs becomes unknown,
+    and `Asked.failures` has the reason. New states are written to the record.
 
     Args:
         known: The runs with their last known states.
         session_of: Returns the session with a cluster.
         store: The record.
-        patience: Timeout in seconds.
+        patience: Timeout for all clusters together, in seconds.
 
     Raises:
-        ConfigError: No cluster can be queried, because of its settings.
+        ConfigError: No cluster can be queried, because its settings are missing or invalid.
         MissingProgramError: No cluster can be queried, because a program is missing on this machine.
-        TemplateError: A template is broken.
+        TemplateError: No cluster can be queried, because a template is broken.
     """
     result = Asked(statuses=tuple(known), failures=())
     places = _Places(known, session_of, store, first=math.inf, slowest=math.inf)
@@ -108,25 +128,29 @@ def wait(
     slowest: float = SLOWEST,
     patience: float = math.inf,
 ) -> Generator[Asked, None, None]:
-    """Yield the known states after each answer of a cluster, until every run has ended.
+    """Yield the known states of all runs after each answer of a cluster, until every run has ended.
 
-    After a lost connection, runs are unknown until the next query opens a new one.
+    After a lost connection, the state of that cluster's runs is unknown until the next query opens a new connection.
 
     Args:
         known: The runs with their last known states.
         session_of: Returns the session with a cluster.
         store: The record.
-        first: Time between two queries of a cluster at first, in seconds. It grows, and is never below the cluster's
-            ``poll-interval``.
-        slowest: Maximum time between two queries, in seconds.
+        first: Time between the first two queries of a cluster, in seconds. The interval grows from there. It is never below
+            the cluster's ``poll-interval``.
+        slowest: Maximum time between two queries, in seconds; a longer ``poll-interval`` has precedence.
         patience: Timeout in seconds.
 
     Raises:
         WaitTimeoutError: Not all runs ended within `patience` seconds.
         UncertainSubmissionError: It is not known whether a run was submitted.
-        AuthenticationError: All clusters left reject the login.
-        ConfigError: All clusters left are missing in the settings.
-        SchedulerError: The remaining runs are unknown to their schedulers for several rounds, so they will never end.
+        AuthenticationError: Every cluster with unfinished runs rejected the login, or cannot be queried for another reason
+            that does not go away; the first such reason decides which error is raised.
+        ConfigError: As before, if the first reason is that a cluster's settings are missing or invalid.
+        MissingProgramError: As before, if the first reason is a missing program on this machine.
+        TemplateError: As before, if the first reason is a broken template.
+        SchedulerError: The schedulers did not know the remaining runs in `ROUNDS_UNTIL_LOST` consecutive queries, so these
+            runs would never end.
     """
     check_submitted(known)
     places = _Places(known, session_of, store, first=first, slowest=slowest)
@@ -138,12 +162,12 @@ def wait(
             return
         places.check_answerable(left)
     raise WaitTimeoutError(
-        f"timeout after {patience:.0f} s: {', '.join(one.run.id for one in left)} did not end yet; they keep running"
+        f"timeout after {patience:.0f} s: {', '.join(one.run.id for one in left)} did not end yet, and was not cancelled"
     )
 
 
 def check_submitted(known: Sequence[RunStatus]) -> None:
-    """Raise `UncertainSubmissionError` if the submission of a run was interrupted, because it may have no job to query."""
+    """Raise `UncertainSubmissionError` if it is unknown whether a run was submitted: such a run may have no job to query."""
     unsure = [one.run.id for one in known if one.unsure]
     if unsure:
         raise UncertainSubmissionError(
@@ -153,9 +177,10 @@ def check_submitted(known: Sequence[RunStatus]) -> None:
 
 
 class _Places:
-    """The clusters in a wait. Each has its own queries and interval, so that none waits for another.
+    """The clusters whose runs are followed.
 
-    A query runs in its own thread; everything else, including the record, belongs to the calling thread.
+    Each cluster is queried at its own interval, so that a slow cluster does not delay another. Each query runs in its own
+    thread. Only the thread that iterates over `rounds` changes this object and the record.
     """
 
     def __init__(
@@ -183,11 +208,14 @@ class _Places:
 
     @property
     def waiting(self) -> list[_Place]:
-        """The clusters whose answer is pending."""
+        """The clusters that were queried and have not answered yet."""
         return [place for place in self._places if place.asked]
 
     def rounds(self, patience: float) -> Iterator[Asked]:
-        """Yield the known states after each answer (and once if there is nothing to query), for up to `patience` seconds."""
+        """Yield the known states after each answer, for up to `patience` seconds.
+
+        If there is nothing to query, the known states are yielded once before the loop.
+        """
         until = time.monotonic() + patience
         if not self._places:
             yield self._result()
@@ -210,13 +238,18 @@ class _Places:
                     place.session.abandon()
 
     def given_up(self, patience: float) -> Asked:
-        """Return the known states after a timeout of the clusters that did not answer."""
+        """Return the known states after a timeout; runs of clusters that did not answer become unknown."""
         for place in self.waiting:
             self._fail(place, f"no answer within {patience:.0f} s; check that 'ssh' can log in, and try again")
         return self._result()
 
     def check_answerable(self, left: Sequence[RunStatus]) -> None:
-        """Raise if no cluster can report on the remaining runs: all refuse, or do not know them for several rounds."""
+        """Raise if no cluster can report on the runs that are `left`.
+
+        Raises:
+            HpcdeployError: No cluster with unfinished runs can be queried; this is the first cluster's `refusal`.
+            SchedulerError: The schedulers did not know these runs in `ROUNDS_UNTIL_LOST` consecutive queries.
+        """
         open_places = [place for place in self._places if self._runs(place)]
         refusal = next((place.refusal for place in open_places if place.refusal), None)
         if refusal and all(place.refusal for place in open_places):
@@ -226,6 +259,7 @@ class _Places:
             raise SchedulerError(f"the result of these runs is unknown, and waiting does not help: {reasons}")
 
     def _runs(self, place: _Place) -> list[RunStatus]:
+        """Return the unfinished runs of a cluster."""
         return [one for one in self._known.values() if one.run.cluster == place.name and one.alive]
 
     def _result(self) -> Asked:
@@ -272,7 +306,7 @@ class _Places:
 
 
 def _place(name: str, session_of: SessionOf, first: float) -> _Place:
-    """Return the initial state of a cluster; a cluster that is missing in the settings does not stop the others."""
+    """Return the initial state of a cluster. If its settings are missing or invalid, the error becomes its `refusal`."""
     try:
         session = session_of(name)
     except ConfigError as error:
@@ -282,6 +316,6 @@ def _place(name: str, session_of: SessionOf, first: float) -> _Place:
 
 
 def _lost(one: RunStatus) -> bool:
-    """Tell whether waiting is useless: all tasks that have not ended are unknown, although the scheduler answered."""
+    """Tell whether the scheduler answered, but does not know any unfinished task of a run."""
     open_tasks = [task for task in one.tasks if task.state not in TERMINAL]
     return bool(open_tasks) and all(task.lost for task in open_tasks)

@@ -1,4 +1,4 @@
-"""Find how a job gets its image: from a registry, from the cluster's cache, from this machine, or by its worker."""
+"""Decide where a job's image comes from: a registry, the cluster's cache, this machine, or a download by the worker."""
 
 import re
 import stat
@@ -18,24 +18,29 @@ from hpcdeploy.whole_file import sha256_of
 
 _URL = re.compile(r"(osdf|pelican|stash|https?|s3|gs)://[A-Za-z0-9._~:/@%+=-]+")
 _DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
-_BY_NAME = "use a file name that contains its sha256, because caches identify a file by its name"
+_BY_NAME = "use a file name that contains the image's sha256, because HTCondor's caches identify a file by its name"
 
 
 def taken_by_worker(image: str) -> Delivery | None:
-    """Return how a worker itself gets `image`; None for other images.
+    """Return the delivery of an `image` that an HTCondor worker gets without the login node; None for other images.
 
-    The container's starter reads ``docker://HOST/PATH@sha256:...`` and paths on CVMFS; HTCondor's plugins transfer URLs such
-    as ``osdf:///...``. Each must identify its content, by a manifest's digest or by the sha256 in the last part of its name.
+    There are two kinds of such images:
+
+    - ``docker://HOST/PATH@sha256:...`` and paths on CVMFS, which the program that starts the container reads
+    - URLs such as ``osdf:///...``, which HTCondor's plugins transfer
+
+    Each must identify its content: by a manifest's digest, or by the sha256 in the last component of its path.
 
     Raises:
-        ConfigError: `image` does not identify its content, so a run could use any image.
+        ConfigError: `image` does not identify its content, so its content could change before the run; or it cannot be used
+            in a submit description.
     """
     if image.startswith("docker://"):
         reference = parse_image(image)
         if not reference.digest:
             raise ConfigError(
-                f"the image {image} may change: use its digest, docker://HOST/PATH@sha256:... "
-                "(skopeo inspect shows it), or make an image of it (oci = ...) and push that"
+                f"the image {image} may change before the job starts; use its digest, docker://HOST/PATH@sha256:... "
+                "('skopeo inspect' shows it), or define an image of the project with oci = ... and push that image"
             )
         pinned = f"docker://{reference.host}/{reference.path}@{reference.digest}"
         return Delivery(sha256=reference.digest.removeprefix("sha256:"), place=pinned, in_job=True)
@@ -49,32 +54,33 @@ def taken_by_worker(image: str) -> Delivery | None:
         return None
     if not _URL.fullmatch(image) or not image.endswith(".sif"):
         raise ConfigError(
-            f"{image!r} is not a URL that HTCondor can transfer: expected docker://, osdf://, pelican://, "
-            "stash://, https://, s3:// or gs://, and a name that ends in .sif except for docker://"
+            f"{image!r} is not an image URL that HTCondor can transfer; expected docker://, or a URL that ends in .sif with "
+            "osdf://, pelican://, stash://, http://, https://, s3:// or gs://"
         )
     return Delivery(sha256=_digest_in(image), place=image, in_job=True)
 
 
 def refuse_elsewhere(delivery: Delivery, cluster: Cluster, scheduler: SchedulerName) -> None:
-    """Raise `ConfigError` if neither scheduler nor worker would fetch the image that `delivery` leaves to the worker."""
+    """Raise `ConfigError` if a worker must get the image, but `scheduler` on `cluster` cannot do that."""
     if not delivery.place:
         return
     if scheduler == "slurm":
         raise ConfigError(
-            f"{delivery.place} is fetched by workers of HTCondor only; for Slurm use an image of the project, a .sif or an "
-            "oras:// reference, and see image-route in the cluster's settings"
+            f"only HTCondor's workers can fetch {delivery.place}; for Slurm use an image of the project, a .sif or an "
+            "oras:// reference (image-route in the cluster's settings decides how Slurm jobs get those)"
         )
     if cluster.htcondor_container == "apptainer" and not delivery.place.startswith(("docker://", "/")):
         raise ConfigError(
-            f"{delivery.place} is fetched by HTCondor's file transfer, which cluster {cluster.name} does not use "
-            '(htcondor-container = "apptainer"); use an image of the project, a .sif, or an oras:// reference'
+            f"only HTCondor's file transfer can fetch {delivery.place}, but cluster {cluster.name} does not use that for "
+            'images (htcondor-container = "apptainer"); use an image of the project, a .sif, or an oras:// reference'
         )
 
 
 def _digest_in(image: str) -> str:
+    """Return the sha256 in the last component of an image's path; raise `ConfigError` if there is none."""
     found = _DIGEST.search(image.rstrip("/").rpartition("/")[2])
     if found is None:
-        raise ConfigError(f"the image {image} may change: {_BY_NAME}")
+        raise ConfigError(f"the image {image} may change before the job starts; {_BY_NAME}")
     return found[0]
 
 
@@ -82,15 +88,15 @@ Resolve = Callable[[str], PublishedImage]
 """Look up a reference (``oras://...``) in its registry."""
 
 SpeaksPlainHttp = Callable[[str], bool]
-"""Tell whether the registry of a repository uses plain HTTP; by default those on loopback do, as for docker and oras."""
+"""Tell whether the registry of a repository uses plain HTTP. By default only registries on loopback do, as for docker."""
 
 
 @frozen
 class RegistryLookup:
-    """What is asked of registries to find an image.
+    """The functions that find an image in a registry.
 
     Attributes:
-        resolve: Looks up a reference; called only for an image that was not built here.
+        resolve: Looks up a reference; called for ``oras://`` references, and for images that the record has no build of.
         plain_http: Tells whether a repository's registry uses plain HTTP.
     """
 
@@ -99,23 +105,27 @@ class RegistryLookup:
 
 
 def delivery_of(image: str, project: Project, cluster: Cluster, store: Store, registries: RegistryLookup) -> Delivery:
-    """Return how a login node gets `image`.
+    """Return how `cluster` gets `image`.
 
-    `image` is an image of the project, a ``.sif`` on this machine, an ``oras://`` reference, or an image that an HTCondor
-    worker gets itself (`taken_by_worker`). Of an image of the project the latest build is used. It is pulled by digest from
-    its registry, used from the cache of the cluster where it was built, or uploaded from this machine. If it was built on
-    several clusters from the same inputs, each uses its own build. An image that was never built here is ``latest`` in its
-    first repository.
+    For an image of the project, the latest recorded build is used:
+
+    - If it was pushed, it is pulled by digest from its registry.
+    - If it was built on this cluster, it is used from the cluster's cache.
+    - If its file is on this machine, it is uploaded.
+    - If it was also built on this cluster from the same inputs, the cluster's own build is used.
+
+    For an image of the project without a recorded build, the tag ``latest`` in its first repository is used.
 
     Args:
-        image: The image.
+        image: The name of an image of the project, the path of a ``.sif`` on this machine, an ``oras://`` reference, or an
+            image that an HTCondor worker gets without the login node (`taken_by_worker`).
         project: The project.
-        cluster: The cluster.
+        cluster: The cluster that will run the job.
         store: The record.
-        registries: Looks up an image that was pushed.
+        registries: Looks up images in registries.
 
     Raises:
-        ConfigError: The image is neither in a registry nor here nor in this cluster's cache.
+        ConfigError: `cluster` cannot get the image, a ``.sif`` cannot be read, or the content of `image` may change.
         RegistryError: A registry query failed.
     """
 
@@ -142,7 +152,7 @@ def delivery_of(image: str, project: Project, cluster: Cluster, store: Store, re
 
 
 def published_of(delivery: Delivery) -> PublishedImage | None:
-    """Return the image in a registry that `delivery` uses; None if it has another source."""
+    """Return the image in a registry that `delivery` uses; None if the image does not come from a registry."""
     address = delivery.reference or (delivery.upload.source if delivery.upload else "")
     repository, digest, manifest = address.removeprefix("oras://").partition("@sha256:")
     if not address.startswith("oras://") or not digest:
@@ -151,7 +161,7 @@ def published_of(delivery: Delivery) -> PublishedImage | None:
 
 
 def _from_registry(published: PublishedImage, cluster: Cluster, *, plain_http: bool) -> Delivery:
-    """Return how a login node gets an image from a registry, by the cluster's ``image-route``."""
+    """Return how a cluster gets an image from a registry; this depends on the cluster's ``image-route``."""
     delivery = Delivery(sha256=published.sha256, size=published.size)
     if cluster.image_route in ("auto", "stream"):
         name = published.repository.rpartition("/")[2]
@@ -170,9 +180,15 @@ def _from_registry(published: PublishedImage, cluster: Cluster, *, plain_http: b
 
 
 def _unpushed(built: BuiltImage, built_there: BuiltImage | None, cluster: Cluster) -> Delivery:
-    """Return how a login node gets an image that is in no registry: from its own cache, or from the file here.
+    """Return how a cluster gets an image that was not pushed: from the cluster's cache, or by an upload from this machine.
 
-    `built_there` is the latest build on that cluster.
+    Args:
+        built: The latest build of the image.
+        built_there: The latest build of the image on this cluster; None if there is none.
+        cluster: The cluster.
+
+    Raises:
+        ConfigError: The image is neither on this machine nor in the cluster's cache.
     """
     on_cluster = cluster.name in (built.built_on, built.cached_on)
     is_here = bool(built.path) and Path(built.path).is_file()
@@ -183,7 +199,7 @@ def _unpushed(built: BuiltImage, built_there: BuiltImage | None, cluster: Cluste
         elsewhere = f" and is stored only on {built.built_on}," if built.built_on else ""
         raise ConfigError(
             f"the image {built.name!r} was built but never pushed,{elsewhere or gone} so {cluster.name} cannot get it; run "
-            f"'hpcdeploy push' first, or build it there: 'hpcdeploy build --on {cluster.name}'"
+            f"'hpcdeploy push' first, or build the image on that cluster: 'hpcdeploy build --on {cluster.name}'"
         )
     delivery = Delivery(sha256=built.sha256, size=built.size)
     if not is_here:
@@ -193,16 +209,17 @@ def _unpushed(built: BuiltImage, built_there: BuiltImage | None, cluster: Cluste
 
 
 def _local_file(path: Path, cluster: Cluster, what: str) -> Delivery:
+    """Return the upload of a ``.sif`` on this machine; raise `ConfigError` if it is not a complete ``.sif``."""
     from hpcdeploy.apptainer.sif import read_sif
 
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block until another process writes to it
-            raise ConfigError(f"the image {path} is not a file; expected a .sif that Apptainer has built")
+            raise ConfigError(f"the image {path} is not a regular file; expected a .sif that Apptainer has built")
         with path.open("rb") as file:
             read_sif(file, str(path))  # report an incomplete copy here, not in each job
         delivery = Delivery(sha256=sha256_of(path), size=path.stat().st_size)
     except OSError as error:
-        raise ConfigError(f"the image {path} cannot be read: {error.strerror}; expected a .sif there") from error
+        raise ConfigError(f"the image {path} cannot be read: {error.strerror}; expected a readable .sif") from error
     return replace(delivery, upload=_upload_of(delivery, cluster, what, str(path.resolve())))
 
 

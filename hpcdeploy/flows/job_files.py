@@ -1,4 +1,4 @@
-"""Collect the code and the input files of a job, for upload."""
+"""Find the code and the input files of a job, and pack the folders among them for the upload."""
 
 import stat
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from hpcdeploy.staged_files import Placement, StagedFile, can_mount, staged_path
 from hpcdeploy.whole_file import sha256_of
 
 Allow = Callable[[str], bool]
-"""Ask the user to confirm something unusual."""
+"""Return whether something unusual, which the argument describes, may be done; usually by a prompt."""
 
 
 @frozen
@@ -25,11 +25,11 @@ class Brought:
     """The files that a job uploads.
 
     Attributes:
-        placements: The files and their destinations.
-        notes: Their sizes, for the user.
-        code_sha256: The checksum of the code snapshot; empty for none.
-        commit: The commit that git reported for the code.
-        dirty: The code differs from that commit; None if git did not report it.
+        placements: The files, each with its path in the container.
+        notes: Messages for the user: the sizes of code and inputs, and what is not uploaded.
+        code_sha256: The sha256 of the code's archive; empty if the job uploads no code.
+        commit: The commit that git reported for the code; empty if git reported none.
+        dirty: The code differs from that commit; None if it is unknown whether it does.
     """
 
     placements: tuple[Placement, ...] = ()
@@ -40,12 +40,12 @@ class Brought:
 
     @property
     def uploads(self) -> tuple[StagedFile, ...]:
-        """The files to upload, without duplicates."""
+        """The files to upload; a file with several placements is listed once."""
         return tuple({one.upload.path: one.upload for one in self.placements}.values())
 
 
 CODE_CARRIED = "code"
-"""Path of the code in the working folder where nothing can be mounted, unless the job sets another."""
+"""Default path of the code, relative to the working folder, on clusters where jobs cannot mount folders."""
 
 _SHOWN = 3
 """Maximum number of links in one note."""
@@ -61,12 +61,14 @@ def bring_along(
         project: The project's folder.
         scheduler: The scheduler of the job.
         cluster: The cluster.
-        archives: Folders are packed into archives in this folder. If None, nothing is written, and only checksums are
-            computed.
-        allow: Confirms code that is larger than its limit.
+        archives: The folder for the archives of code and inputs. If None, nothing is written, and only the checksums of the
+            archives are computed.
+        allow: Returns whether code that is larger than its limit may be uploaded.
 
     Raises:
-        ConfigError: A file is missing or not allowed, or its destination is impossible.
+        ConfigError: A file is missing or cannot be read, the code is too large, or a destination is not possible on
+            `cluster` or used twice.
+        OSError: An archive cannot be written.
     """
     mounts = can_mount(scheduler, cluster)
     placements: list[Placement] = []
@@ -74,7 +76,7 @@ def bring_along(
     tree: Tree | None = None
     if job.code:
         tree = look(absolute(job.code.source, project))
-        _hold_to_limit(job.code, tree, allow)
+        _check_limit(job.code, tree, allow)
         place = job.code.destination or (CODE_MOUNTED if mounts else CODE_CARRIED)
         placements.append(_folder(tree, place, f"the code of {job.name}", archives, mounts=mounts, is_code=True))
         notes += [f"the code: {_described(tree)}", *_links_astray(tree), *_submodules_absent(tree), *_refused_by_git(tree)]
@@ -99,13 +101,14 @@ def bring_along(
 
 
 def _described(tree: Tree) -> str:
+    """Return the size, the number of files and the commit of `tree`, for a message."""
     since = {True: " and changes since", False: "", None: " (changes since: unknown)"}[tree.dirty]
     commit = f", commit {tree.commit[:10]}{since}" if tree.commit else ""
     return f"{written(tree.size)} in {len(tree.names)} file{'s' if len(tree.names) > 1 else ''}{commit}"
 
 
 def _links_astray(tree: Tree) -> list[str]:
-    """Return a note on links whose targets are not uploaded."""
+    """Return a note on links whose targets are not uploaded; an empty list if there are none."""
     if not tree.astray:
         return []
     shown = ", ".join(f"{name} -> {target}" for name, target in tree.astray[:_SHOWN])
@@ -114,13 +117,13 @@ def _links_astray(tree: Tree) -> list[str]:
 
 
 def _elsewhere(job: Job, *, mounts: bool) -> list[str]:
-    """Return a note if the command uses the code's default path on other clusters, where this cluster cannot mount it."""
+    """Return a note if the job's command uses the path `CODE_MOUNTED`, but this cluster cannot mount the code there."""
     default = job.code is not None and not job.code.destination
     if not default or mounts or not any(word == CODE_MOUNTED or word.startswith(f"{CODE_MOUNTED}/") for word in job.command):
         return []
     note = (
-        f"note: the code is not at {CODE_MOUNTED} but at {CODE_CARRIED} in the working folder, because HTCondor cannot "
-        f'mount it. Set destination = "{CODE_CARRIED}" to have it there on every cluster'
+        f"note: HTCondor cannot mount the code at {CODE_MOUNTED}, so the code is at {CODE_CARRIED} in the working folder. "
+        f'Set destination = "{CODE_CARRIED}" to use this path on every cluster'
     )
     return [note]
 
@@ -137,14 +140,15 @@ def _refused_by_git(tree: Tree) -> list[str]:
     return [f"note: the commit of the code is unknown, because its git repository belongs to another user; {advice}"]
 
 
-def _hold_to_limit(code: Code, tree: Tree, allow: Allow) -> None:
+def _check_limit(code: Code, tree: Tree, allow: Allow) -> None:
+    """Raise `ConfigError` if the code is larger than its limit and `allow` returns False."""
     if tree.size <= code.limit * 1024 * 1024:
         return
     parts = ", ".join(f"{name} ({written(size)})" for name, size in largest(tree))
-    surprise = f"the code in {tree.folder} is {_described(tree)}, over the limit of {code.limit} MB; largest parts: {parts}"
-    if not allow(surprise):
+    warning = f"the code in {tree.folder} is {_described(tree)}, over the limit of {code.limit} MB; largest parts: {parts}"
+    if not allow(warning):
         raise ConfigError(
-            f"{surprise}. Exclude files in {IGNORE_FILE}, make data an input, or raise the limit: "
+            f"{warning}. Exclude files in {IGNORE_FILE}, make data an input, or raise the limit: "
             f'code = {{ source = "{code.source}", limit = "{tree.size // 1024**2 + 1} MB" }}'
         )
 
@@ -190,7 +194,7 @@ def _check_places(job: Job, placements: Sequence[Placement], *, mounts: bool) ->
         if place.startswith("/") and not mounts:
             raise ConfigError(
                 f"job {job.name} has the destination {place}, but HTCondor cannot mount files if it starts the container; "
-                f'expected a path relative to the working folder, such as "{place.rpartition("/")[2]}", as for Slurm'
+                f'use a path relative to the working folder, such as "{place.rpartition("/")[2]}", which Slurm accepts too'
             )
         if places.count(place) > 1 or any(other.startswith(f"{place}/") for other in places):
             raise ConfigError(f"job {job.name} uses the destination {place} twice; expected different destinations")

@@ -14,10 +14,10 @@ from hpcdeploy.run import RunStatus, State
 from hpcdeploy.store import Store
 
 _AT_ONCE = 500
-"""Maximum number of tasks whose files are read together; running tasks come first."""
+"""Maximum number of tasks whose output is read in one round trip (`_first` chooses them)."""
 
 _QUIETEST = 10.0
-"""Maximum time in seconds between two reads of files that do not grow."""
+"""Maximum time in seconds between two reads while there is no new output."""
 
 
 def read(
@@ -30,16 +30,16 @@ def read(
     """Read the output of `task` as one value.
 
     Args:
-        known: The run.
-        task: The task.
+        known: The run with its last known state.
+        task: The task's number, starting at 0.
         session: A session with the run's cluster.
-        tail: Start at the last `tail` lines of each stream; None for all.
+        tail: Read only the last `tail` lines of standard output and of standard error; None for everything.
 
     Raises:
-        SchedulerError: There is no such task, its logs cannot be read, or they are larger than
+        SchedulerError: The run has no task with this number, the logs cannot be read, or they are larger than
             `hpcdeploy.limits.LARGEST_LOG_AS_JSON`.
         TransportError: The connection failed.
-        UncertainSubmissionError: The run may have no job.
+        UncertainSubmissionError: It is not known whether the run was submitted.
     """
     out, err = bytearray(), bytearray()
     for piece in pieces(known, task, session, tail=tail):
@@ -48,8 +48,8 @@ def read(
         if len(out) + len(err) > limits.LARGEST_LOG_AS_JSON:
             most = limits.bytes_in_words(limits.LARGEST_LOG_AS_JSON)
             raise SchedulerError(
-                f"task {task} of run {known.run.id} has written more than {most}, which is too large for one value; read "
-                "it without --json, or fetch the run's files"
+                f"task {task} of run {known.run.id} has written more than {most}, which is the maximum for --json; omit "
+                f"--json, use --tail, or run 'hpcdeploy fetch {known.run.id}'"
             )
     return Piece(task=task, out=bytes(out), err=bytes(err))
 
@@ -61,18 +61,18 @@ def pieces(
     *,
     tail: int | None = None,
 ) -> Iterator[Piece]:
-    """Yield the output of `task` in pieces; an empty piece if there is none.
+    """Yield the output of `task` in pieces; yield one empty piece if the task has no output.
 
     Args:
-        known: The run.
-        task: The task.
+        known: The run with its last known state.
+        task: The task's number, starting at 0.
         session: A session with the run's cluster.
-        tail: Start at the last `tail` lines of each stream; None for all.
+        tail: Read only the last `tail` lines of standard output and of standard error; None for everything.
 
     Raises:
-        SchedulerError: There is no such task, or its logs cannot be read.
+        SchedulerError: The run has no task with this number, or the logs cannot be read.
         TransportError: The connection failed.
-        UncertainSubmissionError: The run may have no job.
+        UncertainSubmissionError: It is not known whether the run was submitted.
     """
     _check(known, task)
     reader = LogReader(session=session, run=known.run, tail=tail)
@@ -93,24 +93,27 @@ def follow(
     interval: float = 2.0,
     report: Callable[[str], None] = ignore_report,
 ) -> Iterator[Piece]:
-    """Yield the output of `tasks` until all have ended, including their last output.
+    """Yield the output of `tasks` until all tasks have ended and all their output was read.
 
-    After a lost connection a new one is opened; no output is lost or repeated. The scheduler is queried at most once in the
-    cluster's ``poll-interval``, at growing intervals, and when a task recorded its own end.
+    After a lost connection, a new connection is opened. No output is lost or repeated.
+
+    The scheduler is queried at growing intervals. A task that recorded its own end causes an earlier query. There is never
+    more than one query per ``poll-interval`` of the cluster.
 
     Args:
-        known: The run.
-        tasks: The tasks.
+        known: The run with its last known state.
+        tasks: The numbers of the tasks, starting at 0.
         session: A session with the run's cluster.
         store: The record.
-        tail: Start at the last `tail` lines of each stream of each task; None for all.
+        tail: Start with the last `tail` lines of each task's standard output and standard error; None for everything.
         interval: Time between two reads of the files, in seconds; it grows while there is no new output.
-        report: Receives the errors of lost connections.
+        report: Called with the error message of each lost connection.
 
     Raises:
-        SchedulerError: The remaining tasks are unknown to the scheduler, so they will never end.
-        TransportError: No first connection can be opened.
-        UncertainSubmissionError: The run may have no job.
+        SchedulerError: The run has no task with one of these numbers, or the logs cannot be read. Or the scheduler did not
+            know the remaining tasks in `ROUNDS_UNTIL_LOST` consecutive queries, so these tasks would never end.
+        TransportError: The first connection cannot be opened.
+        UncertainSubmissionError: It is not known whether the run was submitted.
     """
     for task in tasks:
         _check(known, task)
@@ -137,13 +140,13 @@ def follow(
         if left and not more and not left & current.over:
             if lost >= ROUNDS_UNTIL_LOST:
                 raise SchedulerError(
-                    f"the result of these tasks is unknown, and no more output is expected: {_unknown(current, left)}"
+                    f"the result of these tasks is unknown, and waiting does not help: {_unknown(current, left)}"
                 )
             time.sleep(quiet)
 
 
 def _first(current: RunStatus, left: set[int]) -> list[int]:
-    """Return the tasks to read first: ended ones, then running ones, then waiting ones."""
+    """Return up to `_AT_ONCE` tasks to read now: first ended tasks, then running tasks, then waiting tasks."""
     waiting = {task.task for task in current.tasks if task.state in {State.PENDING, State.HELD}}
     return sorted(left, key=lambda task: (task not in current.over, task in waiting, task))[:_AT_ONCE]
 
@@ -155,6 +158,6 @@ def _check(known: RunStatus, task: int) -> None:
 
 
 def _unknown(current: RunStatus, left: set[int]) -> str:
-    """Describe the tasks that are `left`, and why their state is unknown."""
+    """Return the numbers of the tasks that are `left`, and the reason why their state is unknown, for a message."""
     reason = next(task.reason for task in current.tasks if task.task in left)
     return f"{current.run.id}, task {spans(left)}: {reason}"

@@ -1,4 +1,4 @@
-"""Plan a run: the job, its image and files, the runs that it waits for (``after``), and its submission script."""
+"""Plan a run: find its job, image, files and predecessors (``after``), and render its submission script."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import field, replace
@@ -26,13 +26,14 @@ from hpcdeploy.store import Store
 def predecessors(
     job: Job, project: Project, cluster: Cluster, scheduler: SchedulerName, store: Store
 ) -> tuple[Predecessor, ...]:
-    """Return the runs that `job` waits for; all must be on `cluster` and `scheduler`.
+    """Return the runs that `job` waits for.
 
-    A scheduler can only wait for its own jobs.
+    All of them must be on `cluster` and `scheduler`, because a scheduler can only wait for its own jobs.
 
     Raises:
-        ConfigError: A run is on another cluster or scheduler, was never submitted, or may not have been.
-        UnknownRunError: A name matches no run, or several.
+        ConfigError: A run is on another cluster or scheduler, was cancelled before it was submitted, or it is unknown
+            whether the run was submitted. Or ``after`` names a job without a run there, or only some tasks of a run.
+        UnknownRunError: A name in ``after`` matches no run, or several.
     """
     found: list[Predecessor] = []
     for after in job.after:
@@ -43,8 +44,8 @@ def predecessors(
         run = known.run
         if (run.cluster, run.scheduler) != (cluster.name, scheduler):
             raise ConfigError(
-                f"job {job.name} waits for run {run.id}, which is on {run.cluster} ({run.scheduler}), but would run on "
-                f"{cluster.name} ({scheduler}). A scheduler can only wait for its own jobs: submit both to the same one"
+                f"job {job.name} would run on {cluster.name} ({scheduler}), but waits for run {run.id}, which is on "
+                f"{run.cluster} ({run.scheduler}). A scheduler can only wait for its own jobs: submit both to the same one"
             )
         if known.ended and not run.job_id:
             raise ConfigError(
@@ -52,14 +53,15 @@ def predecessors(
             )
         if known.unsure:
             raise ConfigError(
-                f"job {job.name} waits for run {run.id}, and it is not known whether that run was submitted; "
-                f"run 'hpcdeploy submit --resume {run.id}' first, or cancel it"
+                f"job {job.name} waits for run {run.id}, and it is not known whether run {run.id} was submitted; "
+                f"run 'hpcdeploy submit --resume {run.id}' first, or 'hpcdeploy cancel {run.id}'"
             )
         found.append(Predecessor(run_id=run.id, kind=after.kind, tasks=run.tasks))
     return tuple(found)
 
 
 def _named(after: After, job: Job, project: Project, cluster: Cluster, store: Store) -> RunStatus:
+    """Return the run that ``after`` names; runs on `cluster` are searched first."""
     scope = Scope(store=store, folder=project.root, project=project.root, cluster=cluster.name)
     try:
         chosen = find(after.what, scope)
@@ -67,14 +69,14 @@ def _named(after: After, job: Job, project: Project, cluster: Cluster, store: St
         chosen = find(after.what, replace(scope, cluster=None))
     if chosen.partly:
         raise ConfigError(
-            f"job {job.name} waits for {after.what}, which is only a part of run {chosen.status.run.id}; a job waits for "
-            "all tasks of a run: use the run's id"
+            f"job {job.name} waits for {after.what}, which is only a part of run {chosen.status.run.id}; a job can only "
+            "wait for all tasks of a run: use the run's id"
         )
     return chosen.status
 
 
 def _newest(after: After, job: Job, project: Project, cluster: Cluster, scheduler: SchedulerName, store: Store) -> RunStatus:
-    """Return the newest run of a job of this project; a job of that name in another project is not meant."""
+    """Return the newest run of this project's job that ``after`` names; runs of other projects are ignored."""
     runs = store.of_job(after.what, project=project.root)
     # Releases before 0.1.0 recorded no project.
     runs = runs or [known for known in store.of_job(after.what) if not known.run.project]
@@ -84,32 +86,36 @@ def _newest(after: After, job: Job, project: Project, cluster: Cluster, schedule
     elsewhere = sorted({f"{known.run.cluster} ({known.run.scheduler})" for known in runs})
     if after.what == job.name:
         raise ConfigError(
-            f"job {job.name} waits for its own latest run, but has none on {cluster.name} ({scheduler}) yet. Remove after "
-            f"from its settings, and use the option for all later runs: hpcdeploy submit {job.name} --after {job.name}"
+            f"job {job.name} waits for its own latest run, but has no run on {cluster.name} ({scheduler}) yet. Remove "
+            f"'after' from the job's settings, and use the option from its second run on: hpcdeploy submit {job.name} "
+            f"--after {job.name}"
         )
     raise ConfigError(
         f"job {job.name} waits for {after.what}, which has no run on {cluster.name} ({scheduler}) yet"
         + (f", only on {', '.join(elsewhere)}" if elsewhere else "")
-        + f"; submit it first: hpcdeploy submit {after.what} --cluster {cluster.name} --scheduler {scheduler}"
+        + f"; submit {after.what} first: hpcdeploy submit {after.what} --cluster {cluster.name} --scheduler {scheduler}"
     )
 
 
 CheckImage = Callable[[str, Delivery], None]
-"""Check a job's image, given its name and how the login node gets it; raise if it must not be used."""
+"""Check a job's image before it is used; raise an `HpcdeployError` if it must not be used.
+
+The arguments are the image's name in the settings, and how the login node gets the image.
+"""
 
 
 @frozen
 class Plan:
-    """A complete submission.
+    """Everything that a submission needs.
 
     Attributes:
-        run: The run.
-        job: The job.
-        cluster: The cluster.
-        script: The submission script.
-        request: The request, for the record.
-        uploads: Files to upload, unless the cluster has them.
-        notes: Their sizes, and notes on the job for the user.
+        run: The new run.
+        job: The run's job, with all settings resolved.
+        cluster: The cluster that will run the job.
+        script: The text of the submission script.
+        request: The user's request. It is recorded with the run.
+        uploads: The files to upload if they are missing on the cluster.
+        notes: Messages for the user: the sizes of code and inputs, and notes on the job.
     """
 
     run: Run
@@ -126,12 +132,12 @@ class Requested:
     """What the user asked for, apart from the project's settings.
 
     Attributes:
-        job: The job; None for the only one.
-        cluster: The cluster; None for the default one.
-        scheduler: The scheduler; None for the cluster's default.
-        run_id: The run's id; None for a new one.
-        options: Settings from the command line.
-        words: The same as given, for the record.
+        job: The job's name; None for the project's only job.
+        cluster: The cluster's name; None for the default cluster.
+        scheduler: The scheduler; None for the cluster's first scheduler.
+        run_id: The id for the run; None to generate an id.
+        options: Job settings from the command line.
+        words: These options as the user wrote them. They are recorded with the run.
     """
 
     job: str | None = None
@@ -144,12 +150,15 @@ class Requested:
 
 @frozen
 class Confirmations:
-    """What is confirmed by the user, or refused, while a run is planned; by default nothing outside of the project is read.
+    """Functions that may stop the planning of a run, usually by prompting the user.
+
+    By default files outside of the project are refused, and everything else is accepted.
 
     Attributes:
-        allow: Confirms an unusually large upload.
+        allow: Returns whether code larger than its limit may be uploaded.
         check_image: Checks the image before anything is packed.
-        admit: Confirms the files outside of the project that the project names, before they are read (`resolve_job`).
+        admit: Refuses files outside of the project that the settings name, or confirms them, before they are read
+            (`resolve_job`).
     """
 
     allow: Allow = lambda _surprise: True
@@ -170,19 +179,22 @@ def plan(
     archives: Path | None = None,
     confirm: Confirmations = NO_CONFIRMATIONS,
 ) -> Plan:
-    """Decide what to run and where, and render the script.
+    """Decide what to run and on which cluster, and render the submission script.
 
     Args:
         project: The project.
         store: The record.
-        requested: The job, where it runs, and its options.
+        requested: The job, the cluster, and the options.
         registries: Looks up an image that was pushed.
         now: The time in seconds since 1970.
-        archives: The folder for archives of code and inputs; None to pack nothing.
-        confirm: Asks the user.
+        archives: The folder for archives of code and inputs; None to write no archives and only compute their checksums.
+        confirm: Called before an image, files outside of the project, or large code are used.
 
     Raises:
-        ConfigError: The settings do not allow this submission.
+        ConfigError: A setting, an option, a file or an image does not allow this submission.
+        RegistryError: The registry query for the image failed.
+        UnknownRunError: A name in ``after`` matches no run, or several.
+        TemplateError: A template is broken.
     """
     cluster, scheduler = _where(project, requested)
     job = resolve_job(project, requested.job, cluster.name, requested.options, admit=confirm.admit)
@@ -213,18 +225,21 @@ def plan(
 
 
 def _where(project: Project, requested: Requested) -> tuple[Cluster, SchedulerName]:
-    """Return the cluster and its scheduler for a run."""
+    """Return the cluster and the scheduler that the user requested, or their defaults."""
     cluster = choose_cluster(project, requested.cluster)
     scheduler = requested.scheduler or cluster.schedulers[0]
     if scheduler not in cluster.schedulers:
         raise ConfigError(
-            f"cluster {cluster.name} has {' and '.join(cluster.schedulers)}, not {scheduler!r}; use --scheduler"
+            f"cluster {cluster.name} has {' and '.join(cluster.schedulers)}, not {scheduler!r}; use --scheduler "
+            f"{cluster.schedulers[0]}"
         )
     return cluster, scheduler
 
 
 def _unused(run_id: str, store: Store) -> str:
-    """Return a valid id for a run that the record does not have."""
+    """Return `run_id`; raise `ConfigError` if it is not a valid id, or if the record already has that run."""
     if store.knows(name(run_id)):
-        raise ConfigError(f"the record already has a run {run_id!r}; use another id, or resume it with --resume {run_id}")
+        raise ConfigError(
+            f"the record already has a run {run_id!r}; use another id, or resume that run with --resume {run_id}"
+        )
     return run_id

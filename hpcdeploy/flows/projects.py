@@ -1,4 +1,4 @@
-"""Find the projects that the record has runs and images of, and follow one whose folder was renamed or moved."""
+"""Find a project that the record has runs or images of, and update the record if a project's folder was moved."""
 
 import os
 import shlex
@@ -10,7 +10,10 @@ from hpcdeploy.store import Store
 
 
 def find_project(words: str, folder: Path, store: Store) -> Path:
-    """Return the folder of a project: a folder in it, relative to `folder`, or the last part of a recorded one.
+    """Return the folder of the project that `words` names.
+
+    `words` is the path of the project's folder or of a folder in it, relative to `folder`; or the last components of the
+    path of a project in the record.
 
     Raises:
         UnknownRunError: `words` matches no project, or several.
@@ -24,18 +27,24 @@ def find_project(words: str, folder: Path, store: Store) -> Path:
     found = [one for one in known if one.parts[-len(Path(words).parts) :] == Path(words).parts]
     if len(found) == 1:
         return found[0]
-    what = "is ambiguous" if found else "has no recorded runs, and is no project"
+    what = "is ambiguous" if found else "is not a project, and has no recorded runs"
     raise UnknownRunError(f"project {words!r} {what}; expected the folder of one of: {_listed(found or known)}")
 
 
 def follow_move(words: str, project: Path | None, folder: Path, store: Store) -> int:
-    """Let the runs and images of the project folder `words` belong to `project`, and return the number of runs.
+    """Record that the project in the folder `words` is in the folder `project` now; return the number of its runs.
 
-    The old folder must no longer be a project: otherwise `project` is a copy, whose original keeps its runs.
+    The old folder must not contain a project any more. If it does, `project` is a copy, and the runs belong to the original.
+
+    Args:
+        words: The old folder, as the user wrote it, relative to `folder`.
+        project: The project in the working folder; None if there is none.
+        folder: The working folder.
+        store: The record.
 
     Raises:
-        ConfigError: `folder` is not in a project, or the old folder is still a project.
-        UnknownRunError: The record has nothing of the old folder.
+        ConfigError: `project` is None, or the old folder still contains a project.
+        UnknownRunError: The record has no runs or images of the old folder.
     """
     if project is None:
         raise ConfigError(f"--moved-from: {folder} is not in a project; change to the new folder of the project first")
@@ -44,14 +53,21 @@ def follow_move(words: str, project: Path | None, folder: Path, store: Store) ->
     old = next((one for one in (Path(os.path.realpath(path)), Path(os.path.normpath(path))) if one in known), None)
     if old is None:
         gone = _listed([one for one in known if not one.exists()])
-        raise UnknownRunError(f"--moved-from: the record has no project {words!r}; expected a folder that is gone: {gone}")
+        raise UnknownRunError(
+            f"--moved-from: the record has no project {words!r}; expected a recorded folder that no longer exists: {gone}"
+        )
     if _is_project(old):
-        raise ConfigError(f"--moved-from: {old} is still a project, so its runs stay there; expected a folder that is gone")
+        raise ConfigError(
+            f"--moved-from: {old} is still a project, so its runs stay there; expected a folder that no longer exists"
+        )
     return store.moved(old, project)
 
 
 def check_there(run_id: str, folder: Path) -> None:
-    """Raise `ConfigError` if the project of a run is not in its `folder` any more, with what to do if it was moved."""
+    """Raise `ConfigError` if `folder`, from which a run was submitted, no longer contains a project.
+
+    The message has the command to run if the project was moved.
+    """
     if _is_project(folder):
         return
     problem = "has no settings of hpcdeploy any more" if folder.is_dir() else "no longer exists"

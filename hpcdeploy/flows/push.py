@@ -17,7 +17,7 @@ from hpcdeploy.tags import GitFacts, tags_beside_others, tags_for
 
 @frozen
 class Pushed:
-    """A published image, and its tags."""
+    """A published image, and the tags that it got in that repository."""
 
     image: PublishedImage
     tags: tuple[str, ...]
@@ -32,10 +32,10 @@ class Refused:
 
 
 def repositories_of(settings: ImageSettings, named: Sequence[str]) -> tuple[str, ...]:
-    """Return the repositories for an image: those `named`, or else those of its settings.
+    """Return the repositories for an image: `named` if it is not empty, else the repositories of the image's settings.
 
     Raises:
-        ConfigError: There are none.
+        ConfigError: `named` is empty, and the settings have no repository.
     """
     targets = tuple(named) or settings.repositories
     if not targets:
@@ -58,14 +58,14 @@ def destinations(
     Args:
         settings: The image's settings.
         git: The state of git; None if it is not available.
-        repositories: The repositories; none for those of the settings.
-        tags: Tags that replace those of `git`. Without both the tag is ``latest``; the settings' own tags are added to
-            ``latest``.
-        images: All images of the project. In a repository that several of them share, tags contain the image's name
+        repositories: Repositories (``HOST/PATH``) that replace the repositories of the settings.
+        tags: Tags that replace all others. Without them the tags come from `git`, or the only tag is ``latest`` if `git` is
+            None. If ``latest`` is among these tags, the tags of the settings are added.
+        images: All images of the project. If several of them share a repository, each tag contains the image's name there
             (`tags_beside_others`).
 
     Raises:
-        ConfigError: There is no repository, or a tag is used by another image.
+        ConfigError: There is no repository, or another image of the project would get the same tag there.
     """
     targets = repositories_of(settings, repositories)
     return {target: tuple(tags) or _tags_in(target, settings, images, git) for target in targets}
@@ -83,28 +83,31 @@ def push(
 ) -> list[Pushed | Refused]:
     """Push `built`, whose file is at ``built.path``, to each repository.
 
-    The manifest has OCI's standard annotations; pushing the same image twice results in the same digest. A failing
-    repository does not stop the others.
+    The manifest has OCI's standard annotations. Some of them describe the state of git. Therefore the digest of the manifest
+    is the same only for the same image and the same state of git.
+
+    If a repository rejects the image, the other repositories are still used.
 
     Args:
-        built: The image.
-        to: The repositories with their tags (`destinations`).
+        built: The image to push.
+        to: The repositories (``HOST/PATH``), each with the image's tags there (`destinations`).
         store: The record.
         registry_of: Returns the registry of a repository.
         git: The state of git, for the annotations; None if it is not available.
-        warn: Called before the first upload for each repository that is known to reject an image of this size.
+        warn: Called before the first upload with each different warning about registries that reject images of this size.
         progress: Receives the progress.
 
     Returns:
-        The result for each repository.
+        One result for each repository.
 
     Raises:
-        ConfigError: There is no file, or a tag is invalid.
+        ConfigError: The image's file does not exist, or a tag is invalid.
     """
     path = Path(built.path)
     if not built.path or not path.is_file():
         raise ConfigError(
-            f"the file of the image {built.name!r} is not at {built.path or '(nowhere)'}; run 'hpcdeploy build'"
+            f"the file of the image {built.name!r} is not on this machine (expected at {built.path or 'a recorded path'}); "
+            "run 'hpcdeploy build'"
         )
     annotations = annotate(
         revision=git.sha if git and not git.dirty else "",
@@ -132,19 +135,20 @@ def push(
 
 
 def refuse_same_tags(images: Sequence[ImageSettings], tags: Sequence[str]) -> None:
-    """Raise `ConfigError` if `tags` from the command line would name several of `images` in one repository."""
+    """Raise `ConfigError` if several of `images` would get the same tag, one of `tags`, in one repository."""
     for number, one in enumerate(images if tags else ()):
         for other in images[number + 1 :]:
             for repository in set(one.repositories) & set(other.repositories):
                 raise ConfigError(
-                    f"the images {one.name!r} and {other.name!r} share the repository {repository}, where --tag {tags[0]} "
-                    "would move from one to the other; use one repository for each, or omit --tag"
+                    f"the images {one.name!r} and {other.name!r} share the repository {repository}, so --tag {tags[0]} "
+                    "would only refer to the image that is pushed last; use one repository for each image, or omit --tag"
                 )
 
 
 def _tags_in(
     repository: str, settings: ImageSettings, images: Sequence[ImageSettings], git: GitFacts | None
 ) -> tuple[str, ...]:
+    """Return an image's tags in `repository`; raise `ConfigError` if another image would get one of them."""
     by_git = tags_for(git) if git else ("latest",)
     plain = _with_own(by_git, settings)
     others = [image for image in images if repository in image.repositories and image.name != settings.name]
@@ -155,10 +159,11 @@ def _tags_in(
         for tag in set(own).intersection(tags_beside_others(theirs, name)):
             raise ConfigError(
                 f"the images {settings.name!r} and {name!r} share the repository {repository}, and both would get "
-                f"the tag {tag!r}; give each its own repository, or another name"
+                f"the tag {tag!r}; give each image its own repository, or rename one of them"
             )
     return own
 
 
 def _with_own(tags: tuple[str, ...], settings: ImageSettings) -> tuple[str, ...]:
+    """Add the tags of the settings to `tags`, but only if ``latest`` is among them."""
     return tuple(dict.fromkeys((*tags, *settings.tags))) if "latest" in tags else tags

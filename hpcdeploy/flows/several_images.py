@@ -1,7 +1,7 @@
-"""Process several images at once, each in its own process, one after the other or in parallel.
+"""Build or push several images, each in its own process, one after the other or in parallel.
 
-A build has child processes (Apptainer), a connection and a progress display. A process can be ended with all of them, and
-its errors do not affect the others. A task is the same command that a user would run for one image.
+A task runs the same command that a user would run for one image. A build has child processes (Apptainer), a connection and a
+progress display. In its own process, a build can be ended together with these, and its errors do not affect other builds.
 """
 
 import signal
@@ -19,7 +19,7 @@ ERROR = "error: "
 
 @frozen
 class Task:
-    """The command for the image `name`."""
+    """The command (`argv`) that builds or pushes the image `name`."""
 
     name: str
     argv: tuple[str, ...]
@@ -27,7 +27,14 @@ class Task:
 
 @frozen
 class Ended:
-    """The result of a task: exit code (128 + n for signal n), standard output, error message."""
+    """The result of a task.
+
+    Attributes:
+        name: The image's name.
+        exit_code: The exit code of the command; 128 + n if signal n killed it.
+        output: The command's standard output.
+        error: The command's final error message; empty if it printed none.
+    """
 
     name: str
     exit_code: int
@@ -40,9 +47,10 @@ Say = Callable[[str, str], None]
 
 
 def run_each(tasks: Sequence[Task], *, jobs: int, say: Say) -> list[Ended]:
-    """Run all of `tasks`, at most `jobs` at a time, and return their results in order; a failure does not stop the others.
+    """Run all `tasks`, at most `jobs` at a time, and return their results in the order of `tasks`.
 
-    An exception (Ctrl-C) ends the running ones with SIGTERM, waits for them, and starts no more; a second one kills them.
+    If a task fails, the other tasks still run. On an exception (Ctrl-C), no more tasks are started, and the running tasks
+    get SIGTERM and are awaited. On a second exception, they get SIGKILL.
     """
     running = _Running(say)
     pool = ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="image")
@@ -66,7 +74,7 @@ def first_failure(ended: Sequence[Ended]) -> int:
 
 
 class _Running:
-    """The running processes."""
+    """The processes of the running tasks; methods may be called from several threads."""
 
     def __init__(self, say: Say) -> None:
         self._say = say

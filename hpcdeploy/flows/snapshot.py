@@ -1,4 +1,4 @@
-"""Pack a folder of this machine into an archive that is named by its checksum. The same files result in the same bytes."""
+"""Pack a folder of this machine into an archive that is named by its sha256. The same files give the same archive."""
 
 import errno
 import hashlib
@@ -22,24 +22,35 @@ from hpcdeploy.regular_file import LARGEST_TEXT, read_regular
 from hpcdeploy.whole_file import part_name, whole_file
 
 NEVER = frozenset({".git", ".pixi", ".hpcdeploy", "__pycache__", ".DS_Store"})
-"""Names that are never uploaded: history, caches and environments of this machine."""
+"""Names of files and folders that are never uploaded as code: git's history, caches, and environments of this machine."""
 
 CACHES = NEVER | {
     *(".env", ".venv", ".tox", ".nox", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints", "node_modules"),
 }
-"""Names that are not uploaded either if git does not list the files: caches, and ``.env``, which usually has secrets."""
+"""Names that are not uploaded as code from a folder without git: `NEVER`, more caches, and ``.env``, which usually has
+secrets.
+"""
 
 FETCHED = ".hpcdeploy-run"
-"""The file that ``hpcdeploy fetch`` leaves in a folder: results are not code, and would change each snapshot."""
+"""The name of the file by which ``hpcdeploy fetch`` marks a download folder.
+
+Code does not include such folders, because results are not code, and new results would change the snapshot.
+"""
 
 _TIME = 315532800
-"""Modification time of every file in an archive, in seconds since 1970: the year 1980, before which tar warns."""
+"""Modification time of every file in an archive, in seconds since 1970: the first second of 1980.
+
+It is not 0, because GNU tar warns about files from 1970-01-01 00:00 UTC or earlier ("implausibly old time stamp").
+"""
 
 _KEPT = 30 * 86400
-"""Time in seconds that an archive is kept here after it was last packed."""
+"""Time in seconds (30 days) after which an archive on this machine is removed, counted from when it was last packed."""
 
 _ANOTHER_FILE = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
-"""Errors if a file was replaced after it was checked; None: it ended early (tarfile)."""
+"""Values of `OSError.errno` that mean that a file was replaced or cut after it was listed.
+
+None is the value if a file ends before the size in its header was read (tarfile.copyfileobj raises OSError without errno).
+"""
 
 
 @frozen
@@ -47,13 +58,13 @@ class Tree:
     """The files of a folder that are uploaded.
 
     Attributes:
-        folder: The folder.
-        names: Paths relative to it, sorted by their bytes.
-        size: Their size in bytes.
-        astray: Links in ``names`` whose targets are not uploaded, with these targets.
-        absent: Submodules that are not checked out.
-        commit: The commit; empty if there is none, or if git did not report it.
-        dirty: The files differ from the commit; None if unknown.
+        folder: The folder's path.
+        names: Paths of the files, relative to `folder`, sorted by their bytes.
+        size: Total size of the files in bytes.
+        astray: Pairs of a link in `names` and its target, if the target is not uploaded.
+        absent: Paths of submodules that are not checked out, relative to `folder`.
+        commit: The commit's id; empty if there is no commit, or if git did not report one.
+        dirty: The files differ from the commit; None if it is unknown whether they do.
         refused: git did not report the commit, because the work tree belongs to another user.
     """
 
@@ -85,15 +96,20 @@ class Sink(Protocol):
 def look(folder: Path, *, is_code: bool = True) -> Tree:
     """Find the files of `folder` to upload.
 
-    Of code in a git work tree these are the files that git tracks or would track, including checked-out submodules. Of code
-    elsewhere these are all files except caches and those that ``.gitignore`` excludes. Of data these are all files, because
-    data is often ignored by git. ``.hpcdeployignore`` always applies. Links stay links.
+    These files are found:
+
+    - code in a git work tree: the files that git tracks or would track, including checked-out submodules
+    - code in any other folder: all files except `CACHES` and files that ``.gitignore`` excludes
+    - data (not `is_code`): all files, because git often ignores data
+
+    Code never includes `NEVER`, ``.sif`` files and download folders of ``hpcdeploy fetch``. Files that ``.hpcdeployignore``
+    excludes are never found. Links are uploaded as links.
 
     Raises:
-        ConfigError: It is not a folder, cannot be read, or has no file to upload.
+        ConfigError: `folder` is not a folder, cannot be read, or has no file to upload.
     """
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is not a folder on this machine; expected the folder whose files to upload")
+        raise ConfigError(f"{folder} is not a folder on this machine; expected the folder whose files are uploaded")
     absent: list[str] = []
     try:
         listed = _listed_by_git(folder, absent) if is_code else None
@@ -121,7 +137,7 @@ def look(folder: Path, *, is_code: bool = True) -> Tree:
 def pack(tree: Tree, sink: Sink) -> Packed:
     """Write `tree` to `sink` as a tar archive with the names, links, contents and executable bits.
 
-    Owners, times and other permissions are left out, as in git.
+    Owners, times and other permissions are not stored, as in git. Therefore the archive only changes with the files.
 
     Raises:
         ConfigError: A file cannot be read, or changes while it is packed.
@@ -147,10 +163,10 @@ def pack(tree: Tree, sink: Sink) -> Packed:
 
 
 def keep(tree: Tree, folder: Path) -> tuple[Packed, Path]:
-    """Write the archive of `tree` into `folder`, named by its sha256; return its checksum, size and path.
+    """Write the archive of `tree` into `folder`, named by its sha256; return the archive's checksum, size and path.
 
-    An interrupted submission needs the same archive when it is resumed, even if the files have changed. It is removed after
-    30 days.
+    The archive is kept for `_KEPT` seconds, because an interrupted submission needs the same archive when it is resumed,
+    even if the files have changed since. This function also removes older archives.
 
     Raises:
         ConfigError: A file cannot be read, or changes while it is packed.
@@ -170,7 +186,7 @@ def keep(tree: Tree, folder: Path) -> tuple[Packed, Path]:
 
 
 def largest(tree: Tree, count: int = 3) -> list[tuple[str, int]]:
-    """Return the `count` largest files and folders at the top of `tree`, with their size in bytes."""
+    """Return the `count` largest files and folders at the top level of `tree`, each with its size in bytes."""
     sizes: dict[str, int] = {}
     for name in tree.names:
         top, slash, _ = name.partition("/")
@@ -179,7 +195,7 @@ def largest(tree: Tree, count: int = 3) -> list[tuple[str, int]]:
 
 
 def changed(path: Path) -> ConfigError:
-    """Return the error for a file that changed while it was read."""
+    """Return (do not raise) the error for a file that changed while it was read."""
     return ConfigError(f"{path} changed while it was packed; run the same command again when it no longer changes")
 
 
@@ -202,7 +218,7 @@ def _add(archive: tarfile.TarFile, name: str, path: Path) -> None:
 
 
 class _Hashed(io.RawIOBase):
-    """Pass on the written bytes, and hash them."""
+    """Write bytes to a sink, and compute their sha256 and number."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -227,11 +243,11 @@ class Nowhere:
 
 
 def _listed_by_git(folder: Path, absent: list[str], base: str = "") -> list[str] | None:
-    """Return the files that git tracks or would track under `folder`; None if it is not a work tree, or git is not
-    installed.
+    """Return the files under `folder` that git tracks or would track; None without a work tree or an installed git.
 
-    git lists a submodule, or a nested work tree, as one name, so it is queried separately. A submodule that is not checked
-    out is an empty folder (git-submodule(1)); its name, with the prefix `base`, is added to `absent`.
+    git lists a submodule or a nested work tree as one name, so this function lists its files with another call of git. A
+    submodule that is not checked out is an empty folder (git-submodule(1)). Its path is added to `absent`; `base` is the
+    prefix of that path.
     """
     listed = list_files(folder, "--cached", "--others", "--exclude-standard")
     if listed is None:
@@ -247,13 +263,13 @@ def _listed_by_git(folder: Path, absent: list[str], base: str = "") -> list[str]
                 names += (f"{raw}/{inner}" for inner in (_listed_by_git(path, absent, f"{base}{raw}/") or ()))
             else:
                 absent.append(f"{base}{raw}")
-        elif _travels(raw.split("/"), NEVER) and _is_file(path):
+        elif _is_uploaded(raw.split("/"), NEVER) and _is_file(path):
             names.append(raw)
     return kept(_rules_of(folder, names), names)
 
 
 def _rules_of(folder: Path, names: Sequence[str]) -> tuple[Rule, ...]:
-    """Read all ``.hpcdeployignore`` files in the folders of the files `names`, the deepest last."""
+    """Read the ``.hpcdeployignore`` files of all folders that contain one of the files `names`, the deepest folder last."""
     folders = {"", *(parent for name in names for parent in _parents(name))}
     return tuple(
         rule
@@ -263,12 +279,13 @@ def _rules_of(folder: Path, names: Sequence[str]) -> tuple[Rule, ...]:
 
 
 def _walk(folder: Path, base: str, above: tuple[Rule, ...], *, is_code: bool) -> Iterator[str]:
+    """Yield the files below the subfolder `base` of `folder` that are not excluded; `above` are the outer folders' rules."""
     here = folder / base
     rules = (*above, *(_read(here / ".gitignore", base) if is_code else ()), *_read(here / IGNORE_FILE, base))
     for name in sorted(os.listdir(here)):  # noqa: PTH208 - names in an order of their own
         path, relative = here / name, f"{base}/{name}" if base else name
         is_folder = path.is_dir() and not path.is_symlink()
-        if (is_code and not _travels([name], CACHES)) or leaves_out(rules, relative, is_folder=is_folder):
+        if (is_code and not _is_uploaded([name], CACHES)) or leaves_out(rules, relative, is_folder=is_folder):
             continue
         if is_folder:
             yield from _walk(folder, relative, rules, is_code=is_code)
@@ -283,15 +300,16 @@ def _read(file: Path, base: str) -> tuple[Rule, ...]:
         return ()
 
 
-def _travels(parts: Sequence[str], left_out: frozenset[str]) -> bool:
+def _is_uploaded(parts: Sequence[str], left_out: frozenset[str]) -> bool:
+    """Tell whether a path may be uploaded: it has no component in `left_out`, and is not a ``.sif``."""
     return not left_out.intersection(parts) and not parts[-1].endswith(".sif")
 
 
 def _is_link(folder: Path, name: str, known: dict[str, bool]) -> bool:
-    """Tell whether the folder `name` of `folder` is a link; results are cached in `known`.
+    """Tell whether the path `name` in `folder` is a link; results are cached in `known`.
 
-    git treats a tracked file as deleted if its folder has become a link (symlinks.c, has_symlink_leading_path), because the
-    link may have any target.
+    If the parent folder of a tracked file has become a link, git treats the file as deleted, because the link may have any
+    target (symlinks.c, has_symlink_leading_path). Such a file is therefore not uploaded.
     """
     if name not in known:
         known[name] = (folder / name).is_symlink()
@@ -299,7 +317,10 @@ def _is_link(folder: Path, name: str, known: dict[str, bool]) -> bool:
 
 
 def _is_file(path: Path) -> bool:
-    """Tell whether there is a regular file or a link: git also lists deleted files, and sockets cannot be uploaded."""
+    """Tell whether `path` is a regular file or a link.
+
+    git also lists deleted files, and a folder may have sockets and pipes, which cannot be uploaded.
+    """
     try:
         mode = path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -308,17 +329,19 @@ def _is_file(path: Path) -> bool:
 
 
 def _without_fetched(names: list[str]) -> list[str]:
+    """Return `names` without the files in download folders of ``hpcdeploy fetch``, which have the file `FETCHED`."""
     marked = tuple(name.removesuffix(FETCHED) for name in names if name.endswith(f"/{FETCHED}"))
     return [name for name in names if not name.startswith(marked)] if marked else names
 
 
 def _astray(links: Mapping[str, str], names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Return the links, with their targets, whose targets are not among the files `names` or their folders."""
     if not links:
         return ()
     there = {"", *names, *(parent for name in names for parent in _parents(name))}
 
     def stays(name: str, target: str, steps: int = 40) -> bool:
-        """Follow a link, and further links in its target, up to the system's limit (path_resolution(7))."""
+        """Tell whether a link leads to an uploaded file, through at most 40 links, as in Linux (path_resolution(7))."""
         place = os.path.normpath(f"{name.rpartition('/')[0] or '.'}/{target}")
         through = next((one for one in (place, *_parents(place)) if one in links), None)
         if target.startswith("/") or not steps:
@@ -331,14 +354,17 @@ def _astray(links: Mapping[str, str], names: Sequence[str]) -> tuple[tuple[str, 
 
 
 def _parents(name: str) -> Iterator[str]:
+    """Yield the folders that contain the path `name`, the innermost first."""
     while name := name.rpartition("/")[0]:
         yield name
 
 
 def _facts(folder: Path) -> tuple[str, bool | None, bool]:
-    """Return the commit of a work tree, whether the files differ from it, and whether git rejected the work tree.
+    """Return the facts that git reports about the work tree `folder`.
 
-    The commit is empty before the first one. The second value is None if it is unknown.
+    Returns:
+        The commit's id, which is empty if there is no commit or git did not report one; whether the files differ from the
+        commit (None if unknown); and whether git rejected the work tree because it belongs to another user.
     """
     commit = ask_git(folder, "rev-parse", "--verify", "HEAD")
     return (

@@ -1,4 +1,7 @@
-"""Submit a run exactly once: record it, deliver it, record its job. It has one job, however often the connection fails."""
+"""Submit a run exactly once: record the run, run its submission script on the login node, and record the job id.
+
+The run gets exactly one job, even if the connection fails several times.
+"""
 
 from collections.abc import Sequence
 
@@ -17,14 +20,27 @@ from hpcdeploy.store import Store
 
 @frozen
 class Submitted:
-    """A run with its job; ``already``: an earlier call had submitted it."""
+    """A submitted run.
+
+    Attributes:
+        run: The run with its job id.
+        already: An earlier call had submitted the run; this call only found its job.
+    """
 
     run: Run
     already: bool
 
 
 def plan_run(job: Job, cluster: Cluster, scheduler: SchedulerName, delivery: Delivery, *, now: float) -> Run:
-    """Return a new run with a new id; nothing is recorded."""
+    """Return a new run with a new id. The run is not recorded yet.
+
+    Args:
+        job: The job to run.
+        cluster: The cluster that will run it.
+        scheduler: One of the cluster's schedulers.
+        delivery: How the cluster gets the job's image.
+        now: The time of the submission, in seconds since 1970.
+    """
     return Run(
         id=new_run_id(job.name),
         job=job.name,
@@ -50,24 +66,26 @@ def submit(
     request: Request | None = None,
     feedback: Feedback = NO_FEEDBACK,
 ) -> Submitted:
-    """Record a new `run`, run its `script` on the login node until it answers, and record the job id.
+    """Record a new `run`, run its `script` on the login node until the script answers, and record the job id.
 
-    A run that was rejected, or never delivered, is removed from the record: it has no job.
+    If the submission certainly failed, the run has no job and is removed from the record. If it may have succeeded, the run
+    stays in the record.
 
     Args:
-        run: The run.
-        script: Its submission script.
-        session: A session with its cluster.
+        run: The new run (`plan_run`).
+        script: The run's submission script.
+        session: A session with the run's cluster.
         store: The record.
-        uploads: The files to upload if the cluster does not have them.
-        request: The request, for the record.
+        uploads: The files to upload if they are missing on the cluster.
+        request: The user's request. It is recorded with the run.
         feedback: Shows messages and the progress of an upload.
 
     Raises:
-        SchedulerError: The submission was rejected.
-        UncertainSubmissionError: The connection failed in each attempt; `resume` is safe.
-        TransportError: No first connection can be opened, or an upload failed.
-        ConfigError: A source file has changed, or the record cannot be written.
+        SchedulerError: The submission was rejected, or the run was cancelled while it was submitted.
+        UncertainSubmissionError: The result is unknown, because a connection was lost or the scheduler did not answer.
+            Calling `resume` for this run is safe.
+        TransportError: The first connection cannot be opened, or an upload failed.
+        ConfigError: A file to upload has changed, or the record cannot be written.
     """
     store.add(run, script, uploads, request)
     try:
@@ -89,24 +107,25 @@ def resume(
     uploads: Sequence[StagedFile] = (),
     feedback: Feedback = NO_FEEDBACK,
 ) -> Submitted:
-    """Find the job of a recorded `run` whose submission was interrupted, or submit it; record the job id.
+    """Find the job of a recorded `run` whose submission was interrupted, or submit the run; record the job id.
 
-    The run stays in the record if this fails, because the earlier call may have submitted it.
+    If this call fails, the run stays in the record, because the earlier call may have submitted it.
 
     Args:
-        run: The run.
-        script: Its recorded script.
-        session: A session with its cluster.
+        run: The recorded run.
+        script: The run's recorded submission script.
+        session: A session with the run's cluster.
         store: The record.
-        uploads: Its recorded uploads. They are checked before they are sent.
+        uploads: The run's recorded uploads. Each file is compared with its recorded checksum before it is uploaded.
         feedback: Shows messages and the progress of an upload.
 
     Raises:
-        SchedulerError: The submission was rejected.
-        UncertainSubmissionError: The connection failed in each attempt; `resume` is safe.
-        TransportError: No first connection can be opened, or an upload failed.
-        ConfigError: A source file has changed, or the record cannot be written.
-        UnknownRunError: The call that submits the run has just removed it.
+        SchedulerError: The submission was rejected, or the run was cancelled.
+        UncertainSubmissionError: The result is unknown, because a connection was lost or the scheduler did not answer.
+            Calling `resume` again is safe.
+        TransportError: The first connection cannot be opened, or an upload failed.
+        ConfigError: A file to upload has changed, or the record cannot be written.
+        UnknownRunError: The run is no longer in the record: the call that was submitting it failed and removed it.
     """
     store.resumed(run)
     try:
@@ -117,8 +136,8 @@ def resume(
         if run.job_id:
             raise
         raise type(error)(
-            f"{error}. Run {run.id} remains in the record: resume it after fixing this, or "
-            f"cancel it: hpcdeploy cancel {run.id}"
+            f"{error}. Run {run.id} remains in the record. Fix this, then run 'hpcdeploy submit --resume {run.id}'; or "
+            f"cancel the run: hpcdeploy cancel {run.id}"
         ) from error
     return _recorded(done, store)
 
@@ -126,7 +145,7 @@ def resume(
 def _deliver(
     run: Run, script: str, session: Session, uploads: Sequence[StagedFile], feedback: Feedback, *, again: bool
 ) -> Submission:
-    """Deliver a submission script; if the user interrupts that, print how to continue."""
+    """Run a submission script until it answers (`deliver`). If the user presses Ctrl-C, print how to resume the run."""
     try:
         return deliver(run, script, session, uploads, feedback=feedback, again=again)
     except KeyboardInterrupt:
@@ -137,9 +156,9 @@ def _deliver(
 
 
 def _recorded(done: Submission, store: Store) -> Submitted:
-    """Record the job id that a submission script reported."""
+    """Record the job id that a submission script reported; raise `SchedulerError` for a run that was cancelled."""
     if done.cancelled:
-        raise SchedulerError(f"{done.cancelled}. Run 'hpcdeploy cancel {done.run.id}' to record that")
+        raise SchedulerError(f"{done.cancelled}. Run 'hpcdeploy cancel {done.run.id}' to record the cancellation")
     _record(done.run, store)
     return Submitted(run=done.run, already=done.already)
 
@@ -149,8 +168,8 @@ def _record(done: Run, store: Store) -> None:
         store.submitted(done)
     except ConfigError as error:
         raise ConfigError(
-            f"run {done.id} was submitted as job {done.job_id}, but that could not be recorded ({error}). After fixing "
-            f"this, run 'hpcdeploy submit --resume {done.id}' to record it"
+            f"run {done.id} was submitted as job {done.job_id}, but the job id could not be recorded ({error}). Fix this, "
+            f"then run 'hpcdeploy submit --resume {done.id}' to record the job id"
         ) from error
 
 
@@ -158,5 +177,6 @@ def check_resumable(known: RunStatus) -> None:
     """Raise `ConfigError` for a run that was cancelled before it was submitted."""
     if known.ended and not known.run.job_id:
         raise ConfigError(
-            f"run {known.run.id} was cancelled before it was submitted; submit {known.run.job} again to run it"
+            f"run {known.run.id} was cancelled before it was submitted, so it cannot be resumed; submit job "
+            f"{known.run.job} again"
         )

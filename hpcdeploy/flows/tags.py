@@ -15,8 +15,9 @@ class Listed:
 
     Attributes:
         repository: ``HOST/PATH``.
-        tags: The tags, the newest first; those without a date are last.
-        undescribed: The number of tags among them whose manifests were not read, because there are too many.
+        tags: The tags, the newest first. Tags without a date are last.
+        undescribed: The number of tags in `tags` whose manifests were not read, because the repository has more than
+            `hpcdeploy.limits.MOST_TAGS_DESCRIBED` tags.
     """
 
     repository: str
@@ -25,9 +26,10 @@ class Listed:
 
 
 def list_tags(registry: Registry) -> Listed:
-    """List the tags of a repository; a reference with a tag or a digest selects those that it means.
+    """List the tags of the registry's repository. If the reference has a tag or a digest, list only the matching tags.
 
-    Of more than `hpcdeploy.limits.MOST_TAGS_DESCRIBED` tags only the highest versions are described.
+    The manifests of at most `hpcdeploy.limits.MOST_TAGS_DESCRIBED` tags are read, the highest versions first. The other tags
+    are listed by name only.
 
     Raises:
         RegistryError: The registry rejected a request, or cannot be reached.
@@ -44,6 +46,6 @@ def list_tags(registry: Registry) -> Listed:
 
 
 def version_key(tag: str) -> tuple[tuple[int, int, str], ...]:
-    """Return a key that sorts tags as versions: ``1.9`` before ``1.10``."""
+    """Return a key by which tags are sorted like versions: ``1.9`` before ``1.10``."""
     parts = re.findall(r"[0-9]+|[^0-9]+", tag)
     return tuple((1, int(part[:18]), part) if "0" <= part[0] <= "9" else (0, 0, part) for part in parts)

@@ -52,7 +52,7 @@ def test_a_project_without_runs_cancels_nothing_of_another(two: Two) -> None:
 def test_outside_of_a_project_nothing_is_guessed(two: Two, tmp_path: Path, verb: str) -> None:
     code, out, err = two.run(verb, folder=tmp_path)
     assert (code, out) == (2, "")
-    assert f"{verb} needs a run here, because {tmp_path} is not in a project" in err
+    assert f"{verb} needs a run, because {tmp_path} is not in a project" in err
 
 
 def test_cancel_names_project_cluster_and_age_before_it_asks(two: Two) -> None:

@@ -63,10 +63,10 @@ def test_a_run_that_bears_a_jobs_name_is_that_run(project: Project, store: Store
 
 
 def test_a_job_that_never_ran_there_is_refused_with_the_command_that_submits_it(project: Project, store: Store) -> None:
-    with pytest.raises(ConfigError, match=r"no run on hpc \(slurm\) yet; submit it first: hpcdeploy submit prepare --cl"):
+    with pytest.raises(ConfigError, match=r"no run on hpc \(slurm\) yet; submit prepare first: hpcdeploy submit prepare"):
         found(After(what="prepare"), project, store)
     store.add(replace(PREPARE, cluster="other"), "")
-    with pytest.raises(ConfigError, match=r"no run on hpc \(slurm\) yet, only on other \(slurm\); submit it first"):
+    with pytest.raises(ConfigError, match=r"no run on hpc \(slurm\) yet, only on other \(slurm\); submit prepare first"):
         found(After(what="prepare"), project, store)
 
 
@@ -98,5 +98,5 @@ def test_a_run_that_was_cancelled_before_it_was_submitted_is_waited_for_by_nobod
 
 
 def test_a_job_that_waits_for_itself_is_told_how_to_begin(project: Project, store: Store) -> None:
-    with pytest.raises(ConfigError, match=r"its own latest run, but has none on hpc \(slurm\) yet\. .* train --after train"):
+    with pytest.raises(ConfigError, match=r"latest run, but has no run on hpc \(slurm\) yet\. .*train --after train"):
         found(After(what="train", kind="afterok"), project, store)

@@ -83,7 +83,7 @@ def test_a_project_without_runs_says_so_whatever_others_have(store: Store, scope
 def test_outside_of_a_project_a_run_has_to_be_named(store: Store, scope: Scope, mine: Path, verb: str) -> None:
     add(store, mine, "train-1", 1)
     outside = replace(scope, project=None, folder=Path("/elsewhere"))
-    with pytest.raises(ConfigError, match=f"^{verb} needs a run here, because /elsewhere is not in a project; name one"):
+    with pytest.raises(ConfigError, match=f"^{verb} needs a run, because /elsewhere is not in a project; name a run"):
         find_all([], outside, verb)
     with pytest.raises(ConfigError, match="cancel needs a run"):
         choose([], outside, every=False, sure=True)
@@ -174,7 +174,7 @@ def test_to_cancel_a_job_is_to_cancel_its_unfinished_runs_and_without_a_question
     add(store, mine, "train-3", 3, ended=True)
     add(store, other, "train-4", 4)
     assert ids(choose(["train"], scope, every=False, sure=False)) == ["train-2", "train-1"]
-    with pytest.raises(ConfigError, match=r"job train has 2 unfinished runs: train-2, train-1\. Name one by its id, or use"):
+    with pytest.raises(ConfigError, match=r"job train has 2 unfinished runs: train-2, train-1\. Use a run's id, or"):
         choose(["train"], scope, every=False, sure=True)
     assert ids(choose(["train"], scope, every=True, sure=True)) == ["train-2", "train-1"]
     assert ids(choose(["train-1"], scope, every=False, sure=True)) == ["train-1"]
@@ -187,7 +187,7 @@ def test_another_projects_job_is_not_cancelled_without_a_question(store: Store, 
     with pytest.raises(UnknownRunError, match="mine has no runs yet"):
         choose([], scope, every=False, sure=True)
     for every in (True, False):
-        with pytest.raises(ConfigError, match="this project has no run of job train, but others have: train-4"):
+        with pytest.raises(ConfigError, match="this project has no run of job train, but other projects have: train-4"):
             choose(["train"], scope, every=every, sure=True)
     assert ids(choose(["train"], scope, every=False, sure=False)) == ["train-4"]
     assert ids(choose(["train-4"], scope, every=False, sure=True)) == ["train-4"]

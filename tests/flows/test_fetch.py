@@ -224,7 +224,7 @@ def test_a_folder_here_where_a_file_is_there_is_told_and_the_others_come(
     write(there / "output", "a", "b")
     done = bring()
     assert done.notes == (
-        "left out: output/a, a file on the cluster and a folder here; move the folder away and fetch again",
+        "left out: output/a, a file on the cluster but a folder on this machine; move the folder away and fetch again",
     )
     assert done.brought == (tmp_path / "home" / "output" / "b",)
     subprocess.run(["rm", "-r", str(tmp_path / "home" / "output" / "a")], check=True)
@@ -580,7 +580,9 @@ def test_a_pattern_that_means_nothing_is_told(bring: Callable[..., Fetched], the
 def test_a_link_whose_target_no_pattern_means_is_told(bring: Callable[..., Fetched], there: Path) -> None:
     write(there / "output", "step-5/model.pt")
     (there / "output" / "latest").symlink_to("step-5")
-    assert bring("latest").notes == ("output/latest is a link to step-5, which was not fetched; add that file too",)
+    assert bring("latest").notes == (
+        "output/latest is a link to step-5, which was not fetched; add a pattern for that file",
+    )
     assert bring("latest", "step-*").notes == ()
 
 

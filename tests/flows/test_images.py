@@ -132,7 +132,7 @@ def test_a_file_is_brought_under_its_sha256(project: Project, store: Store, tmp_
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "cannot be read: No such file or directory; expected a .sif there"), (b"text", "no SIF header")],
+    [(None, "cannot be read: No such file or directory; expected a readable .sif"), (b"text", "no SIF header")],
 )
 def test_a_file_that_is_no_image_is_refused(
     project: Project, store: Store, tmp_path: Path, content: bytes | None, message: str
@@ -154,7 +154,7 @@ def test_a_copy_of_an_image_that_was_cut_off_is_refused(part: float, project: Pr
 
 def test_a_pipe_is_no_image_and_nobody_waits_for_it(project: Project, store: Store, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "own.sif")
-    with pytest.raises(ConfigError, match=r"own.sif is not a file; expected a .sif"):
+    with pytest.raises(ConfigError, match=r"own.sif is not a regular file; expected a .sif"):
         deliver(project, store, str(tmp_path / "own.sif"))
 
 

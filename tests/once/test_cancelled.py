@@ -152,7 +152,7 @@ def test_a_call_that_died_once_it_had_left_its_mark_is_made_again(
     assert call(place, planned).code not in {0, 15}
     [job] = jobs_of(place, planned)
     on_login_node(place, f"touch {folder_of(place, planned)}/cancelled")
-    with pytest.raises(SchedulerError, match=f"was cancelled.*hpcdeploy cancel {planned.run.id}' to record that"):
+    with pytest.raises(SchedulerError, match=f"cancelled.*hpcdeploy cancel {planned.run.id}' to record the cancellation"):
         flow.resume(planned.run, planned.script, connections.to(place.cluster), store)
     assert store.find([planned.run.id]) == [known], "the record is still uncertain"
     assert cancelled(place, known, connections, store).run.job_id == job

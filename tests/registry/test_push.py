@@ -109,7 +109,7 @@ def test_tags_that_would_be_two_images_at_once_are_refused_before_anything_is_se
     shared = f"{open_host}/shared/clash"
     images = [settings("gpu", shared), settings("gpu-final", shared)]
     git = GitFacts(sha=GIT.sha, tag="final", branch="main", default_branch="main")
-    with pytest.raises(ConfigError, match="both would get the tag 'gpu-final'; give each its own repository"):
+    with pytest.raises(ConfigError, match="both would get the tag 'gpu-final'; give each image its own"):
         publish(tmp_path, images[0], images, git=git)
 
 
@@ -119,7 +119,7 @@ def test_a_tag_that_a_person_gives_is_the_tag(open_host: str, tmp_path: Path) ->
     [done] = publish(tmp_path, images[0], images, git=None, tags=("paper",))
     assert isinstance(done, Pushed)
     assert done.tags == ("paper",)
-    with pytest.raises(ConfigError, match="--tag paper would move from one to the other"):
+    with pytest.raises(ConfigError, match="--tag paper would only refer to the image that is pushed last"):
         refuse_same_tags(images, ("paper",))
     refuse_same_tags(images, ())
     refuse_same_tags([images[0], settings("cpu", f"{open_host}/shared/own")], ("paper",))

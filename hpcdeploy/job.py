@@ -16,7 +16,7 @@ Launcher = Literal["srun", "torchrun"]
 """The program that starts the processes of a job that has several."""
 
 AfterKind = Literal["afterok", "afterany", "afternotok"]
-"""How another run must end before one starts: successfully, in any way, or with a failure (``sbatch --dependency``)."""
+"""How another run must end before this one starts: successfully, in any way, or with a failure (``sbatch --dependency``)."""
 
 
 @frozen
@@ -25,7 +25,7 @@ class Bind:
 
     Attributes:
         source: A path on the compute node; ``$VAR`` is expanded there.
-        destination: Its path in the container; if empty, the same.
+        destination: The folder's path in the container; if empty, the container uses the same path as the node.
         read_only: Mount it read-only.
     """
 
@@ -40,9 +40,11 @@ class Code:
 
     Attributes:
         source: A path relative to the project's folder, or one that begins with ``/`` or ``~/``.
-        destination: Its path for the program: absolute in the container, or relative to the working folder. If empty,
-            ``/code``, or ``code`` if nothing can be mounted.
-        limit: Maximum size in MiB; more is assumed to be a mistake.
+        destination: The folder's path for the program: an absolute path in the container, or a path relative to the working
+            folder. If empty, it is ``/code``; if HTCondor starts the container, it is ``code``, because then nothing can be
+            mounted.
+        limit: Maximum size in MiB; a larger folder is uploaded only if the user confirms it, because it was probably
+            chosen by mistake.
     """
 
     source: str = "."
@@ -66,8 +68,8 @@ class Array:
         size: The number of tasks.
         throttle: Maximum number of tasks that run at once; 0 for no limit.
         parameters: One row per task of a sweep.
-        numbers: The task numbers that the program sees, in a run that repeats some tasks of another one; empty if they are
-            ``0 .. size - 1``.
+        numbers: The task numbers that the program sees, in a run that repeats some tasks of another run; empty if the
+            program sees ``0 .. size - 1``.
     """
 
     size: int
@@ -95,7 +97,7 @@ class Predecessor:
 
 @frozen
 class Signal:
-    """A signal that the program gets ``before`` seconds before its time limit, so that it can save its work."""
+    """A signal that the program gets ``before`` seconds before the job's time limit, so that it can save its work."""
 
     name: SignalName = "USR1"
     before: int = 60
@@ -127,16 +129,16 @@ class ProgramFields:
 
     image: str | None = declare(
         "line",
-        "an image of the project, a path to a `.sif`, an `oras://` reference, or what workers fetch"
-        " ([htcondor.md](htcondor.md)); default: the project's only image",
+        "an image of the project, a path to a `.sif`, an `oras://` reference, or an address that HTCondor's workers"
+        " fetch ([htcondor.md](htcondor.md)); default: the project's only image",
         Option("--image", "Image of the project, path to a .sif, or oras:// reference.", "image"),
     )
     command: tuple[str, ...] | None = declare(
-        "command", "what runs in the container, unchanged; default: the image's own command"
+        "command", "the program and its arguments, passed unchanged; default: the image's own command"
     )
     environment: tuple[tuple[str, str], ...] = declare(
         "environment",
-        "variables that the program sees; not those that a shell manages itself, such as `UID` and `PPID`",
+        "variables that the program sees; variables that a shell manages itself, such as `UID` and `PPID`, are refused",
         Option("-e --env", "Environment variable NAME=VALUE; may be repeated.", "pairs"),
         merge="name",
         in_defaults=True,
@@ -155,7 +157,8 @@ class ProgramFields:
     )
     code: Code | Literal[False] | None = declare(
         "code",
-        "the folder of your code, uploaded and read-only at `/code` ([code-and-data.md](code-and-data.md))",
+        "the folder of your code, which is uploaded and mounted read-only at `/code`"
+        " ([code-and-data.md](code-and-data.md)); `false`: upload no code",
         Option("--code", "Folder with code to upload.", "folder"),
         Option("--no-code", "Upload no code, even if the job has some.", "off"),
         merge="last or none",
@@ -168,7 +171,8 @@ class ProgramFields:
     )
     outputs: tuple[str, ...] | None = declare(
         "patterns",
-        'files in the working folder to download: `["model.pt", "plots/*.png"]`; default: all in the run\'s own folder',
+        'files in the working folder to download: `["model.pt", "plots/*.png"]`; default: all files, if the working'
+        " folder is the run's own folder",
         Option("--outputs", "Pattern of files to fetch, such as 'plots/*.png'; may be repeated.", "list"),
     )
 
@@ -182,19 +186,19 @@ class ResourceFields:
 
     nodes: int | None = _request(
         "count",
-        "number of nodes; default 1. GPUs, CPUs, memory and disk are per node",
+        "number of nodes; default 1. `gpus`, `cpus`, `memory` and `disk` are amounts per node",
         Option("-N --nodes", "Number of nodes.", "number"),
         only="slurm",
     )
     gpus: int | None = _request(
         "gpu count",
-        "GPUs; default: only those that `slurm` or `htcondor` request. 0: no GPU, and none for the container of a job that"
-        " has its nodes for itself",
+        "number of GPUs; default: only the GPUs that `slurm` or `htcondor` request. With 0 the job requests no GPU. If"
+        " it gets GPUs anyway, because it has its nodes for itself, the container does not see them",
         Option("-G --gpus", "GPUs per node.", "number"),
     )
     gpu_type: str | None = _request(
         "label",
-        "type of GPU, as the site names it",
+        "GPU type, by the site's name for it",
         Option("--gpu-type", "GPU type, as the site names it."),
         only="slurm",
     )
@@ -216,10 +220,10 @@ class ResourceFields:
         Option("--gpu-runtime", 'Minimum CUDA version of the driver, such as "12.4".'),
         only="htcondor",
     )
-    cpus: int | None = _request("count", "CPU cores", Option("--cpus", "CPU cores per node.", "number"))
+    cpus: int | None = _request("count", "number of CPU cores", Option("--cpus", "CPU cores per node.", "number"))
     memory: int | None = _request(
         "node memory",
-        'memory; for all memory of a node use `slurm = { mem = "0" }` instead',
+        'amount of memory; for all memory of a node use `slurm = { mem = "0" }` instead',
         Option("--mem --memory", 'Memory per node, such as "32 GB".'),
     )
     time: int | None = _request(
@@ -227,10 +231,12 @@ class ResourceFields:
         'time limit; for the partition\'s own limit use `slurm = { time = "0" }` instead',
         Option("-t --time", 'Time limit: "4 h", "1-12:00:00".'),
     )
-    disk: int | None = _request("amount", "local disk", Option("--disk", 'Local disk per node, such as "10 GB".'))
+    disk: int | None = _request(
+        "amount", "amount of local disk space", Option("--disk", 'Local disk per node, such as "10 GB".')
+    )
     partition: str | None = _request("line", "partition", Option("-p --partition", "Partition."), only="slurm")
     account: str | None = _request(
-        "line", "account, or HTCondor's accounting group", Option("-A --account", "Account to charge.")
+        "line", "account to charge; on HTCondor the accounting group", Option("-A --account", "Account to charge.")
     )
     qos: str | None = _request("line", "quality of service", Option("-q --qos", "Quality of service."), only="slurm")
     constraint: str | None = _request(
@@ -244,13 +250,14 @@ class SchedulingFields:
 
     array: Array | SweepFile | None = declare(
         "array",
-        'tasks: `100`, `"0-99"`, `"0-99%10"` (ten at once), `"0"` (one, with the number 0), or a table; counted from 0',
+        'tasks, numbered from 0: `100` or `"0-99"` (100 tasks), `"0-99%10"` (at most ten at once), `"0"` (one task, number'
+        " 0), or a table",
         Option("-a --array", 'Array tasks: "0-99", or "0-99%10" for at most 10 at once.'),
         also=(
             Setting(
                 key="sweep",
                 value="sweep",
-                meaning="a task for each of many values; not beside `array` ([sweeps.md](sweeps.md))",
+                meaning="one task for each combination of parameters; not together with `array` ([sweeps.md](sweeps.md))",
                 options=(
                     Option("--sweep", "Sweep parameter NAME=A,B,C; repeat for all combinations.", "sweep"),
                     Option("--sweep-file", "One task per line of a .csv or .jsonl file of parameters.", "sweep file"),
@@ -272,28 +279,29 @@ class SchedulingFields:
     )
     signal: Signal | None = declare(
         "signal",
-        'warns the program before the time limit: `"USR1@5 min"`; `"5 min"` is USR1, `"USR1"` a minute before',
+        'sends the program a signal before the time limit: `"USR1@5 min"`. The default signal of `"5 min"` is USR1; the'
+        ' default time of `"USR1"` is one minute',
         Option("--signal", 'Signal before the time limit, such as "USR1@5 min".', completions=get_args(SignalName)),
     )
     requeue: bool | None = declare(
         "flag",
-        "whether the site may restart the job; default: what the site does",
+        "whether the site may restart the job; default: the site's configuration",
         Option("--requeue/--no-requeue", "Allow the site to restart the job, or forbid it.", "flag"),
     )
     retries: Retries | None = declare(
         "retries",
-        'starts a failed task again: `3`, `"3 on 75,76"` for these exit codes only, or a table',
+        'maximum number of restarts of a failed task: `3`, `"3 on 75,76"` (only after these exit codes), or a table',
         Option("--retries", 'Retries of a failed task: "3", or "3 on 75,76" for these exit codes only.'),
     )
     tasks_per_node: int | None = declare(
         "count",
-        "processes on each node; default 1",
+        "number of processes on each node; default 1",
         Option("--tasks-per-node", "Processes per node.", "number"),
         only="slurm",
     )
     launcher: Launcher | None = declare(
         "launcher",
-        "what starts the processes; default: srun if there are several",
+        "program that starts the processes; default: srun if there are several processes",
         Option("--launcher", "Process launcher: srun or torchrun.", completions=get_args(Launcher)),
         only="slurm",
     )
@@ -305,15 +313,15 @@ class SchedulingFields:
     )
     slurm: Directives = declare(
         "sbatch options",
-        'options of `sbatch` by long name; `true` for one without a value, `false` removes a cluster\'s default; `"+NAME"`'
-        " for one that a plugin of the site adds",
+        "options of `sbatch` by long name. `true` is for an option without a value, `false` removes an option that the"
+        ' cluster\'s defaults set, and `"+NAME"` is for an option that a plugin of the site adds',
         Option("--slurm", "Option of sbatch, KEY[=VALUE]; may be repeated.", "options"),
         merge="name",
         in_defaults=True,
     )
     srun: Directives = declare(
         "srun options",
-        'options of the `srun` that starts the processes, likewise: `{ cpu-bind = "cores", label = true }`'
+        'options of the `srun` that starts the processes, written as in `slurm`: `{ cpu-bind = "cores", label = true }`'
         " ([job-shapes.md](job-shapes.md))",
         Option("--srun", "Option of srun, KEY[=VALUE]; may be repeated.", "options"),
         merge="name",
@@ -321,7 +329,7 @@ class SchedulingFields:
     )
     htcondor: Directives = declare(
         "submit commands",
-        'submit commands, and job attributes as `"+Name"`; passed on unchanged',
+        'submit commands, and job attributes as `"+Name"`; hpcdeploy passes them on unchanged',
         Option("--htcondor", "Submit command of HTCondor, KEY=VALUE; may be repeated.", "pairs"),
         merge="caseless name",
         in_defaults=True,
@@ -329,15 +337,15 @@ class SchedulingFields:
 
 
 SETTINGS = tuple(setting for fields in (ProgramFields, ResourceFields, SchedulingFields) for setting in settings_of(fields))
-"""All keys of ``[jobs.NAME]``, and those that only options set."""
+"""All keys of ``[jobs.NAME]``, and the settings that only command-line options can set."""
 
 
 @frozen
 class Resources(ResourceFields):
     """The resources that a job requests per node; None means the cluster's own default.
 
-    ``gpus=0`` hides the GPUs of nodes that the job has for itself; None leaves them visible. ``gpu_capability`` is the
-    minimum and the maximum (``("8.0", "")``: no maximum).
+    If the job has its nodes for itself, ``gpus=0`` hides their GPUs from the container; None leaves the GPUs visible.
+    ``gpu_capability`` is the minimum and the maximum; an empty maximum, as in ``("8.0", "")``, means no maximum.
     """
 
     nodes: int = 1
@@ -348,7 +356,8 @@ class Job(ProgramFields, SchedulingFields):
     """A command in an image, with its resources and files.
 
     ``image`` is the name of an image in the project, a path to a ``.sif``, or a reference. Without a ``command`` the image's
-    run script runs. Without a ``workdir`` it is the run's own folder (``$VAR`` is expanded on the cluster).
+    run script runs. The working folder ``workdir`` is a path on the cluster, where ``$VAR`` is expanded. If it is
+    empty, the job runs in the run's own folder.
     """
 
     name: str
@@ -368,9 +377,9 @@ class Request:
 
     Attributes:
         project: The project's folder.
-        job: The job's name in the project; None for its only one.
+        job: The job's name in the project; None for the project's only job.
         options: The command's options as given, by the keys of ``[jobs.NAME]``.
-        array: The resulting tasks.
+        array: The tasks that these settings and options result in.
     """
 
     project: str

@@ -45,10 +45,12 @@ class Code:
     """A folder of this machine that is uploaded as the code of a job.
 
     Attributes:
-        source: The path of the folder: relative to the project's folder, or beginning with ``/`` or ``~/``.
-        destination: The path at which the program finds the folder: absolute in the container, or relative to the job's
-            working folder. Empty for ``/code``, or for ``code`` if the job cannot mount folders of the cluster.
-        limit: Maximum size of the folder in MiB. A larger folder is rejected, because it probably contains data.
+        source: A path relative to the project's folder, or one that begins with ``/`` or ``~/``.
+        destination: The folder's path for the program: an absolute path in the container, or a path relative to the working
+            folder. If empty, it is ``/code``; if HTCondor starts the container, it is ``code``, because then nothing can be
+            mounted.
+        limit: Maximum size in MiB; a larger folder is uploaded only if the user confirms it, because it was probably
+            chosen by mistake.
     """
 
     source: str = "."
@@ -136,16 +138,16 @@ class ProgramFields:
 
     image: str | None = declare(
         "line",
-        "an image of the project, a path to a `.sif`, an `oras://` reference, or what workers fetch"
-        " ([htcondor.md](htcondor.md)); default: the project's only image",
+        "an image of the project, a path to a `.sif`, an `oras://` reference, or an address that HTCondor's workers"
+        " fetch ([htcondor.md](htcondor.md)); default: the project's only image",
         Option("--image", "Image of the project, path to a .sif, or oras:// reference.", "image"),
     )
     command: tuple[str, ...] | None = declare(
-        "command", "what runs in the container, unchanged; default: the image's own command"
+        "command", "the program and its arguments, passed unchanged; default: the image's own command"
     )
     environment: tuple[tuple[str, str], ...] = declare(
         "environment",
-        "variables that the program sees; not those that a shell manages itself, such as `UID` and `PPID`",
+        "variables that the program sees; variables that a shell manages itself, such as `UID` and `PPID`, are refused",
         Option("-e --env", "Environment variable NAME=VALUE; may be repeated.", "pairs"),
         merge="name",
         in_defaults=True,
@@ -164,7 +166,8 @@ class ProgramFields:
     )
     code: Code | Literal[False] | None = declare(
         "code",
-        "the folder of your code, uploaded and read-only at `/code` ([code-and-data.md](code-and-data.md))",
+        "the folder of your code, which is uploaded and mounted read-only at `/code`"
+        " ([code-and-data.md](code-and-data.md)); `false`: upload no code",
         Option("--code", "Folder with code to upload.", "folder"),
         Option("--no-code", "Upload no code, even if the job has some.", "off"),
         merge="last or none",
@@ -177,7 +180,8 @@ class ProgramFields:
     )
     outputs: tuple[str, ...] | None = declare(
         "patterns",
-        'files in the working folder to download: `["model.pt", "plots/*.png"]`; default: all in the run\'s own folder',
+        'files in the working folder to download: `["model.pt", "plots/*.png"]`; default: all files, if the working'
+        " folder is the run's own folder",
         Option("--outputs", "Pattern of files to fetch, such as 'plots/*.png'; may be repeated.", "list"),
     )
 
@@ -194,19 +198,19 @@ class ResourceFields:
 
     nodes: int | None = _request(
         "count",
-        "number of nodes; default 1. GPUs, CPUs, memory and disk are per node",
+        "number of nodes; default 1. `gpus`, `cpus`, `memory` and `disk` are amounts per node",
         Option("-N --nodes", "Number of nodes.", "number"),
         only="slurm",
     )
     gpus: int | None = _request(
         "gpu count",
-        "GPUs; default: only those that `slurm` or `htcondor` request. 0: no GPU, and none for the container of a job that"
-        " has its nodes for itself",
+        "number of GPUs; default: only the GPUs that `slurm` or `htcondor` request. With 0 the job requests no GPU. If"
+        " it gets GPUs anyway, because it has its nodes for itself, the container does not see them",
         Option("-G --gpus", "GPUs per node.", "number"),
     )
     gpu_type: str | None = _request(
         "label",
-        "type of GPU, as the site names it",
+        "GPU type, by the site's name for it",
         Option("--gpu-type", "GPU type, as the site names it."),
         only="slurm",
     )
@@ -228,10 +232,10 @@ class ResourceFields:
         Option("--gpu-runtime", 'Minimum CUDA version of the driver, such as "12.4".'),
         only="htcondor",
     )
-    cpus: int | None = _request("count", "CPU cores", Option("--cpus", "CPU cores per node.", "number"))
+    cpus: int | None = _request("count", "number of CPU cores", Option("--cpus", "CPU cores per node.", "number"))
     memory: int | None = _request(
         "node memory",
-        'memory; for all memory of a node use `slurm = { mem = "0" }` instead',
+        'amount of memory; for all memory of a node use `slurm = { mem = "0" }` instead',
         Option("--mem --memory", 'Memory per node, such as "32 GB".'),
     )
     time: int | None = _request(
@@ -239,10 +243,12 @@ class ResourceFields:
         'time limit; for the partition\'s own limit use `slurm = { time = "0" }` instead',
         Option("-t --time", 'Time limit: "4 h", "1-12:00:00".'),
     )
-    disk: int | None = _request("amount", "local disk", Option("--disk", 'Local disk per node, such as "10 GB".'))
+    disk: int | None = _request(
+        "amount", "amount of local disk space", Option("--disk", 'Local disk per node, such as "10 GB".')
+    )
     partition: str | None = _request("line", "partition", Option("-p --partition", "Partition."), only="slurm")
     account: str | None = _request(
-        "line", "account, or HTCondor's accounting group", Option("-A --account", "Account to charge.")
+        "line", "account to charge; on HTCondor the accounting group", Option("-A --account", "Account to charge.")
     )
     qos: str | None = _request("line", "quality of service", Option("-q --qos", "Quality of service."), only="slurm")
     constraint: str | None = _request(
@@ -256,13 +262,14 @@ class SchedulingFields:
 
     array: Array | SweepFile | None = declare(
         "array",
-        'tasks: `100`, `"0-99"`, `"0-99%10"` (ten at once), `"0"` (one, with the number 0), or a table; counted from 0',
+        'tasks, numbered from 0: `100` or `"0-99"` (100 tasks), `"0-99%10"` (at most ten at once), `"0"` (one task, number'
+        " 0), or a table",
         Option("-a --array", 'Array tasks: "0-99", or "0-99%10" for at most 10 at once.'),
         also=(
             Setting(
                 key="sweep",
                 value="sweep",
-                meaning="a task for each of many values; not beside `array` ([sweeps.md](sweeps.md))",
+                meaning="one task for each combination of parameters; not together with `array` ([sweeps.md](sweeps.md))",
                 options=(
                     Option("--sweep", "Sweep parameter NAME=A,B,C; repeat for all combinations.", "sweep"),
                     Option("--sweep-file", "One task per line of a .csv or .jsonl file of parameters.", "sweep file"),
@@ -284,28 +291,29 @@ class SchedulingFields:
     )
     signal: Signal | None = declare(
         "signal",
-        'warns the program before the time limit: `"USR1@5 min"`; `"5 min"` is USR1, `"USR1"` a minute before',
+        'sends the program a signal before the time limit: `"USR1@5 min"`. The default signal of `"5 min"` is USR1; the'
+        ' default time of `"USR1"` is one minute',
         Option("--signal", 'Signal before the time limit, such as "USR1@5 min".', completions=get_args(SignalName)),
     )
     requeue: bool | None = declare(
         "flag",
-        "whether the site may restart the job; default: what the site does",
+        "whether the site may restart the job; default: the site's configuration",
         Option("--requeue/--no-requeue", "Allow the site to restart the job, or forbid it.", "flag"),
     )
     retries: Retries | None = declare(
         "retries",
-        'starts a failed task again: `3`, `"3 on 75,76"` for these exit codes only, or a table',
+        'maximum number of restarts of a failed task: `3`, `"3 on 75,76"` (only after these exit codes), or a table',
         Option("--retries", 'Retries of a failed task: "3", or "3 on 75,76" for these exit codes only.'),
     )
     tasks_per_node: int | None = declare(
         "count",
-        "processes on each node; default 1",
+        "number of processes on each node; default 1",
         Option("--tasks-per-node", "Processes per node.", "number"),
         only="slurm",
     )
     launcher: Launcher | None = declare(
         "launcher",
-        "what starts the processes; default: srun if there are several",
+        "program that starts the processes; default: srun if there are several processes",
         Option("--launcher", "Process launcher: srun or torchrun.", completions=get_args(Launcher)),
         only="slurm",
     )
@@ -317,15 +325,15 @@ class SchedulingFields:
     )
     slurm: Directives = declare(
         "sbatch options",
-        'options of `sbatch` by long name; `true` for one without a value, `false` removes a cluster\'s default; `"+NAME"`'
-        " for one that a plugin of the site adds",
+        "options of `sbatch` by long name. `true` is for an option without a value, `false` removes an option that the"
+        ' cluster\'s defaults set, and `"+NAME"` is for an option that a plugin of the site adds',
         Option("--slurm", "Option of sbatch, KEY[=VALUE]; may be repeated.", "options"),
         merge="name",
         in_defaults=True,
     )
     srun: Directives = declare(
         "srun options",
-        'options of the `srun` that starts the processes, likewise: `{ cpu-bind = "cores", label = true }`'
+        'options of the `srun` that starts the processes, written as in `slurm`: `{ cpu-bind = "cores", label = true }`'
         " ([job-shapes.md](job-shapes.md))",
         Option("--srun", "Option of srun, KEY[=VALUE]; may be repeated.", "options"),
         merge="name",
@@ -333,7 +341,7 @@ class SchedulingFields:
     )
     htcondor: Directives = declare(
         "submit commands",
-        'submit commands, and job attributes as `"+Name"`; passed on unchanged',
+        'submit commands, and job attributes as `"+Name"`; hpcdeploy passes them on unchanged',
         Option("--htcondor", "Submit command of HTCondor, KEY=VALUE; may be repeated.", "pairs"),
         merge="caseless name",
         in_defaults=True,

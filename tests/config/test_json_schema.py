@@ -198,7 +198,7 @@ def test_mistakes_are_found_by_the_schema(text: str) -> None:
 
 def test_a_jobs_keys_bear_their_documentation_without_links() -> None:
     keys = json_schema(PROJECT_FILE, "x")["properties"]["jobs"]["additionalProperties"]["properties"]  # type: ignore[index]
-    assert keys["cpus"] == {"type": "integer", "minimum": 1, "maximum": 10**9, "description": "CPU cores"}
+    assert keys["cpus"] == {"type": "integer", "minimum": 1, "maximum": 10**9, "description": "Number of CPU cores"}
     assert all(key["description"] for key in keys.values())
     assert "](" not in json.dumps(keys)
 

@@ -19,8 +19,7 @@ def inspect(
         str | None,
         typer.Argument(
             metavar="[TARGET]",
-            help="Image of the project, folder with an environment, pixi.lock, .def, .sif, or oras:// reference; "
-            "default: every image of the project.",
+            help="Image of the project, folder, pixi.lock, .def, .sif, or oras:// reference; default: every image.",
             show_default=False,
             autocompletion=completion.images,
         ),
@@ -46,10 +45,7 @@ def inspect(
     top: Annotated[
         int | None,
         typer.Option(
-            metavar="N",
-            min=0,
-            help="Number of packages to list per image; 0: all.",
-            show_default="20, or 5 for several images",
+            metavar="N", min=0, help="Packages to list per image; 0: all.", show_default="20, or 5 for several images"
         ),
     ] = None,
     force: Overwrite = False,
@@ -72,11 +68,10 @@ def inspect(
         values = [{"type": type(report).__name__.removesuffix("Report").lower(), **asdict(report)} for report in reports]
         show.as_json(values if target is None else values[0])
         return
-    if top is None:
-        top = 20 if len(reports) == 1 else 5
+    shown = (20 if len(reports) == 1 else 5) if top is None else top
     for number, report in enumerate(reports):
         show.put("\n" * bool(number), end="")
-        inspect_text.tell(report, top=top)
+        inspect_text.tell(report, top=shown)
 
 
 def _describe(reference: str) -> "PublishedReport":

@@ -106,9 +106,7 @@ def plan_job(
 ) -> "Plan":
     """Plan a run in the project of `place`.
 
-    If the run will be submitted, the connection to the cluster is started first. Connecting takes about as long as planning,
-    so the two happen at the same time. The user is then also prompted if the project's settings name files outside of the
-    project.
+    If the run will be submitted, the connection to the cluster is started first: connecting takes as long as planning.
 
     Args:
         place: The project.
@@ -119,8 +117,7 @@ def plan_job(
         allow_stale: Whether the run may be submitted with an image that is older than the project.
 
     Raises:
-        ConfigError: Settings are invalid, the user rejected a file, or the run would be submitted with an image that is
-            older than the project.
+        ConfigError: Settings are invalid, the user rejected a file outside of the project, or the image is stale.
         HpcdeployError: The run cannot be planned for another reason.
     """
     from hpcdeploy.cli.trust import admit_on

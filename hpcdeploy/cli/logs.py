@@ -32,11 +32,7 @@ def logs(
     task: Annotated[
         int | None,
         typer.Option(
-            "-t",
-            "--task",
-            help="Task of an array; default: the first, or all with -f.",
-            min=0,
-            show_default=False,
+            "-t", "--task", help="Task of an array; default: the first, or all with -f.", min=0, show_default=False
         ),
     ] = None,
     tail: Annotated[

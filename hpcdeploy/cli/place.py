@@ -6,17 +6,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpcdeploy.cluster import Cluster
-from hpcdeploy.config.project import Project
-from hpcdeploy.remote.connections import Connections
-from hpcdeploy.transport.contract import Transport
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hpcdeploy.cluster import Cluster
+    from hpcdeploy.config.project import Project
     from hpcdeploy.flows.choose_runs import Scope
+    from hpcdeploy.remote.connections import Connections
     from hpcdeploy.remote.session import Session
     from hpcdeploy.store import Store
+    from hpcdeploy.transport.contract import Transport
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Place:
     folder: Path
 
     @cached_property
-    def project(self) -> Project:
+    def project(self) -> "Project":
         """The content of all settings files.
 
         Raises:
@@ -56,7 +55,7 @@ class Place:
 
         return Store(default_path(os.environ))
 
-    def cluster(self, name: str) -> Cluster:
+    def cluster(self, name: str) -> "Cluster":
         """Return the settings of a cluster after the user has allowed its use.
 
         Raises:
@@ -70,7 +69,7 @@ class Place:
         admit(cluster)
         return cluster
 
-    def connections(self) -> Connections:
+    def connections(self) -> "Connections":
         """Return an object that opens connections to clusters on first use, and uses the project's templates.
 
         Every verb connects through this object, so that it only reaches clusters that the user has allowed
@@ -80,15 +79,16 @@ class Place:
             ConfigError: The settings are invalid (`project`).
         """
         from hpcdeploy.cli.trust import admit
+        from hpcdeploy.remote.connections import Connections
         from hpcdeploy.transport.connect import open_transport
 
-        def connect(cluster: Cluster) -> Transport:
+        def connect(cluster: "Cluster") -> "Transport":
             admit(cluster)
             return open_transport(cluster)
 
         return Connections(connect, overrides=self.project.root)
 
-    def session_of(self, connections: Connections) -> "Callable[[str], Session]":
+    def session_of(self, connections: "Connections") -> "Callable[[str], Session]":
         """Return a function that returns the session with a cluster, given the cluster's name in the settings."""
         return lambda name: connections.to(self.cluster(name))
 

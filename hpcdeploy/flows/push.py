@@ -84,9 +84,7 @@ def push(
     """Push `built`, whose file is at ``built.path``, to each repository.
 
     The manifest has OCI's standard annotations. Some of them describe the state of git. Therefore the digest of the manifest
-    is the same only for the same image and the same state of git.
-
-    If a repository rejects the image, the other repositories are still used.
+    is the same only for the same image and the same state of git. A repository that rejects the image does not end the push.
 
     Args:
         built: The image to push.

@@ -25,6 +25,7 @@ ODD = {
     "WINDOWS": "C:\\dir\\",
     "LINES": "first\nsecond\tend",
     "BRACES": 'it\'s } "}" {',
+    "LIST": "{,}",
     "PLAIN": "a b",
 }
 PRINT = 'for name; do eval "printf \'%s=<%s>\\\\n\' $name \\"\\${$name-unset}\\""; done'

@@ -88,7 +88,7 @@ def among(modules: set[str], unwanted: set[str]) -> list[str]:
     [
         (["--help"], 215, SETTINGS),
         (["submit", "--help"], 185, SETTINGS - {"hpcdeploy.config"}),
-        (["runs"], 215, {"jinja2", "hpcdeploy.transport.ssh", "hpcdeploy.scheduler"}),
+        (["runs"], 240, {"jinja2", "hpcdeploy.transport.ssh", "hpcdeploy.scheduler"}),
         (["render", "report"], 315, {"hpcdeploy.transport.ssh"}),
         (["submit", "report"], 330, {"hpcdeploy.transport.ssh"}),
         (["status", "report-1"], 330, {"hpcdeploy.transport.ssh"}),

@@ -117,6 +117,9 @@ class Node(LocalTransport):
         super().__init__()
         self._answer = answer
 
+    def begin(self, argv: Sequence[str]) -> None:
+        """Start no shell ahead, because `run` uses none."""
+
     def run(
         self,
         argv: Sequence[str],

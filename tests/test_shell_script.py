@@ -10,9 +10,11 @@ from hpcdeploy.apptainer import build_script
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.remote import (
     cancellation,
+    cleaning,
     job_files,
     listing,
     logs,
+    parallel_upload,
     query,
     script_parts,
     submission_script,
@@ -47,7 +49,7 @@ def test_a_library_file_is_constant_marked_with_its_name_and_clean(name: str) ->
 def test_every_library_file_is_used() -> None:
     modules = (
         *(job_files, script_parts, submission_script, build_script),
-        *(cancellation, listing, logs, query, upload_stream),
+        *(cancellation, cleaning, listing, logs, parallel_upload, query, upload_stream),
     )
     code = "".join(Path(str(module.__file__)).read_text() for module in modules)
     code += (ROOT / "hpcdeploy/shell_script.py").read_text()

@@ -1,4 +1,4 @@
-"""Find out how to install the running hpcdeploy elsewhere, in the same version."""
+"""Make the GitHub workflow that builds and pushes a project's images with the same version of hpcdeploy."""
 
 import json
 import re
@@ -22,12 +22,13 @@ _ADVICE = "set the requirement for pip with --install, such as --install 'hpcdep
 
 
 def requirement() -> str:
-    """Return the requirement for pip that installs this hpcdeploy, from its own metadata (PEP 610).
+    """Return the requirement with which pip installs the same hpcdeploy on another machine.
 
-    A release is pinned by its version, a repository or a clean checkout of one by its commit.
+    Where this hpcdeploy was installed from is read from its metadata (PEP 610). A release is pinned by its version. A git
+    repository, or a clean checkout of one, is pinned by its commit.
 
     Raises:
-        ConfigError: It was installed from a source that only this machine has.
+        ConfigError: hpcdeploy was installed from a source that only this machine has.
     """
     try:
         noted = distribution("hpcdeploy").read_text("direct_url.json")
@@ -37,10 +38,14 @@ def requirement() -> str:
 
 
 def requirement_of(origin: object, version: str) -> str:
-    """Return the requirement for an `origin`, the content of ``direct_url.json``; None for a package index.
+    """Return the requirement with which pip installs hpcdeploy from `origin`.
+
+    Args:
+        origin: The content of ``direct_url.json``; None if hpcdeploy was installed from a package index.
+        version: The version of hpcdeploy.
 
     Raises:
-        ConfigError: The origin is not reachable from elsewhere.
+        ConfigError: Other machines cannot reach the origin.
     """
     if origin is None:
         return f"hpcdeploy=={version}"
@@ -66,7 +71,7 @@ _ARCHIVE = re.compile(r"(?:oci|docker)-archive:([^:]+)")
 
 
 def repository_root(folder: Path) -> Path:
-    """Return the top of the git repository of `folder`; `folder` itself if there is none."""
+    """Return the top folder of the git repository that contains `folder`; without a repository, return `folder`."""
     real = folder.resolve()
     return next((place for place in (real, *real.parents) if (place / ".git").exists()), real)
 
@@ -79,12 +84,12 @@ def pattern_of(name: str) -> str:
 def watched_paths(project: Project, workflow: str, *, image_config: ImageConfigOf) -> tuple[str, ...]:
     """Return the patterns of all files that the images of `project` depend on, sorted, relative to the repository.
 
-    A folder is watched with all its content (``FOLDER/**``), so that new files count too.
+    A folder is watched with all its content (``FOLDER/**``), so that a new file in it starts the workflow too.
 
     Args:
         project: The project.
-        workflow: The workflow's own file.
-        image_config: Queries a registry.
+        workflow: The path of the workflow's own file, relative to the repository.
+        image_config: Returns the configuration of an image in a registry.
 
     Raises:
         DefinitionError: A definition cannot be made.

@@ -171,7 +171,7 @@ def test_a_folder_that_is_no_repository_is_refused(tmp_path: Path, files: Mappin
 
 
 def test_repositories_that_spack_yaml_would_leave_out_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(EnvironmentFileError, match="write 'repos:' in spack.yaml"):
+    with pytest.raises(EnvironmentFileError, match=r"write 'repos:' in spack\.yaml"):
         make(
             tmp_path,
             {"spack.yaml": "spack:\n  repos:: []\n", "own/repo.yaml": "repo: {namespace: own}"},

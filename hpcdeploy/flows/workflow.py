@@ -281,7 +281,7 @@ def _read_secrets(logins: dict[str, dict[str, str]], build_secrets: Sequence[dic
 
 
 def _plain(value: str) -> str:
-    """Return `value`; raise `ConfigError` if it has ``${{``, which GitHub interprets, or a character that is not printable."""
+    """Return `value`; raise `ConfigError` if it has ``${{``, which GitHub interprets, or an unprintable character."""
     if "${{" in value or not value.isprintable():
         raise ConfigError(
             f"found {value!r}, which cannot be written in a workflow; use a value without ${{{{, line breaks and other "

@@ -170,9 +170,8 @@ def build_on(
 ) -> BuiltImage:
     """Build `definition` on a login node; the image stays in the cluster's cache.
 
-    One script does all steps. It looks for the image and for Apptainer, builds the image, or answers that it needs the
-    definition's files. In that case the files are uploaded, and the script runs again. The script is idempotent. The values
-    of secrets follow the script on its standard input.
+    One idempotent script looks for the image and for Apptainer, and builds the image. If it answers that it needs the
+    definition's files, these are uploaded, and it runs again. The values of secrets follow it on standard input.
 
     Args:
         definition: The definition to build.

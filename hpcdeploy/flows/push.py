@@ -83,10 +83,8 @@ def push(
 ) -> list[Pushed | Refused]:
     """Push `built`, whose file is at ``built.path``, to each repository.
 
-    The manifest has OCI's standard annotations. Some of them describe the state of git. Therefore the digest of the manifest
-    is the same only for the same image and the same state of git.
-
-    If a repository rejects the image, the other repositories are still used.
+    The manifest has OCI's standard annotations, some of which describe the state of git. Therefore its digest is the same
+    only for the same image and the same state of git. If a repository rejects the image, the others are still used.
 
     Args:
         built: The image to push.

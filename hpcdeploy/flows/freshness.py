@@ -1,4 +1,4 @@
-"""Define the inputs of a build as the record stores them, so that a later command can list what changed."""
+"""Record the inputs of a build, and compare them with the project later, to find out whether an image is up to date."""
 
 import hashlib
 import json
@@ -20,10 +20,12 @@ from hpcdeploy.store import Store
 from hpcdeploy.templates import every_template
 
 _WITHOUT_EFFECT = frozenset({"name", "repositories", "tags", "secrets"})
-"""Settings without effect on the image's content: where it is published, or where a secret is read."""
+"""Settings without effect on the image's content: its name, where it is published, and where secrets are read."""
 
 _PLAIN = "source."
-"""Prefix of settings whose values are shown. The others may contain a token, so the record has only their sha256."""
+"""Prefix of settings whose values are recorded and shown. Other settings may contain a token, so only their sha256 is
+recorded.
+"""
 
 
 @frozen
@@ -31,13 +33,13 @@ class BuildInputs:
     """The inputs of one build.
 
     Attributes:
-        inputs: The definition's sha256 of all inputs (`Definition.inputs`); the other attributes show what changed.
-        version: The version of hpcdeploy.
-        given: Build arguments of the command.
-        settings: The image's settings by key.
-        files: The sha256 of the project's files by path (relative to the project's folder if they are in it), followed by ``
-            x`` for an executable file.
-        asked: The answers of registries by reference.
+        inputs: One sha256 of all inputs (`Definition.inputs`). The other attributes tell which input changed.
+        version: The version of hpcdeploy that made the definition.
+        given: Names and values of the build arguments in the command.
+        settings: The image's settings by key: the value as JSON, or the sha256 of that JSON (`settings_of`).
+        files: The sha256 of each file that was read or copied, by path. The path is relative to the project's folder if the
+            file is in it. ``" x"`` follows the sha256 of an executable file that was copied.
+        asked: The answers of registries, by image reference.
     """
 
     inputs: str
@@ -73,7 +75,14 @@ class BuildInputs:
 
 
 def inputs_of(definition: Definition, settings: ImageSettings, project: Path, known: KnownFiles) -> BuildInputs:
-    """Return the inputs of a `definition`; `known` recorded the files that were read for it in the folder `project`."""
+    """Return the inputs of a `definition`.
+
+    Args:
+        definition: The definition.
+        settings: The image's settings.
+        project: The project's folder.
+        known: The checksums of the files that were read while the definition was made.
+    """
     return BuildInputs(
         inputs=definition.inputs,
         given=definition.given,
@@ -90,7 +99,7 @@ def note_build(store: Store, project: Path, image: BuiltImage, inputs: BuildInpu
 
 
 def settings_of(settings: ImageSettings) -> dict[str, str]:
-    """Return an image's settings by key, each as JSON, or as a sha256 if the value may contain a token."""
+    """Return an image's settings by key. The value is JSON, or the sha256 of that JSON if it may contain a token."""
     values = json.loads(json.dumps(asdict(settings)))
     source = {"kind": type(settings.source).__name__.removesuffix("Source").lower(), **values.pop("source")}
     flat = {**values, **{f"{_PLAIN}{key}": value for key, value in source.items()}}
@@ -107,7 +116,7 @@ def files_read(project: Path, known: KnownFiles) -> dict[str, str]:
 
 
 def changes(before: BuildInputs, after: BuildInputs, image: str) -> Iterator[str]:
-    """Yield a description of each difference between the settings and files of two builds."""
+    """Yield a description of each difference between the settings and files of two builds of `image`."""
     where = "image" if image == ONLY_IMAGE else f"images.{image}"
     kinds = tuple(inputs.settings.get(f"{_PLAIN}kind", "").strip('"') for inputs in (before, after))
     replaced = kinds[0] != kinds[1]
@@ -149,10 +158,13 @@ _MOST = 8
 """Maximum number of changes in one message."""
 
 _HEAD = 1 << 18
-"""Number of bytes of an image in which its labels are searched: the table of objects ends at 32 KiB, and a definition is
-small."""
+"""Number of bytes at the beginning of a ``.sif`` in which its labels are searched (256 KiB).
+
+A SIF file's table of objects ends at 32 KiB. The definition and the labels follow, and are usually small.
+"""
 
 _LONGEST = 80
+"""Maximum length of a label's value in a message, in characters."""
 
 _NOT_BUILT = "the image {!r} was not built here: it is not known whether it is up to date"
 _NOT_NOTED = (
@@ -170,14 +182,19 @@ Labels = Callable[[], Mapping[str, str]]
 
 @frozen
 class Freshness:
-    """Changes since an image was built (none: it is up to date), and notes on unknown changes."""
+    """The result of a comparison of an image with its project.
+
+    Attributes:
+        changes: Descriptions of the changes since the image was built.
+        notes: Reasons why there may be changes that are not known. Without changes and notes, the image is up to date.
+    """
 
     changes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 class _OtherImageError(HpcdeployError):
-    """The definition starts from an image that the last build did not query."""
+    """The new definition needs the configuration of an image that was not queried for the last build."""
 
 
 def freshness(
@@ -185,18 +202,18 @@ def freshness(
 ) -> Freshness | None:
     """Compare the inputs of an image's last build with the current files in the folder `project`.
 
-    No registry is queried: a moved tag of a base image is not a change of the project. Files that did not change since the
-    last comparison are not read again.
+    No registry is queried, because a moved tag of a base image is not a change of the project. Files that did not change
+    since the last comparison are not read again.
 
     Args:
         settings: The image's settings.
         project: The project's folder.
         store: The record.
-        learn: Record the checksums of files that were read.
-        labels: Returns the labels of an image that was not built here.
+        learn: Record the checksums of files that were read, so that the next comparison is faster.
+        labels: Returns the labels of the image in its registry. Called if the record has no build of the image.
 
     Returns:
-        The result; None if the labels do not describe the image.
+        The result; None if the record has no build of the image, and its labels are not hpcdeploy's.
     """
     built = store.latest_build(project, settings.name)
     if built is None:
@@ -214,19 +231,19 @@ def freshness(
 
 
 def check_image(image: str, project: Project, store: Store, *, refuse: bool, labels: Labels = dict) -> tuple[str, ...]:
-    """Return the notes to print before `image` is used: it is older than the project, or its age is unknown.
+    """Return the notes to print before `image` is used.
 
-    Other images than those of the project are not checked.
+    A note says that the image is older than the project, or that this is not known. Only images of the project are checked.
 
     Args:
-        image: The image.
+        image: The name or path of the image.
         project: The project.
         store: The record.
         refuse: Raise an error if the image is older than the project.
-        labels: Returns the labels of an image that was not built here.
+        labels: Returns the labels of the image in its registry. Called if the record has no build of the image.
 
     Raises:
-        ConfigError: The image is older and `refuse` is set; the message lists the changes.
+        ConfigError: The image is older than the project and `refuse` is set. The message lists the changes.
     """
     if image not in project.images:
         return ()
@@ -242,7 +259,12 @@ def check_image(image: str, project: Project, store: Store, *, refuse: bool, lab
 
 
 def labels_of_published(published: PublishedImage, head: Callable[[PublishedImage, int], bytes]) -> Mapping[str, str]:
-    """Return the labels of a ``.sif`` in a registry; none if they cannot be read. `head` returns its first bytes."""
+    """Return the labels of a ``.sif`` in a registry; none if they cannot be read.
+
+    Args:
+        published: The image.
+        head: Downloads the first bytes of an image; the second argument is their number.
+    """
     from hpcdeploy.apptainer.contents import read_head
 
     try:
@@ -263,7 +285,7 @@ def labels_of_file(path: Path) -> Mapping[str, str]:
 
 
 def listed(changed: tuple[str, ...]) -> str:
-    """Return the first changes as one text."""
+    """Return at most `_MOST` changes as one text, with the number of the other changes."""
     more = f" and {len(changed) - _MOST} more" if len(changed) > _MOST else ""
     return ", ".join(changed[:_MOST]) + more
 
@@ -288,13 +310,13 @@ def _compared(before: BuildInputs, settings: ImageSettings, project: Path, known
 def _until(
     error: Exception, before: BuildInputs, settings: ImageSettings, project: Path, known: KnownFiles
 ) -> Iterator[str]:
-    """Yield the changes that were seen before the definition could not be made, and the error."""
+    """Yield the changes of settings and files that were found before `error` stopped the new definition, and the error."""
     read = {name: sha256 for name, sha256 in files_read(project, known).items() if name in before.files}
     files = {**before.files, **{name: before.files[name].replace(before.files[name][:64], read[name]) for name in read}}
     after = replace(before, settings=settings_of(settings), files=files)
     yield from changes(before, after, settings.name)
     if not isinstance(error, _OtherImageError):
-        yield f"the definition cannot be made now ({error})"
+        yield f"the definition can no longer be made ({error})"
 
 
 def _generate(
@@ -311,14 +333,14 @@ def _generate(
 
 
 def _by_labels(before: Mapping[str, str], inputs: str, settings: ImageSettings, project: Path, unknown: str) -> Freshness:
-    """Compare by hpcdeploy's own labels in the image.
+    """Compare an image whose build inputs are not recorded with its project, by the labels that hpcdeploy wrote into it.
 
     Args:
-        before: The labels.
-        inputs: The inputs in its record; empty for none.
+        before: The image's labels that hpcdeploy wrote.
+        inputs: The sha256 of all inputs in the image's record (`BuildInputs.inputs`); empty without a record.
         settings: The image's settings.
         project: The project's folder.
-        unknown: The message for missing labels.
+        unknown: The note if `before` is empty, or if the definition cannot be made.
     """
     if not before:
         return Freshness(notes=(unknown,))

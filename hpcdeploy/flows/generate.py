@@ -29,14 +29,15 @@ def generate(
     build_args: Sequence[tuple[str, str]] = (),
     named: bool = False,
 ) -> Definition:
-    """Make the definition of one image of the project in the folder `project`; nothing is written.
+    """Make the definition of one image of the project in the folder `project`. Nothing is written.
 
     Args:
         settings: The image's settings.
         project: The project's folder.
-        image_config: Queries a registry; called only if an image must be known before the build.
-        build_args: Build arguments; the last of a name wins. Some affect how the environment's files are read.
-        named: The user named the definition file in the command, so it may be outside the project.
+        image_config: Returns the configuration of an image in a registry. Called only if the definition depends on it.
+        build_args: Build arguments from the command. If a name occurs several times, its last value is used. Some build
+            arguments change how the environment's files are read.
+        named: The user named the definition file in the command, so that file may be outside the project.
 
     Raises:
         EnvironmentFileError: An environment file cannot be read.
@@ -57,7 +58,7 @@ def generate(
     if unknown:
         raise DefinitionError(
             f"the build argument {unknown[0]!r} is unknown to the image {settings.name!r}; "
-            f"known are {', '.join(sorted(prepared.arguments)) or 'none'}, and more can be defined in its 'build-args'"
+            f"known are {', '.join(sorted(prepared.arguments)) or 'none'}, and the image's 'build-args' can define more"
         )
     steps = (name for step in settings.setup for name in step.secrets)
     secrets = tuple(dict.fromkeys((*prepared.secrets, *steps)))
@@ -85,7 +86,8 @@ def _prepare(
             settings=settings, source=source, project=project, build_args=given, image_config=image_config, named=named
         )
 
-    # Only one of these is imported: together they took 50 ms of a submission, which checks that its image is up to date.
+    # Only the needed module is imported: all of them took 50 ms of a submission, which checks whether its image is up to
+    # date.
     match settings.source:
         case PixiSource() as source:
             from hpcdeploy.flows.sources import pixi
@@ -154,13 +156,13 @@ def dockerfile_of(
 def write_dockerfile(text: "DockerText", target: Path, project: Path, *, force: bool = False) -> tuple[Path, Path]:
     """Write the Dockerfile to `target`, and its ignore file; return both paths.
 
-    The ignore file of the project's ``Dockerfile`` is ``.dockerignore``, unless the user wrote one. In that case, and for
-    every other name, it is ``NAME.dockerignore`` beside the Dockerfile, which Docker prefers (Docker documentation, "Build
-    context", section ".dockerignore files").
+    If `target` is the project's ``Dockerfile``, its ignore file is the project's ``.dockerignore``. If the user wrote a
+    ``.dockerignore``, or if `target` is another file, the ignore file is ``NAME.dockerignore`` in the folder of `target`.
+    Docker prefers that file over ``.dockerignore`` (Docker documentation, "Build context", section ".dockerignore files").
 
     Raises:
-        ConfigError: One of them exists, hpcdeploy did not write it, and `force` is not set.
-        OSError: One of them cannot be written.
+        ConfigError: A file exists, hpcdeploy did not write that file, and `force` is not set.
+        OSError: A file cannot be written.
     """
     common = project / ".dockerignore"
     ours = not common.exists() or _is_ours(common)

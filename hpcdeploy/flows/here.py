@@ -1,4 +1,4 @@
-"""Plan a local run of a job or an image as one process; this module starts nothing."""
+"""Plan the process that runs a job or an image on this machine; this module starts no process."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,8 +15,10 @@ from hpcdeploy.frozen import frozen
 from hpcdeploy.job import Bind, Job
 
 SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null && exec bash --norc; exec sh")
-"""The interactive shell: bash if the image has one. It does not read the user's ``.bashrc``, which was not written for the
-image."""
+"""The interactive shell: bash if the image has bash, else sh.
+
+The shell does not read the user's ``.bashrc``, which was not written for the image.
+"""
 
 _HIDING = frozenset(
     f"/{name}"
@@ -26,15 +28,15 @@ _HIDING = frozenset(
 
 @frozen
 class Situation:
-    """The environment of a command.
+    """The environment in which the user runs a command.
 
     Attributes:
         folder: The working folder.
         environment: The environment variables.
         machine: The engines and GPUs of this machine.
-        fresh: An unused name for a temporary folder.
-        terminal: Standard input and output are a terminal.
-        overrides: The project's folder, whose own templates replace the built-in ones.
+        fresh: The path of a temporary folder that does not exist yet.
+        terminal: Standard input and standard output are a terminal.
+        overrides: The project's folder; templates in it replace the built-in ones.
     """
 
     folder: Path
@@ -50,9 +52,9 @@ class Choices:
     """The options of a local run.
 
     Attributes:
-        engine: The container engine, or ``auto``.
-        gpu: Use GPUs; None for yes if there are any.
-        mount: Mount the working folder.
+        engine: The name of the container engine, or ``auto`` to choose one.
+        gpu: Whether to use GPUs; None to use them if this machine has any.
+        mount: Mount the working folder in the container, at its own path.
     """
 
     engine: str = "auto"
@@ -71,11 +73,11 @@ class Plan:
 
 
 def plan_run(wanted: Wanted, located: Located, choices: Choices, situation: Situation, *, interactive: bool = False) -> Plan:
-    """Plan the job's command, or a shell if `interactive`.
+    """Plan a process that runs the job's command, or a shell if `interactive` is set.
 
     Raises:
-        ConfigError: A bind does not exist, or the working folder would hide the container's own.
-        MissingProgramError: There is no suitable engine.
+        ConfigError: The source of a bind does not exist, or the working folder would hide a system folder of the container.
+        MissingProgramError: This machine has no suitable container engine.
     """
     engine, container, notes = _container(wanted, located, choices, situation)
     words = SHELL if interactive else wanted.job.command
@@ -85,7 +87,7 @@ def plan_run(wanted: Wanted, located: Located, choices: Choices, situation: Situ
         command = apptainer.run(engine, container, program, situation.fresh)
     else:
         if not words:
-            # The image's own command may be relative to the image's own working folder, and no other folder was requested.
+            # The image's own command runs in the image's own working folder, because its path may be relative to it.
             container = replace(container, workdir="")
         command = docker.run(engine, container, words, environment, terminal=situation.terminal)
     return Plan(command=command, engine=engine, container=container, notes=notes)
@@ -94,31 +96,27 @@ def plan_run(wanted: Wanted, located: Located, choices: Choices, situation: Situ
 def plan_instance(
     wanted: Wanted, located: Located, choices: Choices, situation: Situation, name: str, words: tuple[str, ...], folder: Path
 ) -> Plan:
-    """Plan the start of an instance.
-
-    Apptainer passes `words` to the image's start script; for docker and podman they are the command.
+    """Plan the start of an instance, a container in the background.
 
     Args:
-        wanted: The target.
-        located: The image.
-        choices: The options.
-        situation: The environment.
-        name: The instance's name.
-        words: The arguments.
-        folder: The instance's own folder.
+        wanted: The job or image that the user named.
+        located: The image in a form that an engine accepts.
+        choices: The options of the command.
+        situation: The environment of the command.
+        name: The new instance's name.
+        words: For Apptainer, the arguments of the image's start script; for docker and podman, the command to run.
+        folder: A folder on this machine for the files of this instance.
 
     Raises:
-        ConfigError: A bind does not exist, or the working folder would hide the container's own.
-        MissingProgramError: There is no suitable engine.
+        ConfigError: The source of a bind does not exist, or the working folder would hide a system folder of the container.
+        MissingProgramError: This machine has no suitable container engine.
     """
     engine, container, notes = _container(wanted, located, choices, situation)
     environment = _environment(wanted)
     if wanted.job.command:
         way = f"hpcdeploy run {apptainer.INSTANCE}{name} -- COMMAND"
-        notes = (
-            *notes,
-            f"the job's command is not run, because an instance runs the image's own; run it in the instance with: {way}",
-        )
+        own = "the job's command is not run, because an instance runs the image's own command"
+        notes = (*notes, f"{own}; to run the job's command in the instance: {way}")
     if engine.name in APPTAINERS:
         command = apptainer.start_instance(engine, container, name, words, environment, str(folder))
     else:
@@ -134,15 +132,16 @@ def plan_in_instance(
     situation: Situation,
     folder: Path,
 ) -> Command:
-    """Plan a program in a running instance, with the instance's variables and then `environment`.
+    """Plan a program in a running instance. Its environment is that of the instance, changed by `environment`.
 
-    It starts in the working folder if the instance has mounted it, else in the engine's default folder.
+    The program starts in the user's working folder if the instance has mounted that folder, else in the instance's own
+    working folder.
 
     Raises:
         ConfigError: `words` is empty.
     """
     if not words:
-        raise ConfigError(f"there is no command for the instance {instance.name}; write it after --")
+        raise ConfigError(f"there is no command for the instance {instance.name}; write the command after --")
     inside = bool(instance.workdir) and situation.folder.is_relative_to(instance.workdir)
     workdir = str(situation.folder) if inside else instance.workdir
     if instance.engine in APPTAINERS:
@@ -190,14 +189,14 @@ def _local(bind: Bind, environment: Mapping[str, str]) -> Bind:
     source = shell.expanded(bind.source, environment)
     if not Path(source).exists():
         raise ConfigError(
-            f"{source} does not exist on this machine and cannot be bound; create it, or bind another path: "
+            f"{source} does not exist on this machine, so it cannot be bound; create it, or bind another path: "
             f"--bind SOURCE:{bind.destination or bind.source}"
         )
     return Bind(source=source, destination=bind.destination or source, read_only=bind.read_only)
 
 
 def _temporary(environment: Mapping[str, str]) -> tuple[list[Bind], tuple[str, ...]]:
-    """Return binds for this machine's temporary folders, and the variables whose folder does not exist."""
+    """Return binds for the temporary folders that variables name, and the variables whose folder does not exist."""
     named = {name: environment[name].rstrip("/") for name in TEMPORARY if environment.get(name)}
     missing = tuple(name for name, folder in named.items() if not Path(folder or "/").is_dir())
     there = [folder for name, folder in named.items() if name not in missing and folder.startswith("/")]
@@ -207,14 +206,14 @@ def _temporary(environment: Mapping[str, str]) -> tuple[list[Bind], tuple[str, .
 def _working_folder(folder: Path) -> Bind:
     if str(folder) in _HIDING:
         raise ConfigError(
-            f"the working folder is {folder} and would hide the container's own; "
+            f"the working folder {folder} would hide the folder of that name in the container; "
             "change to another folder, or use --no-mount-cwd"
         )
     return Bind(source=str(folder), destination=str(folder))
 
 
 def _ignored(job: Job) -> tuple[str, ...]:
-    """Return notes on the job's settings that only apply to clusters."""
+    """Return notes on the settings of the job that have no effect on this machine."""
     resources = vars(job.resources)
     ignored = [name.replace("_", "-") for name in resources if name not in {"gpus", "nodes"} and resources[name] is not None]
     ignored += ["nodes"] if job.resources.nodes > 1 else []

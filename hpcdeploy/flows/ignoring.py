@@ -19,10 +19,10 @@ class Rule:
     """One rule of an ignore file.
 
     Attributes:
-        base: The folder of its file; ``""`` for the top.
-        expression: The regular expression for paths below that folder.
-        back: The rule includes files again (``!``).
-        only_folders: The rule only matches folders.
+        base: The path of the folder that contains the ignore file; ``""`` for the top folder.
+        expression: The regular expression for paths relative to `base`.
+        back: The rule starts with ``!``: it includes files that an earlier rule excludes.
+        only_folders: The rule ends with ``/``: it only matches folders.
     """
 
     base: str
@@ -32,7 +32,7 @@ class Rule:
 
 
 def read_rules(text: str, base: str = "") -> tuple[Rule, ...]:
-    """Parse the ignore file of the folder `base`; lines that git does not accept are ignored, as git does."""
+    """Parse the text of the ignore file in the folder `base`. Invalid lines are ignored, as in git."""
     rules = []
     for raw in text.removeprefix("\ufeff").split("\n"):
         line = _without_trailing_blanks(raw.removesuffix("\r"))
@@ -51,7 +51,10 @@ def read_rules(text: str, base: str = "") -> tuple[Rule, ...]:
 
 
 def leaves_out(rules: Sequence[Rule], path: str, *, is_folder: bool) -> bool:
-    """Tell whether the rules exclude `path` itself; the last matching rule wins, so rules of deeper folders come last."""
+    """Tell whether the rules exclude `path`, without regard to the folders that contain it.
+
+    The last matching rule decides. Therefore `rules` must be in the order of their folders, the deepest folder last.
+    """
     for rule in reversed(rules):
         if rule.base and not path.startswith(f"{rule.base}/"):
             continue
@@ -62,7 +65,7 @@ def leaves_out(rules: Sequence[Rule], path: str, *, is_folder: bool) -> bool:
 
 
 def kept(rules: Sequence[Rule], paths: Iterable[str]) -> list[str]:
-    """Return those of the files `paths` that are not excluded, by themselves or with a folder."""
+    """Return the files in `paths` that are not excluded. A file is also excluded if a folder that contains it is."""
     known: dict[str, bool] = {"": False}
 
     def out(folder: str) -> bool:

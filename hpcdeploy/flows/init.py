@@ -16,14 +16,15 @@ from hpcdeploy.regular_file import LARGEST_TEXT, read_regular
 MANIFESTS = ("pixi.toml", "pyproject.toml")
 
 _MOST_PATHS = 10_000
-"""Maximum number of paths in tasks that are looked up."""
+"""Maximum number of paths from the commands of Pixi tasks that are looked up on disk."""
 
 
 def init(folder: Path, *, force: bool = False) -> Path:
     """Write ``hpcdeploy.toml`` in `folder` and return its path.
 
     Raises:
-        ConfigError: There are settings already, unless they are in ``hpcdeploy.toml`` itself and `force` is set.
+        ConfigError: The folder already has settings (with `force`, ``hpcdeploy.toml`` is overwritten), or the file cannot be
+            written.
         EnvironmentFileError: A Pixi manifest cannot be read.
     """
     path = folder / PROJECT_FILE_NAME
@@ -38,7 +39,7 @@ def init(folder: Path, *, force: bool = False) -> Path:
 
 
 def look_around(folder: Path) -> Facts:
-    """Return what `folder` contains.
+    """Return the facts about `folder` from which its first settings are made.
 
     Raises:
         EnvironmentFileError: A Pixi manifest cannot be read, or is a link out of the project.

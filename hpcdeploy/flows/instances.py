@@ -1,4 +1,4 @@
-"""Start containers in the background, list them, and stop them; only those started by hpcdeploy."""
+"""Start containers in the background (instances), list them, and stop them. Other containers are ignored."""
 
 import subprocess
 from collections.abc import Callable, Sequence
@@ -22,10 +22,12 @@ class Known:
 
 
 def start(instance: Instance, command: Command, instances: Instances, ask: Ask) -> None:
-    """Record `instance` and start it with `command`; an earlier instance of its name that has ended is removed.
+    """Record `instance` and start it with `command`.
+
+    If an earlier instance of the same name has ended, it is removed first.
 
     Raises:
-        InstanceError: An instance of that name is running, or the engine failed.
+        InstanceError: An instance of the same name is running, or the engine failed.
     """
     for known in states(instances, ask):
         if known.instance.name == instance.name:
@@ -43,7 +45,7 @@ def start(instance: Instance, command: Command, instances: Instances, ask: Ask) 
 
 
 def states(instances: Instances, ask: Ask) -> list[Known]:
-    """List the instances and whether each is running, with one query to each engine.
+    """List the recorded instances, and whether each is running. Each engine is queried once.
 
     Raises:
         InstanceError: An engine failed.
@@ -54,24 +56,24 @@ def states(instances: Instances, ask: Ask) -> list[Known]:
 
 
 def find(names: Sequence[str], instances: Instances, ask: Ask) -> list[Known]:
-    """Look up instances by name.
+    """Look up recorded instances by name.
 
     Raises:
-        InstanceError: No instance of that name was started by hpcdeploy, or an engine failed.
+        InstanceError: The record has no instance with one of the `names`, or an engine failed.
     """
     known = {one.instance.name: one for one in states(instances, ask)}
     for name in names:
         if name not in known:
-            there = f"those are {', '.join(known)}" if known else "there are none"
-            raise InstanceError(f"no instance {name!r} was started by hpcdeploy on this machine; {there}")
+            there = f"expected one of: {', '.join(known)}" if known else "it has started no instance"
+            raise InstanceError(f"hpcdeploy has started no instance {name!r} on this machine; {there}")
     return [known[name] for name in names]
 
 
 def running(name: str, instances: Instances, ask: Ask) -> Instance:
-    """Return the running instance of that name.
+    """Return the running instance `name`.
 
     Raises:
-        InstanceError: It is not running, or does not exist.
+        InstanceError: The instance has ended, the record has no such instance, or an engine failed.
     """
     [known] = find([name], instances, ask)
     if not known.running:
@@ -80,7 +82,7 @@ def running(name: str, instances: Instances, ask: Ask) -> Instance:
 
 
 def stop(known: Known, instances: Instances, ask: Ask) -> None:
-    """Stop an instance and remove it from the record; if it has ended, only remove it.
+    """Stop an instance, and remove it from the record. If the instance has ended, only remove it.
 
     Raises:
         InstanceError: The engine failed.
@@ -94,7 +96,7 @@ def stop(known: Known, instances: Instances, ask: Ask) -> None:
         commands += [docker.remove_instance(instance.runner, instance.name)]
     for command in commands:
         done = ask(command)
-        # Another process may have removed it, which is the wanted result.
+        # Another process may have removed the container, which is the wanted result.
         if done.returncode and "no such container" not in done.stderr.lower():
             raise _refused(f"the instance {instance.name} did not stop", done)
     instances.forget(instance.name)

@@ -1,4 +1,4 @@
-"""List the tasks of a run with their results, and choose those that a new run repeats."""
+"""List the tasks of a run with their results, and choose the tasks that a new run repeats."""
 
 import csv
 import io
@@ -19,16 +19,17 @@ OF_TASK = "of_task"
 
 @frozen
 class Result:
-    """One task.
+    """One task of a run with its result.
 
     Attributes:
-        task: Its number in the run.
-        number: Its number for the program.
-        state: Its state.
-        parameters: Its parameters.
-        exit_code: Its exit code; None if there is none.
-        seconds: Its run time so far, in seconds; None before its start, or if unknown.
-        node: Its node.
+        task: The task's number in this run, starting at 0.
+        number: The number that the program sees as HPCDEPLOY_TASK. If the run repeats tasks of another run, this is the
+            task's number in the original run.
+        state: The task's last known state.
+        parameters: The values of the sweep's parameters for this task, by name.
+        exit_code: The exit code; None if the task has not ended, or if its exit code is unknown.
+        seconds: The run time in seconds, until the last query if the task has not ended; None if unknown.
+        node: The name of the node that ran the task; empty if unknown.
     """
 
     task: int
@@ -46,7 +47,7 @@ class Result:
 
 
 def results(status: RunStatus, array: Array | None) -> tuple[Result, ...]:
-    """Return a result for each task of a run; `array` is None for a single task, or if it was not recorded."""
+    """Return a result for each task of a run; `array` is None if the run is no array, or if its array was not recorded."""
     known = {one.task: one for one in status.tasks}
     start = State.PENDING if status.run.job_id else State.SUBMITTING
     return tuple(
@@ -55,11 +56,13 @@ def results(status: RunStatus, array: Array | None) -> tuple[Result, ...]:
 
 
 def as_csv(found: Sequence[Result], *, repeats: bool = False) -> str:
-    """Format results as CSV (RFC 4180) with a header: the task, its parameters, then its result.
+    """Format results as CSV (RFC 4180) with a header. The columns are the task, its parameters, and its result.
 
-    Parameters are not changed; the node's name comes from the scheduler, so it is cleaned for terminals
-    (`hpcdeploy.plain_text`). For a run that `repeats` another one, the second column is the task's original number. A
-    parameter with the name of another column becomes ``parameter.NAME``.
+    If the run `repeats` tasks of another run, the second column is the task's number in the original run. A parameter whose
+    name is also the name of another column becomes ``parameter.NAME``.
+
+    Values of parameters are not changed. The node's name comes from the scheduler, so control characters are removed from it
+    (`hpcdeploy.plain_text`).
     """
     first = (COLUMNS[0], OF_TASK) if repeats else COLUMNS[:1]
     ours = {*first, *COLUMNS}
@@ -107,10 +110,10 @@ def request_of(run: Run, store: Store) -> Request:
 
 
 def choose_tasks(status: RunStatus, named: Sequence[int] = ()) -> tuple[int, ...]:
-    """Return the tasks to repeat: those `named`, else those that ended without success.
+    """Return the tasks to repeat: the tasks in `named`, or else all tasks that ended without success.
 
     Raises:
-        ConfigError: A named task does not exist, or may not have ended, so it would run twice at once.
+        ConfigError: A named task does not exist; or the task may still run, so that it would run twice at once.
     """
     if not named:
         return tuple(one.task for one in status.tasks if one.state in TERMINAL and one.state is not State.COMPLETED)
@@ -122,19 +125,19 @@ def choose_tasks(status: RunStatus, named: Sequence[int] = ()) -> tuple[int, ...
         why = f" ({alive[0].reason or alive[0].word})" if alive[0].state is State.UNKNOWN else ""
         raise ConfigError(
             f"task {alive[0].task} of run {run.id} is {alive[0].state.value}{why}; wait until it has ended, or cancel the "
-            "run: it would run twice at once"
+            "run, because the task would run twice at once"
         )
     return tuple(sorted(chosen))
 
 
 def relatives(run: Run, store: Store) -> list[RunStatus]:
-    """Return the other runs with the same original run that may not have ended: they may have tasks of `run`."""
+    """Return the other unfinished runs with the same original run as `run`, because they may have the same tasks."""
     first = _first(run, store)
     return [one for one in store.latest(alive=True) if one.run.id != run.id and _first(one.run, store) == first]
 
 
 def check_alone(run: Run, tasks: Sequence[int], others: Sequence[RunStatus], store: Store) -> None:
-    """Raise `ConfigError` if one of `tasks` is also in one of `others`, and has not ended there, so it would run twice."""
+    """Raise `ConfigError` if one of `tasks` is also an unfinished task of one of `others`, so that it would run twice."""
     array = request_of(run, store).array
     repeated_tasks = {_number(array, task): task for task in tasks}
     for other in others:
@@ -146,14 +149,14 @@ def check_alone(run: Run, tasks: Sequence[int], others: Sequence[RunStatus], sto
                 what = f"task {repeated_tasks[number]} of run {run.id} is task {task} of run {other.run.id} too"
                 if not other.run.job_id:
                     raise ConfigError(
-                        f"{what}, and it is not known whether that run was submitted; "
-                        f"run 'hpcdeploy submit --resume {other.run.id}' first, or cancel it"
+                        f"{what}, and it is not known whether run {other.run.id} was submitted; "
+                        f"run 'hpcdeploy submit --resume {other.run.id}' first, or 'hpcdeploy cancel {other.run.id}'"
                     )
                 raise ConfigError(f"{what}, which has not ended; wait for it, or cancel it: hpcdeploy cancel {other.run.id}")
 
 
 def repeated(array: Array | None, tasks: Sequence[int]) -> Array | None:
-    """Return the array of these `tasks` of another array; each keeps its number and its values."""
+    """Return an array of some `tasks` of `array`. Each task keeps its number for the program, and its parameters."""
     if array is None:
         return None
     parameters = array.parameters

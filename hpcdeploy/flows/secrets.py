@@ -1,4 +1,4 @@
-"""Read the values of a build's secrets from environment variables or files, once each."""
+"""Read the values of a build's secrets from environment variables or files. Each secret is read once."""
 
 import csv
 import os
@@ -28,18 +28,19 @@ def read_secrets(
 
     Args:
         settings: The image's settings, which describe where secrets are read.
-        names: The names.
-        project: The project's folder; files of the settings are relative to it.
+        names: The names of the secrets that the definition's steps use.
+        project: The project's folder. Paths in the settings are relative to it.
         environ: The environment variables.
-        given: Secrets from the command line, which take precedence. Their files are relative to the working folder, and may
-            be pipes.
-        admit: Confirms the files of the settings that are outside of the project, before one is read.
+        given: Secrets from the command line, which have precedence over the settings. Paths in them are relative to the
+            working folder, and may name pipes.
+        admit: Refuses files outside of the project that the settings name, or confirms them, before a file is read.
 
     Returns:
         The values by name.
 
     Raises:
-        ConfigError: A secret is missing. The message has its name and where it was looked for, never a value.
+        ConfigError: A secret is not described, is empty or missing, or its file cannot be read or was refused. The message
+            has the secret's name and where its value was looked for, but never a value.
     """
     described = {secret.name: secret for secret in settings.secrets}
     overriding = {secret.name: secret for secret in given}
@@ -55,7 +56,7 @@ def read_secrets(
         else:
             raise ConfigError(
                 f"a step uses the secret {name!r}, which 'secrets' of the image {settings.name!r} does not describe: "
-                f"{nearest(name, tuple(described))}; add it there"
+                f"{nearest(name, tuple(described))}; add the secret there"
             )
     return values
 
@@ -63,7 +64,7 @@ def read_secrets(
 def parse_given(words: str) -> Secret:
     """Parse one ``--secret`` in the format of ``docker build`` (``id=NAME[,env=VARIABLE][,src=FILE]``, also ``type``).
 
-    Without a source the value is read from the variable of that name.
+    Without ``env`` and ``src``, the value is read from the environment variable NAME.
 
     Raises:
         ConfigError: `words` is malformed.
@@ -82,14 +83,14 @@ def parse_given(words: str) -> Secret:
     if kind == "env" and "src" in fields:  # docker's type=env,src=VARIABLE
         fields["env"] = fields.pop("src")
     if (kind == "file") != ("src" in fields) and kind:
-        raise ConfigError(f"--secret id={name}: type={kind} does not fit the rest; expected {_FORM}")
+        raise ConfigError(f"--secret id={name}: type={kind} does not match the other fields; expected {_FORM}")
     if "src" in fields:
         return Secret(name=name, file=fields["src"])
     return Secret(name=name, env=fields.get("env", name))
 
 
 def check_given(given: Sequence[Secret], images: Collection[ImageSettings]) -> None:
-    """Raise `ConfigError` for secrets that no image to be built describes: their names are misspelt."""
+    """Raise `ConfigError` for a secret that none of `images` describes, because its name is probably misspelt."""
     known = tuple(dict.fromkeys(secret.name for image in images for secret in image.secrets))
     for secret in given:
         if secret.name not in known:
@@ -104,8 +105,8 @@ def _read(secret: Secret, folder: Path, environ: Mapping[str, str], read: Callab
         value = environ.get(secret.env)
         if value is None:
             raise ConfigError(
-                f"the secret {secret.name!r} is read from the variable {secret.env}, which is not set; set it, or use "
-                f"--secret id={secret.name},src=FILE"
+                f"the secret {secret.name!r} is read from the variable {secret.env}, which is not set; set the variable, or "
+                f"use --secret id={secret.name},src=FILE"
             )
         if not value:
             raise ConfigError(
@@ -119,6 +120,6 @@ def _read(secret: Secret, folder: Path, environ: Mapping[str, str], read: Callab
         return SecretValue(read(path, LARGEST_TEXT))
     except OSError as error:
         raise ConfigError(
-            f"the secret {secret.name!r} is read from the file {path}, which cannot be read ({error.strerror}); create it, "
-            f"or use --secret id={secret.name},env=VARIABLE"
+            f"the secret {secret.name!r} is read from the file {path}, which cannot be read ({error.strerror}); create a "
+            f"readable file, or use --secret id={secret.name},env=VARIABLE"
         ) from error

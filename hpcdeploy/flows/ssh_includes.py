@@ -1,9 +1,9 @@
-"""Find the files that an SSH configuration includes, before ``ssh`` or our own parser reads it.
+"""Find the files that an SSH configuration includes, before ``ssh`` or our own parser reads the configuration.
 
-A file that is missed here could start programs without a prompt. Releases of OpenSSH parse such a line in different ways:
-quotes, comments, ``%`` and ``${}`` were added over the years (ssh_config(5), Include and TOKENS; misc.c, strdelim and
-argv_split, the latter since 8.7). Therefore a line is only accepted if all releases, and `hpcdeploy.transport.ssh_config`,
-find the same names in it.
+A file that is missed here could start programs without a prompt. Releases of OpenSSH parse ``Include`` lines in different
+ways, because support for quotes, comments, ``%`` and ``${}`` was added over the years (ssh_config(5), Include and TOKENS;
+misc.c, strdelim, and argv_split since 8.7). Therefore a line is only accepted if all releases, and
+`hpcdeploy.transport.ssh_config`, find the same names in it.
 """
 
 import itertools
@@ -23,7 +23,7 @@ _FILLING = re.compile(r'[\s="]')
 _KEYWORD = re.compile(r"[ \t]*([A-Za-z0-9]+)(?=[ \t=])")
 _INCLUDE = re.compile(r'[ \t]*+(?:include[ \t]*+=|include[ \t]|"include"[ \t]*+=?)[ \t]*+(.*)', re.IGNORECASE)
 _NAME = re.compile(r"""[ \t]*(?:"([^"]*)"|'([^' \t]*)'|([^"' \t]+))(?=[ \t]|$)""")
-"""A name, with optional quotes; blanks are only allowed in double quotes, which every release supports."""
+"""A file name with optional quotes. Blanks are only allowed in double quotes, because every release supports these."""
 
 _DOUBTFUL = re.compile(r"[\\%\[#\0]|\$\{|^=")
 """Syntax that not every release supports: escapes, tokens, classes of characters, comments, variables."""
@@ -33,8 +33,7 @@ _LONGEST_SHOWN = 200
 
 
 def homes() -> tuple[Path, ...]:
-    """Return the possible values of ``~``: ``$HOME``, which ssh uses through glob(3), and the home folder in the user
-    database."""
+    """Return the folders that ``~`` may mean for ssh: ``$HOME`` (glob(3)), and the home folder in the user database."""
     found = [Path(os.path.expanduser("~"))]  # noqa: PTH111 - must not raise where the user is unknown
     with suppress(KeyError):
         found.append(Path(pwd.getpwuid(os.getuid()).pw_dir))
@@ -45,12 +44,13 @@ def included(text: str, path: Path, most: int) -> Iterator[Path]:
     """Yield the files that the ``Include`` lines of an SSH configuration name; relative names are in ``~/.ssh``.
 
     Args:
-        text: The configuration.
-        path: Its file, for messages.
-        most: Maximum number of files for one pattern.
+        text: The text of the configuration.
+        path: The path of the configuration's file, for messages.
+        most: Maximum number of files that are yielded for one pattern.
 
     Raises:
-        ConfigError: The meaning of a line is uncertain, or a pattern could search the whole disk.
+        ConfigError: Releases of OpenSSH may read a line differently, or a pattern has ``*`` or ``?`` in a folder's name, so
+            that the search could read the whole disk.
     """
     for line in text.split("\n"):
         for name in _names(line, path):
@@ -89,8 +89,8 @@ def _may_include(line: str) -> bool:
 
 def _unclear(line: str, path: Path) -> ConfigError:
     return ConfigError(
-        f"{path}: found {line.strip()[:_LONGEST_SHOWN]!r}; expected Include and paths without \\ % ${{ [ and #, because its"
-        " files are checked before ssh reads them; write complete paths"
+        f"{path}: found {line.strip()[:_LONGEST_SHOWN]!r}; expected Include and paths without \\ % ${{ [ and #, because"
+        " hpcdeploy checks the included files before ssh reads them; write complete paths"
     )
 
 

@@ -25,11 +25,11 @@ _ARCHIVES = ("oci-archive:", "docker-archive:")
 
 @frozen
 class Wanted:
-    """The target.
+    """The target that the user named, as a job.
 
     Attributes:
-        job: The job, with its image as the user named it.
-        of_project: The project's settings describe the job.
+        job: The job. Its image is written as in the settings or the command.
+        of_project: The job is from the project's settings; else it was made from an image alone.
     """
 
     job: Job
@@ -43,7 +43,8 @@ class Located:
     Attributes:
         image: The path of a ``.sif``, or ``docker://`` and a full reference.
         plain_http: The registry uses plain HTTP.
-        published: The image to download to that path, if the file does not exist.
+        published: The image in a registry that `fetch` downloads to the path `image` if no file exists there; None if
+            nothing must be downloaded.
     """
 
     image: str
@@ -54,13 +55,21 @@ class Located:
 def choose_target(
     project: Project, target: str | None, options: JobSettings, folder: Path, *, admit: Admit = refuse
 ) -> Wanted:
-    """Return what the user means: a job takes precedence over an image; the default is the only job, else the only image.
+    """Return the job or image that the user means.
 
-    An image in `options` replaces a job's image; without `target` it is the target. A ``.sif`` is relative to `folder`.
-    `admit` is that of `resolve_job_here`.
+    A job has precedence over an image of the same name.
+
+    Args:
+        project: The project.
+        target: The name of a job or an image, or the address of an image. If None, the image in `options` is used, else the
+            project's only job, else its only image.
+        options: Settings from the command line. An image in them replaces a job's image.
+        folder: The working folder; the path of a ``.sif`` is relative to it.
+        admit: Refuses files outside of the project that the settings name, or confirms them (`resolve_job_here`).
 
     Raises:
-        ConfigError: There is no such job or image, or more than one for the default.
+        ConfigError: There is no such job or image; or there is no target, and the project does not have exactly one job or
+            one image.
     """
     if target is None and options.image is None:
         if len(project.jobs) == 1:
@@ -68,10 +77,8 @@ def choose_target(
         if len(project.images) == 1:
             return _image_alone(next(iter(project.images)), project, options, folder)
         known = ", ".join([*project.jobs, *project.images])
-        raise ConfigError(
-            f"there is no target; {f'use one of {known}' if known else 'there is no project here; use'}, a .sif, "
-            f"oras://... or {SCHEME}..."
-        )
+        advice = f"use one of {known}," if known else "no project with jobs or images is here; use"
+        raise ConfigError(f"there is no target; {advice} a .sif, oras://... or {SCHEME}...")
     if target in project.jobs:
         return Wanted(job=resolve_job_here(project, target, options, admit=admit), of_project=True)
     return _image_alone(target or options.image or "", project, options, folder)
@@ -90,17 +97,17 @@ def locate(
     """Find `image`: the project's latest build, its published image, a file, or a registry reference.
 
     Args:
-        image: The image.
+        image: The name of an image of the project, the path of a ``.sif``, ``oras://...`` or ``docker://...``.
         project: The project.
         store: The record.
-        cache: The folder for downloads.
+        cache: The folder for downloaded images.
         resolve: Looks up a reference in its registry.
         plain_http: Tells whether a repository's registry uses plain HTTP.
-        for_docker: The requested engine only accepts images from a registry; an image with such a source is used instead of
-            its build.
+        for_docker: The requested engine does not accept a ``.sif``. If the source of a project's image is an image in a
+            registry, that source is used instead of the project's build.
 
     Raises:
-        ConfigError: There is no image yet.
+        ConfigError: The image was not built yet, its file does not exist, or it is only on the cluster that built it.
         RegistryError: A registry query failed.
         AuthenticationError: A registry rejected the login.
     """
@@ -123,8 +130,8 @@ def locate(
             return _cached(resolve(f"oras://{settings.repositories[0]}:latest"), cache)
         except (RegistryError, AuthenticationError) as error:
             raise type(error)(
-                f"the image {image!r} was not built here, so its repository was queried: {error} "
-                f"Or run 'hpcdeploy build {image}'"
+                f"the image {image!r} was not built here, so its repository was queried: {error}; or run "
+                f"'hpcdeploy build {image}'"
             ) from error
     if built.built_on:
         published = store.publications(built.sha256)
@@ -138,7 +145,7 @@ def locate(
 
 
 def fetch(located: Located, download: Callable[[PublishedImage, Path], None]) -> None:
-    """Download the image, unless its file exists; the file's name is its sha256, and it is written atomically."""
+    """Download the image unless its file exists. The file's name contains its sha256, so an existing file is not checked."""
     if located.published and not Path(located.image).is_file():
         download(located.published, Path(located.image))
 

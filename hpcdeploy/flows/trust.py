@@ -1,8 +1,9 @@
 """List the commands that a project's files run without a submission, and remember which of them the user allowed.
 
-A project may come from other people. Its settings may describe a cluster whose commands run on this machine, or as the user
-on a login node, with a mere ``hpcdeploy status``. Like direnv with an ``.envrc`` (direnv(1), allow), hpcdeploy asks once
-for each project. The answer is remembered for the exact content of the commands, in a folder that only the user can write.
+A project may come from other people. Its settings may describe a cluster, and with it commands. These would run on this
+machine, or as the user on a login node, even for ``hpcdeploy status``. Therefore hpcdeploy prompts before the first use of
+such commands, like direnv for an ``.envrc`` (direnv(1), allow). The answer is recorded for the exact content of the
+commands, in a folder that only the user can write.
 """
 
 import hashlib
@@ -34,15 +35,16 @@ OF_THE_JOB = frozenset(
         *("htcondor_templates/job.sub", "htcondor_templates/job.sh", "htcondor_templates/program.sh"),
     }
 )
-"""Templates that are part of a job, which only run after a submission."""
+"""Templates that become part of a job. Their text only runs after the user has submitted a job."""
 
 MOST_FILES = 200
-"""Maximum number of files in an SSH configuration with its includes, and in the project's template folders."""
+"""Maximum number of files of an SSH configuration with its includes, and separately of a project's template folders."""
 
 LARGEST = 1_000_000
 """Maximum size of an SSH configuration file in bytes."""
 
-_THEIR_OWN = (Path("/etc/ssh"),)
+_SYSTEM = (Path("/etc/ssh"),)
+"""Folders with the system's SSH configuration (ssh_config(5), FILES)."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,18 @@ class Command:
 
 
 def commands_of(cluster: Cluster, environ: Mapping[str, str] = os.environ) -> tuple[Command, ...]:
-    """Return the commands that a project's files can run on `cluster`, or here to reach it, before the user submits a job.
+    """Return the commands that a project's files can run before the user submits a job.
 
-    For a cluster that the project describes: anything on this machine (``host = "local"``, or an SSH configuration, which
-    can name programs), its ``setup`` lines, and its own ``apptainer``. For any cluster: the project's own templates of
-    login-node scripts.
+    They run on `cluster`, or on this machine when it connects to the cluster.
+
+    - For a cluster that the project describes: ``host = "local"``, whose scripts run on this machine; an SSH configuration,
+      which can name programs; ``setup`` lines; and an ``apptainer`` other than the default.
+    - For every cluster: the project's own templates, if one of them is for a script that runs on login nodes.
 
     Raises:
-        ConfigError: Another user can have written the SSH configuration, or it is too large.
+        ConfigError: The SSH configuration cannot be read, can have been written by another user, or is too large; or the
+            project has too many templates.
+        TemplateError: The project overrides a template that no longer exists.
     """
     found: list[Command] = []
     if cluster.of_project:
@@ -85,11 +91,11 @@ def commands_of(cluster: Cluster, environ: Mapping[str, str] = os.environ) -> tu
 
 @dataclass(frozen=True)
 class FileUse:
-    """A file that a project uses.
+    """A file outside of the project that the project uses.
 
     Attributes:
-        shown: Its description in the prompt.
-        remembered: The key under which the answer is remembered.
+        shown: The description of the file in the prompt.
+        remembered: The commands under which the user's answer is recorded (`remember`).
     """
 
     shown: Command
@@ -97,10 +103,15 @@ class FileUse:
 
 
 def files_as_commands(cluster: Cluster, kind: str, files: Iterable[NamedFile]) -> tuple[FileUse, ...]:
-    """Return the entries of a prompt for `files` that the project of `cluster` uses as a `kind` of file.
+    """Return the entries of a prompt for `files` that the project of `cluster` uses.
 
-    An answer applies to the real path of the file or folder with any content. For a cluster of the project it also applies
-    to its host only.
+    The user's answer is recorded for a file's path, whatever the file contains. If the project describes the cluster, the
+    answer is only valid while the cluster has the same host.
+
+    Args:
+        cluster: The cluster.
+        kind: What the files are used for, such as an input.
+        files: The files outside of the project.
     """
     host = (Command(f"host = {json.dumps(cluster.host)}"),) if cluster.of_project else ()
     return tuple(
@@ -116,7 +127,7 @@ def is_remembered(cluster: Cluster, commands: tuple[Command, ...], environ: Mapp
     """Tell whether the user has allowed exactly these commands.
 
     Raises:
-        ConfigError: Other users can write the remembered answers.
+        ConfigError: Another user can write the recorded answers.
     """
     folder = _memory(environ)
     note = folder / _key(cluster, commands)
@@ -127,8 +138,8 @@ def is_remembered(cluster: Cluster, commands: tuple[Command, ...], environ: Mapp
         reason = objection(path, users)
         if reason:
             raise ConfigError(
-                f"{path} {reason}: it stores what you allowed projects to run, so only you may be able to write it;"
-                f" remove {folder}, or correct its owner and mode"
+                f"{path} {reason}: it records what you allowed projects to run, so no other user may be able to write it;"
+                f" remove {folder}, or correct the owner and mode of {path}"
             )
     return True
 
@@ -137,7 +148,7 @@ def remember(cluster: Cluster, commands: tuple[Command, ...], environ: Mapping[s
     """Record that the user allows `commands`, in a file that no other user can write.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
     """
     folder = _memory(environ)
     private_folder(folder)
@@ -164,15 +175,15 @@ def _key(cluster: Cluster, commands: tuple[Command, ...]) -> str:
 
 
 def _ssh_configuration(cluster: Cluster, environ: Mapping[str, str]) -> Iterator[Command]:
-    """Yield the SSH configuration of a project's cluster, and the files that it includes: each can name programs.
+    """Yield the SSH configuration of a project's cluster, and the files that it includes, because each can name programs.
 
-    For files in the user's own ``~/.ssh`` and in the system's folder only the path is remembered: no project can change
-    them.
+    Files in ``~/.ssh`` and ``/etc/ssh`` are recorded by path only, because no project can change these files. Other files
+    are recorded with their sha256.
     """
     if cluster.ssh_config is None:
         return
-    # Without links, as the files that are compared: /etc is a link on macOS, and a home folder may be one.
-    own = tuple(folder.resolve() for folder in (*(home / ".ssh" for home in homes()), *_THEIR_OWN))
+    # Links are resolved here and in the paths that are compared: /etc is a link on macOS, and a home folder may be a link.
+    own = tuple(folder.resolve() for folder in (*(home / ".ssh" for home in homes()), *_SYSTEM))
     seen: list[Path] = []
     waiting = [Path(cluster.ssh_config)]
     while waiting:
@@ -190,8 +201,8 @@ def _ssh_configuration(cluster: Cluster, environ: Mapping[str, str]) -> Iterator
             waiting += itertools.islice(included(os.fsdecode(content), path, MOST_FILES), MOST_FILES)
         except OSError as error:
             raise ConfigError(
-                f"the SSH configuration {path} cannot be read: {error.strerror}; expected a readable file, because it"
-                " is checked before ssh reads it"
+                f"the SSH configuration {path} cannot be read: {error.strerror}; expected a readable file, because hpcdeploy"
+                " checks its content before ssh reads it"
             ) from error
         if len(seen) + len(waiting) > MOST_FILES:
             raise ConfigError(
@@ -200,11 +211,11 @@ def _ssh_configuration(cluster: Cluster, environ: Mapping[str, str]) -> Iterator
 
 
 def _content(path: Path) -> bytes | None:
-    """Return the content that ssh would read from a file; None if there is nothing to read.
+    """Return the content that ssh would read from `path`; None for ``/dev/null``, a folder or a missing file.
 
     Raises:
-        ConfigError: It is too large.
-        OSError: It cannot be read, or is a pipe or device, whose content cannot be known in advance.
+        ConfigError: The file is too large.
+        OSError: The file cannot be read. A pipe or device is refused too, because its content cannot be checked in advance.
     """
     if path.resolve() == Path(os.devnull) or not path.exists() or path.is_dir():
         return None
@@ -214,8 +225,10 @@ def _content(path: Path) -> bytes | None:
 
 
 def _templates(root: Path) -> list[Command]:
-    """Return all of the project's own templates if one of them runs on login nodes, because that one may include any
-    other."""
+    """Return all of the project's own templates if one of them is for login nodes; else an empty list.
+
+    All templates are returned, because a template may include any other.
+    """
     refuse_former(root)
     own = list(itertools.islice(_own_files(root), MOST_FILES + 1))
     if len(own) > MOST_FILES:

@@ -1,4 +1,4 @@
-"""Find out how to install the running hpcdeploy elsewhere, in the same version."""
+"""Make the GitHub workflow that builds and pushes a project's images with the same version of hpcdeploy."""
 
 import json
 import re
@@ -22,12 +22,13 @@ _ADVICE = "set the requirement for pip with --install, such as --install 'hpcdep
 
 
 def requirement() -> str:
-    """Return the requirement for pip that installs this hpcdeploy, from its own metadata (PEP 610).
+    """Return the requirement with which pip installs the same hpcdeploy on another machine.
 
-    A release is pinned by its version, a repository or a clean checkout of one by its commit.
+    Where this hpcdeploy was installed from is read from its metadata (PEP 610). A release is pinned by its version. A git
+    repository, or a clean checkout of one, is pinned by its commit.
 
     Raises:
-        ConfigError: It was installed from a source that only this machine has.
+        ConfigError: hpcdeploy was installed from a source that only this machine has.
     """
     try:
         noted = distribution("hpcdeploy").read_text("direct_url.json")
@@ -37,10 +38,14 @@ def requirement() -> str:
 
 
 def requirement_of(origin: object, version: str) -> str:
-    """Return the requirement for an `origin`, the content of ``direct_url.json``; None for a package index.
+    """Return the requirement with which pip installs hpcdeploy from `origin`.
+
+    Args:
+        origin: The content of ``direct_url.json``; None if hpcdeploy was installed from a package index.
+        version: The version of hpcdeploy.
 
     Raises:
-        ConfigError: The origin is not reachable from elsewhere.
+        ConfigError: Other machines cannot reach the origin.
     """
     if origin is None:
         return f"hpcdeploy=={version}"
@@ -66,7 +71,7 @@ _ARCHIVE = re.compile(r"(?:oci|docker)-archive:([^:]+)")
 
 
 def repository_root(folder: Path) -> Path:
-    """Return the top of the git repository of `folder`; `folder` itself if there is none."""
+    """Return the top folder of the git repository that contains `folder`; without a repository, return `folder`."""
     real = folder.resolve()
     return next((place for place in (real, *real.parents) if (place / ".git").exists()), real)
 
@@ -79,12 +84,12 @@ def pattern_of(name: str) -> str:
 def watched_paths(project: Project, workflow: str, *, image_config: ImageConfigOf) -> tuple[str, ...]:
     """Return the patterns of all files that the images of `project` depend on, sorted, relative to the repository.
 
-    A folder is watched with all its content (``FOLDER/**``), so that new files count too.
+    A folder is watched with all its content (``FOLDER/**``), so that a new file in it starts the workflow too.
 
     Args:
         project: The project.
-        workflow: The workflow's own file.
-        image_config: Queries a registry.
+        workflow: The path of the workflow's own file, relative to the repository.
+        image_config: Returns the configuration of an image in a registry.
 
     Raises:
         DefinitionError: A definition cannot be made.
@@ -135,7 +140,9 @@ def _pattern(path: Path, top: Path) -> str:
 
 
 APPTAINER = "1.4.5"
-"""The Apptainer version that the workflow installs; setup-apptainer's own default, 1.1.2, does not support build arguments.
+"""The Apptainer version that the workflow installs.
+
+The default of the action setup-apptainer is 1.1.2, which does not support build arguments.
 """
 
 GITHUB_REGISTRY = "ghcr.io"
@@ -144,15 +151,15 @@ _OWN_VARIABLES = frozenset({"IMAGE", "BUILD_OPTIONS"})
 
 @frozen
 class Workflow:
-    """The input of a workflow.
+    """The values that a workflow's text is made from.
 
     Attributes:
-        images: The images.
-        paths: Patterns relative to the repository (`hpcdeploy.flows.workflow`).
-        branch: The branch that is published.
-        install: The requirement that pip installs.
-        subfolder: The project's folder in the repository; empty for its root.
-        apptainer: The version of Apptainer.
+        images: The settings of the images that the workflow builds.
+        paths: Patterns of the files whose changes start the workflow, relative to the repository (`watched_paths`).
+        branch: The branch from which images are published.
+        install: The requirement with which pip installs hpcdeploy (`requirement`).
+        subfolder: The project's folder, relative to the repository; empty if that is the repository's top folder.
+        apptainer: The version of Apptainer that the workflow installs.
     """
 
     images: Sequence[ImageSettings]
@@ -164,10 +171,11 @@ class Workflow:
 
 
 def render_workflow(workflow: Workflow, *, overrides: Path | None = None) -> str:
-    """Return the workflow's text, from ``workflow_templates/images.yaml``.
+    """Return the workflow's text, made from the template ``workflow_templates/images.yaml``.
 
     Raises:
-        ConfigError: No image has a repository, or a value has a special meaning for GitHub.
+        ConfigError: No image has a repository, a value cannot be written in a workflow, or a secret's variable is one that
+            the workflow uses.
         TemplateError: The template is broken.
     """
     images = [_image(image) for image in workflow.images]
@@ -201,10 +209,11 @@ def render_workflow(workflow: Workflow, *, overrides: Path | None = None) -> str
 
 
 def secret_prefix(host: str) -> str:
-    """Return the prefix of a registry's secrets: ``DOCKER`` for docker.io, else its host in capitals.
+    """Return the prefix for the names of a registry's secrets: ``DOCKER`` for docker.io, else the host in capitals.
 
-    A secret's name has letters, digits and underscores, and starts neither with a digit nor with ``GITHUB_``, which is
-    reserved (docs.github.com, "Using secrets in GitHub Actions", naming your secrets).
+    GitHub accepts letters, digits and underscores in a secret's name. The name must start neither with a digit nor with
+    ``GITHUB_`` (docs.github.com, "Using secrets in GitHub Actions", naming your secrets). Therefore other characters become
+    underscores, and such a name gets the prefix ``REGISTRY_``.
     """
     if host == "docker.io":
         return "DOCKER"
@@ -213,7 +222,7 @@ def secret_prefix(host: str) -> str:
 
 
 def _image(image: ImageSettings) -> dict[str, object]:
-    # A file on the user's machine is not on GitHub's, so its content is passed in a variable with the secret's name.
+    # GitHub's machine does not have the file of a secret, so the secret is passed in a variable with the secret's name.
     options = " ".join(f"--secret id={secret.name},env={secret.name}" for secret in image.secrets if secret.file)
     return {"name": image.name, "hosts": _hosts(image), "secrets": image.secrets, "options": options}
 
@@ -233,13 +242,14 @@ def _variable(secret: Secret) -> str:
     variable = secret.env or secret.name
     if variable in _OWN_VARIABLES:
         raise ConfigError(
-            f"the secret {secret.name!r} is in the variable {variable}, which the workflow uses; use another one"
+            f"the secret {secret.name!r} is read from the variable {variable}, which the workflow itself uses; use another "
+            "variable"
         )
     return variable
 
 
 def _build_secrets(images: Sequence[ImageSettings]) -> tuple[dict[str, str], ...]:
-    """Return which variable of the build step gets which secret, and for which images."""
+    """Return the variables of the workflow's build step that hold secrets, with GitHub's expression for each value."""
     wanted: dict[str, list[str]] = {}
     for image in images:
         for variable in dict.fromkeys(map(_variable, image.secrets)):
@@ -256,7 +266,10 @@ def _build_secrets(images: Sequence[ImageSettings]) -> tuple[dict[str, str], ...
 
 
 def _read_secrets(logins: dict[str, dict[str, str]], build_secrets: Sequence[dict[str, str]]) -> tuple[tuple[str, str], ...]:
-    """List the secrets that the user must set, each with its purpose; GitHub sets its own token."""
+    """Return the names of the secrets that the user must set on GitHub, each with its purpose.
+
+    GITHUB_TOKEN is left out, because GitHub sets it.
+    """
     listed = [
         (login[part].removeprefix("secrets."), f"{part} for {host}")
         for host, login in logins.items()
@@ -268,10 +281,11 @@ def _read_secrets(logins: dict[str, dict[str, str]], build_secrets: Sequence[dic
 
 
 def _plain(value: str) -> str:
-    """Return `value`; raise `ConfigError` if GitHub would interpret it, or if it has a line break."""
+    """Return `value`; raise `ConfigError` if it has ``${{``, which GitHub interprets, or an unprintable character."""
     if "${{" in value or not value.isprintable():
         raise ConfigError(
-            f"found {value!r}, which is not possible in a workflow: ${{{{ and line breaks have a meaning there"
+            f"found {value!r}, which cannot be written in a workflow; use a value without ${{{{, line breaks and other "
+            "control characters"
         )
     return value
 

@@ -213,10 +213,10 @@ def test_names_of_secrets_are_such_as_github_takes(host: str, prefix: str) -> No
     ("workflow", "said"),
     [
         (replace(ONE, images=[image("x")]), "no image has a repository"),
-        (replace(ONE, subfolder="a ${{ secrets.X }}"), "have a meaning there"),
-        (replace(ONE, branch="a\nb"), "have a meaning there"),
-        (replace(ONE, install="x\ny"), "have a meaning there"),
-        (replace(ONE, images=[image("x", "ghcr.io/a", secrets=(Secret(name="a", env="IMAGE"),))]), "use another one"),
+        (replace(ONE, subfolder="a ${{ secrets.X }}"), "which cannot be written in a workflow"),
+        (replace(ONE, branch="a\nb"), "which cannot be written in a workflow"),
+        (replace(ONE, install="x\ny"), "which cannot be written in a workflow"),
+        (replace(ONE, images=[image("x", "ghcr.io/a", secrets=(Secret(name="a", env="IMAGE"),))]), "use another variable"),
     ],
 )
 def test_what_github_would_read_otherwise_is_refused(workflow: Workflow, said: str) -> None:

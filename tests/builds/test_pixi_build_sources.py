@@ -105,7 +105,9 @@ def test_what_only_another_environment_has_outside_is_passed_over(tmp_path: Path
 
 
 def test_a_folder_that_is_not_there_is_one_message(tmp_path: Path) -> None:
-    with pytest.raises(DefinitionError, match=r"the source of the package 'mine' names .* correct it or create the file"):
+    with pytest.raises(
+        DefinitionError, match=r"the source of the package 'mine' names .* correct the path or create the file"
+    ):
         generate(SETTINGS, project(tmp_path, '[dev]\nmine = { path = "mine" }\n', {}))
 
 

@@ -192,7 +192,11 @@ include:
     definition = make(write(tree, files) / "a/b")
     assert "all packages are compiled for zen4 (spack.yaml: packages.all.require);" in definition.notes[0]
     assert "env view enable /opt/view" in definition.text
-    assert [note for note in definition.notes if note.startswith('included only when env.get("TARGET") == "arm": only')]
+    assert [
+        note
+        for note in definition.notes
+        if note.startswith('files that are included only when env.get("TARGET") == "arm": hpc')
+    ]
     assert "ci/configs/arm/packages.yaml" in staged(definition)
 
 

@@ -174,7 +174,7 @@ def test_a_project_that_can_no_longer_be_built_is_a_changed_one(folder: Folder, 
     change(folder)
     found = folder.look()
     assert said in " ".join(found.changes)
-    assert "the definition cannot be made now" in found.changes[-1]
+    assert "the definition can no longer be made" in found.changes[-1]
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_binds_are_expanded_here_and_the_working_folder_gives_way_to_one_at_its_
     ("source", "said"),
     [
         ("$NOT_SET/x", "needs NOT_SET, which is not set"),
-        ("/not/there", "/not/there does not exist on this machine and cannot be bound"),
+        ("/not/there", "/not/there does not exist on this machine, so it cannot be bound"),
     ],
 )
 def test_a_bind_that_is_not_here_is_refused(source: str, said: str) -> None:

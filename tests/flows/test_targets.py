@@ -78,7 +78,7 @@ def test_nothing_named_is_the_only_job_else_the_only_image(project: Project) -> 
     assert choose_target(one_image, None, NOTHING, Path("/")).job.name == "train"
     with pytest.raises(ConfigError, match="use one of fit, train, train, python"):
         choose_target(project, None, NOTHING, Path("/"))
-    with pytest.raises(ConfigError, match="there is no project here"):
+    with pytest.raises(ConfigError, match="no project with jobs or images is here"):
         choose_target(Project(root=Path("/")), None, NOTHING, Path("/"))
 
 

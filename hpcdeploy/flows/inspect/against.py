@@ -1,4 +1,4 @@
-"""Find the older lock file of a comparison: in a file, in git's history, or from the last build."""
+"""Find the older lock file for a comparison: in a file, in git's history, or in the record of the last build."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -16,23 +16,23 @@ LOCKS = ("pixi.lock", "spack.lock")
 
 @frozen
 class Older:
-    """A lock file's text, and its description."""
+    """The text of a lock file, and its description for the user (`name`)."""
 
     name: str
     text: str
 
 
 def lock_of(definition: Definition) -> bytes:
-    """Return the lock file of a definition; empty if it has none."""
+    """Return the content of the lock file that a definition copies; empty if it copies none."""
     locks = (file for file in definition.files if file.source.name in LOCKS and not file.staged.startswith("files/"))
     first = next(locks, None)
     content = read_regular(first.source, LARGEST_LOCK) if first else b""
-    # If the file changed during the build, it is not the one that was used.
+    # If the file changed during the build, its present content is not the content that the build used.
     return content if first and sha256(content).hexdigest() == first.sha256 else b""
 
 
 def last_build(store: Store, project: Path, image: str) -> Older | None:
-    """Return the lock file of an image's latest build; None if it was not built from this machine."""
+    """Return the lock file of an image's latest build; None if the record has no such build."""
     known = store.latest_lock(project, image)
     return known and Older(name=f"the last build ({known[0]})", text=known[1].decode(errors="replace"))
 
@@ -40,11 +40,13 @@ def last_build(store: Store, project: Path, image: str) -> Older | None:
 def older(other: str, lock: Path) -> Older:
     """Return the lock file that `other` names, for a comparison with `lock`.
 
-    `other` is a lock file, a folder with one, git's ``REVISION:PATH``, or a revision alone, which selects `lock` in that
-    revision.
+    Args:
+        other: The path of a lock file, a folder that contains a lock file, git's ``REVISION:PATH``, or a git revision. A
+            revision alone means the file `lock` in that revision.
+        lock: The newer lock file.
 
     Raises:
-        EnvironmentFileError: There is no such lock file.
+        EnvironmentFileError: `other` names no lock file, or the file cannot be read.
     """
     path = Path(other)
     if path.is_dir():
@@ -63,7 +65,7 @@ def older(other: str, lock: Path) -> Older:
             else (done.stderr.decode(errors="replace").strip().splitlines() or ["nothing"])[-1]
         )
         raise EnvironmentFileError(
-            f"{other!r} is not a lock file, a folder with one, or a git revision with {lock.name} (git: {reason}); "
+            f"{other!r} is not a lock file, a folder with a lock file, or a git revision with {lock.name} (git: {reason}); "
             "use for example --against old/pixi.lock or --against v1.2"
         )
     return Older(name=revision.replace(":./", ":"), text=done.stdout.decode(errors="replace"))

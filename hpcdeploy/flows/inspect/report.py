@@ -14,10 +14,10 @@ class StageReport:
     """One stage of a definition.
 
     Attributes:
-        name: Its name; empty if it has none.
-        bootstrap: Its bootstrap agent.
-        base: Its base.
-        copies_from: The stages that it copies from.
+        name: The stage's name; empty if it has none.
+        bootstrap: The bootstrap agent, such as ``docker``.
+        base: The image that the stage starts from.
+        copies_from: The names of the stages that this stage copies files from.
     """
 
     name: str
@@ -32,26 +32,27 @@ class SourceReport:
 
     Attributes:
         source: The kind of source (``pixi``, ``spack``, ``oci``, ``dockerfile``, ``definition``).
-        where: Its file, folder or reference.
+        where: The path or the reference of the source.
         image: The project's name for the image; empty without a project.
-        environment: The environment.
-        platform: The platform of ``items``, by the manifest's name.
-        environments: All environments of the lock file, with their platforms.
-        channels: The channels.
+        environment: The name of the Pixi environment.
+        platform: The platform of `items`: its name in the manifest, or its virtual packages without a manifest.
+        environments: The names of all environments of the lock file, each with its platforms.
+        channels: The conda channels of the environment.
         targets: The required processor targets; empty if not set.
         cuda: The required CUDA version; empty if not set.
         glibc: The required glibc version; empty if not set.
         overrides: The variables that pass these requirements to pixi in the build, as ``NAME=VALUE``.
         base: The base image of the build stage; empty if it is not known before the definition is made.
         final_base: The base image of the final stage; empty if it is not known before the definition is made.
-        stages: The stages of a definition that the user wrote.
-        arguments: Names and values of its build arguments.
-        items: The packages and files.
-        against: The description of the older lock file.
-        changes: The changes since ``against``; None if there is nothing to compare.
-        built: The image's latest build.
-        stale: The changes of all inputs since that build; None if there is none, or if they are unknown.
-        notes: Explanations of the numbers.
+        stages: The stages of a definition that the user wrote; empty for other sources.
+        arguments: Names and values of the build arguments of that definition.
+        items: The packages and files in the image.
+        against: The description of the older lock file; empty without a comparison.
+        changes: The differences between that lock file and the current one; None without a comparison.
+        built: The image's latest recorded build; None if there is none.
+        stale: Descriptions of the changes of all inputs since that build; None if there is no build, or if the changes are
+            unknown.
+        notes: Messages for the user, such as what the sizes mean.
     """
 
     source: str
@@ -82,9 +83,9 @@ class ImageReport:
     """The content of a ``.sif``.
 
     Attributes:
-        file: Its path.
-        contents: The content of the file itself.
-        record: Its record; None if there is none, or if it belongs to another file.
+        file: The path of the file.
+        contents: What was read from the file itself.
+        record: The record of the image's build; None if there is no record, or if it belongs to another file.
         notes: Messages for the user.
     """
 
@@ -96,7 +97,7 @@ class ImageReport:
 
 @frozen
 class PublishedReport:
-    """An image in a registry, described by its manifest alone."""
+    """An image in a registry, as its manifest describes it. The image was not downloaded."""
 
     image: PublishedImage
     annotations: Mapping[str, str] = field(default_factory=dict)

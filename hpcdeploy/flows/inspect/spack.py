@@ -1,4 +1,4 @@
-"""Inspect a Spack environment: its roots, and the packages of its lock file. Sizes are not known before the build."""
+"""Inspect a Spack environment: list its root specs, or the packages of its lock file. Sizes are unknown before a build."""
 
 import os
 from pathlib import Path
@@ -25,8 +25,8 @@ def inspect_spack(
 
     Args:
         folder: The environment's folder.
-        target: The processor target if there is no lock file; empty for that of ``spack.yaml``.
-        against: The lock file to compare with.
+        target: The processor target if there is no lock file; empty to use the target in ``spack.yaml``.
+        against: The older lock file to compare with; None for no comparison.
         project: The project's folder, by default `folder`. Included files must be in it, or above it in the same git work
             tree.
 
@@ -57,7 +57,7 @@ def inspect_spack(
             targets=tuple(facts.target.name.split(", ")),
             items=root_items(specs),
             notes=(
-                f"there is no {LOCK}, so only the roots are known; 'spack concretize' writes one",
+                f"there is no {LOCK}, so only the root specs are known; 'spack concretize' writes {LOCK}",
                 *_expansion_notes(specs),
                 *target_notes(facts),
                 *source_notes(facts),

@@ -1,4 +1,4 @@
-"""Inspect a built image: its file, without Apptainer, and the record beside it."""
+"""Inspect what the user names: an image of the project, an environment, a lock file, a definition, or a built image."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,13 +35,14 @@ from hpcdeploy.store import Store
 
 
 def inspect_image(path: Path) -> ImageReport:
-    """Report on an image file.
+    """Report on an image file. Apptainer is not used.
 
-    If there is a record, the whole file is read: the record only applies if the file's sha256 matches.
+    If there is a record next to the image, the whole file is read, because the record only applies to a file with the
+    recorded sha256.
 
     Raises:
-        ConfigError: The file is not an image, or is damaged.
-        BuildError: The record is damaged.
+        ConfigError: The file cannot be read, is not an image, or is damaged.
+        BuildError: The record is malformed.
     """
     try:
         with open_regular(path) as file:
@@ -51,7 +52,7 @@ def inspect_image(path: Path) -> ImageReport:
     record = read_record(path)
     notes: tuple[str, ...] = ()
     if record is None and record_path(path).is_file():
-        notes = (f"{record_path(path)} does not match the file, which was changed or replaced since its build",)
+        notes = (f"{record_path(path)} does not match {path}, which was changed or replaced since its build",)
     return ImageReport(file=str(path), contents=contents, record=record, notes=notes)
 
 
@@ -70,7 +71,8 @@ def inspect_definition(
         named: The user named the file in the command, so it may be outside the project.
 
     Raises:
-        DefinitionError: Apptainer would reject it; one error lists all arguments without a value, or all missing files.
+        DefinitionError: Apptainer would reject the definition, or files are missing. One error lists all build arguments
+            without a value, or all missing files.
     """
     definition = generate(settings, project, named=named)
     stages = check_definition(definition.text, dict(definition.build_args))
@@ -99,7 +101,7 @@ def inspect_definition(
 
 
 OlderThan = Callable[[Path], Older]
-"""Return the lock file to compare the given one with."""
+"""Return the older lock file with which the lock file at a path is compared."""
 
 
 def inspect_settings(
@@ -116,8 +118,8 @@ def inspect_settings(
         settings: The image's settings.
         project: The project's folder.
         store: The record.
-        environment: The environment; None for that of the settings.
-        against: Returns the lock file to compare with; None for that of the last build.
+        environment: The name of the Pixi environment; None to use the environment in the settings.
+        against: Returns the older lock file to compare with; None to compare with the lock file of the last build.
 
     Raises:
         EnvironmentFileError: An environment file cannot be read.
@@ -178,7 +180,7 @@ _IN_BUILD_OF_SETTINGS = (
 
 
 DEFINITION = ".def"
-"""Suffix of a definition file; its relative paths start at the working folder, as for ``apptainer build``."""
+"""Suffix of a definition file. Relative paths in such a file start at the working folder, as for ``apptainer build``."""
 
 Describe = Callable[[str], PublishedReport]
 """Look up an ``oras://`` reference in its registry."""
@@ -193,7 +195,10 @@ def inspect(
     environment: str | None = None,
     against: str | None = None,
 ) -> list[Report]:
-    """Report on `target`; None for all images of the project, or else the working folder's own environment.
+    """Return one report for each image that `target` means.
+
+    If `target` is None, all images of the project are inspected. If the project has no images, the environment in the
+    working folder is inspected.
 
     Raises:
         ConfigError: `target` cannot be inspected.
@@ -227,7 +232,7 @@ def inspect(
         return [inspect_image(path)]
     raise ConfigError(
         f"{target!r} is neither an image of this project ({nearest(target, tuple(project.images))}) nor a file or folder; "
-        "expected one of those, a pixi.lock, a .def, a .sif, or an oras:// reference"
+        "expected an image, a folder with an environment, a pixi.lock, a .def, a .sif, or an oras:// reference"
     )
 
 
@@ -240,7 +245,7 @@ def _chosen(against: str | None) -> Callable[[Path], Older] | None:
 
 
 def _folder(folder: Path, environment: str | None, against: str | None) -> Report:
-    """Report on the environment in a folder; a Pixi workspace takes precedence, as in ``hpcdeploy init``."""
+    """Report on the environment in `folder`; a Pixi workspace has precedence over a Spack environment."""
     manifests, within = (folder / name for name in MANIFESTS), Boundary(folder)
     if any(path.exists() and is_manifest(read_text(path, within), str(path)) for path in manifests):
         wanted = Wanted(environment=environment)

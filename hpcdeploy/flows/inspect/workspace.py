@@ -1,4 +1,4 @@
-"""Inspect a Pixi workspace, or its lock file alone: what an environment downloads, before anything is built."""
+"""Inspect a Pixi workspace, or a lock file alone: list the packages that an environment downloads. Nothing is built."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,7 +23,7 @@ _SIZES = "sizes are those of compressed downloads; an image has its own compress
 
 @frozen
 class Wanted:
-    """The environment and platform to report on (see `hpcdeploy.source.PixiSource`)."""
+    """The environment and platform to report on; `hpcdeploy.source.PixiSource` describes the attributes."""
 
     environment: str | None = None
     platform: str = ""
@@ -33,7 +33,13 @@ class Wanted:
 def inspect_workspace(
     folder: Path, wanted: Wanted, *, against: Older | None = None, project: Path | None = None
 ) -> SourceReport:
-    """Report on the workspace in `folder`, which is part of `project` (None: it is the project itself).
+    """Report on the Pixi workspace in `folder`.
+
+    Args:
+        folder: The workspace's folder.
+        wanted: The environment and platform to report on.
+        against: The older lock file to compare with; None for no comparison.
+        project: The folder of the project that contains the workspace; None if that is `folder`.
 
     Raises:
         EnvironmentFileError: The manifest or lock file is missing or malformed.
@@ -43,7 +49,7 @@ def inspect_workspace(
     lock = folder / LOCK
     if not lock.exists():
         raise EnvironmentFileError(
-            f"{lock} is missing; it lists the exact packages of {manifest.name}. Run 'pixi lock' in {folder}"
+            f"{lock} is missing, so the exact packages of {manifest.name} are not known; run 'pixi lock' in {folder}"
         )
     workspace = read_manifest(read_text(manifest, within), str(manifest))
     return inspect_lock(lock, wanted, workspace=workspace, against=against, within=within)
@@ -57,15 +63,16 @@ def inspect_lock(
     against: Older | None = None,
     within: Boundary | None = None,
 ) -> SourceReport:
-    """Report on one environment of a lock file; the default is ``default``, or the only environment.
+    """Report on one environment of a lock file.
 
     Args:
-        lock: The lock file.
-        wanted: The environment and platform.
-        workspace: Its workspace, which has the names of platforms, and the CUDA and glibc versions that older lock files
-            lack. Without it, the first of several platforms is used.
-        against: The lock file to compare with.
-        within: The project that must contain the lock file; None if the user named the file.
+        lock: The path of the lock file.
+        wanted: The environment and platform to report on. Without an environment, the lock file's only environment is used,
+            or else the environment ``default``.
+        workspace: The lock file's workspace. It has the names of platforms, and the CUDA and glibc versions, which older
+            lock files do not contain. If None, the first platform of the environment is used.
+        against: The older lock file to compare with; None for no comparison.
+        within: The project that must contain the lock file; None if the user named the lock file in the command.
 
     Raises:
         EnvironmentFileError: The lock file is malformed, or lacks the environment.
@@ -118,8 +125,8 @@ def _several(rows: Sequence[Row]) -> str:
     if len(rows) < 2:
         return ""
     return (
-        f"the environment is locked for {', '.join(row.shown for row in rows)}; this is the first; use the folder of the "
-        "workspace to see the one that images use"
+        f"the environment is locked for {', '.join(row.shown for row in rows)}; only the first is shown; inspect the "
+        "workspace's folder to see the platform that images use"
     )
 
 
@@ -129,7 +136,7 @@ def _shown(lock: LockFile, environment: str, choice: Choice) -> tuple[str, ...]:
 
 
 def _alike(lock: LockFile, environment: str, row: Row) -> Row:
-    """Return the row of another lock file that promises the same as `row`, else the first."""
+    """Return the row of another lock file for the same platform as `row`; if there is none, return its first row."""
     rows = lock.rows(environment, LINUX)
     if not rows:
         raise not_locked(lock, environment)

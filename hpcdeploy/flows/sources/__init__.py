@@ -1,1 +1,1 @@
-"""From an image's settings and the project's files to a definition's text: one module a kind of source."""
+"""Make a definition's text from an image's settings and the project's files. Each kind of source has its own module."""

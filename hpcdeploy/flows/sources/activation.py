@@ -1,4 +1,4 @@
-"""Find the files that the activation scripts of a Pixi workspace need: the files in their folders."""
+"""Find the files that the activation scripts of a Pixi workspace may source: the files in the scripts' folders."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,9 +14,11 @@ from hpcdeploy.git import list_files
 from hpcdeploy.image import ContextFile
 
 MOST = 10_000_000
-"""Maximum size in bytes of all files beside activation scripts that are copied without being listed."""
+"""Maximum total size, in bytes, of the files that are copied only because they are in the folder of an activation script."""
 
 _NAMED = 5
+"""Maximum number of files in one message."""
+
 _SHELL = ("", ".sh", ".bash", ".env")
 
 
@@ -29,15 +31,15 @@ def read_activation(
     named: Sequence[str] | None,
     variables: Mapping[str, str],
 ) -> tuple[Activation, tuple[str, ...]]:
-    """Return the requirements of an activation by `scripts` and `variables`, and notes for the user.
+    """Return the files and variables that an activation needs, and notes for the user.
 
     Args:
         workspace: The workspace's folder.
         project: The project's folder.
-        scripts: The activation scripts, relative to `workspace`.
-        known: Files that are copied anyway, relative to `workspace`.
-        named: The setting ``pixi.files``; None if it is not set, so the scripts' folders are searched.
-        variables: The variables of the activation.
+        scripts: The paths of the activation scripts, relative to `workspace`.
+        known: The paths of files that are copied in any case, relative to `workspace`.
+        named: The setting ``pixi.files``. If None, the setting is missing, and the scripts' folders are searched.
+        variables: The variables that the activation sets, by name.
 
     Raises:
         DefinitionError: The scripts' folders have more than `MOST` bytes.
@@ -48,8 +50,8 @@ def read_activation(
     if evaluation.kept:
         kept = (
             f"activation.env: {', '.join(evaluation.kept)} cannot be evaluated when a container starts (it runs a command, "
-            "or uses other shell syntax than $NAME and ${NAME:-default}). The image keeps the build machine's value; set it "
-            "in the job's environment"
+            "or uses other shell syntax than $NAME and ${NAME:-default}). The image keeps the value from the build; set "
+            "another value in the job's environment"
         )
         notes = (*notes, kept)
     texts = _script_texts(workspace, (*scripts, *beside, *more), Boundary(project))
@@ -77,13 +79,15 @@ def _beside(
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Find the files that `scripts` may source.
 
-    For scripts in the workspace's own folder these are the files in it, and each subfolder that a shell script there
-    mentions. Copying the whole workspace would change the image with every change of the code. Without git, all files of a
-    folder count except `NOT_SOURCE`.
+    - For a script in a subfolder of the workspace: all files in that subfolder.
+    - For a script in the workspace's own folder: the files in that folder, and each subfolder that a shell script there
+      mentions. The whole workspace is not copied, because then each change of the code would change the image.
+
+    Only files that git tracks are returned. Without git, all files except `NOT_SOURCE` are returned.
 
     Returns:
-        The tracked files of the scripts' folders; these folders; and notes on what is left out. Folders that are left out
-            end with a slash.
+        The files; the subfolders that contain some of them; and notes on files and folders that are left out. All paths are
+            relative to `workspace`. In the notes, the names of folders end with a slash.
     """
     inside = [PurePosixPath(script) for script in scripts if _is_inside(script)]
     folders = {str(script.parent) for script in inside} - {"."}
@@ -109,7 +113,13 @@ def _beside(
 
 
 def _script_texts(workspace: Path, files: Iterable[str], within: Boundary) -> list[str]:
-    """Return the texts of possible shell scripts among the files, and in the folders, `files` of `workspace`."""
+    """Return the texts of all files that may be shell scripts.
+
+    Args:
+        workspace: The workspace's folder.
+        files: Paths of files, or of folders that are searched, relative to `workspace`.
+        within: The project that must contain the files.
+    """
     found: list[Path] = []
     for path in (workspace / name for name in files):
         found += [path] if path.is_file() else [*path.rglob("*.sh"), *path.rglob("*.bash")]
@@ -117,7 +127,7 @@ def _script_texts(workspace: Path, files: Iterable[str], within: Boundary) -> li
 
 
 def _text_of(path: Path, within: Boundary) -> str:
-    """Return a file's text; empty if it is not text, cannot be read, or is outside the project."""
+    """Return a file's text; empty if it cannot be read as UTF-8, is larger than `MOST`, or is outside the project."""
     try:
         return plain_lines(exact_text(path, within)) if path.stat().st_size <= MOST else ""
     except (OSError, UnicodeDecodeError, EnvironmentFileError):
@@ -142,11 +152,12 @@ def _top_folders(names: Iterable[str]) -> list[str]:
 
 
 def _files_of(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the files under `folder` that git tracks, and those that it does not track or ignores.
+    """Return the files under `folder` that git tracks, and the files that git does not track.
 
-    An ignored folder without tracked files is returned as its name with a slash at the end (git-ls-files(1),
-    ``--directory``), or as an empty name for `folder` itself. Without git, or outside a work tree, all files count as
-    tracked.
+    The second list includes ignored files. An ignored folder without tracked files is returned as one name with a slash at
+    the end (git-ls-files(1), ``--directory``); the name is empty for `folder` itself.
+
+    Without git, or outside a work tree, the first list has all files, and the second list is empty.
     """
     listed = []
     others, ignored = ("--others", "--exclude-standard"), ("--ignored", "--directory")
@@ -176,7 +187,7 @@ def _is_source(name: str) -> bool:
 
 
 def _size(path: Path, project: Path) -> int | None:
-    """Return a file's size in bytes; None if it was removed, or is a link out of the project."""
+    """Return a file's size in bytes; None if it is no regular file (any more), or is a link to outside the project."""
     real = path.resolve()
     return real.stat().st_size if real.is_file() and real.is_relative_to(project.resolve()) else None
 
@@ -188,10 +199,10 @@ def _check_size(files: dict[str, int], scripts: Sequence[str], workspace: Path) 
     largest = sorted(files, key=lambda name: (-files[name], name))[:_NAMED]
     listed = ", ".join(f"{name} ({files[name] / 1e6:.1f} MB)" for name in largest)
     raise DefinitionError(
-        f"{', '.join(scripts)}: the files beside an activation script are copied into the build, but those in {workspace} "
-        f"have {total / 1e6:.1f} MB, above the maximum of {MOST / 1e6:.0f} MB (largest: {listed}). List the files "
-        "and folders that the scripts need in 'pixi.files' of the image, such as pixi = { files = ['scripts/lib'] }. Only "
-        "these are copied, regardless of their size ([] for none)"
+        f"{', '.join(scripts)}: the files beside an activation script are copied into the build, but in {workspace} these "
+        f"files have {total / 1e6:.1f} MB, above the maximum of {MOST / 1e6:.0f} MB (largest: {listed}). List the files "
+        "and folders that the scripts need in 'pixi.files' of the image, such as pixi = { files = ['scripts/lib'] }. Then "
+        "only the listed files are copied, regardless of their size (files = [] copies no file)"
     )
 
 
@@ -201,5 +212,6 @@ def _left_out(names: Sequence[str], known: Sequence[str]) -> Iterator[str]:
         more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
         yield (
             f"{', '.join(left[:_NAMED])}{more}: beside an activation script, but not tracked by git, so not copied into the "
-            "build. If a script sources it, run 'git add' ('git add -f' for what git ignores), or list it in 'pixi.files'"
+            "build. If a script sources such a file, run 'git add' ('git add -f' for an ignored file), or list the file in "
+            "'pixi.files'"
         )

@@ -1,4 +1,4 @@
-"""Define the request for the preparation of a definition, and its result."""
+"""Define the request to prepare a definition, and the prepared definition."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +13,10 @@ S = TypeVar("S", bound=Source)
 
 
 def no_registry(reference: str) -> OciConfig:
-    """Raise `RegistryError`; used if no registry may be queried."""
-    raise RegistryError(f"the configuration of {reference} is not known; query its registry")
+    """Raise `RegistryError`. Used as `image_config` if no registry may be queried."""
+    raise RegistryError(
+        f"the configuration of {reference} is not known, and this command queries no registry; run 'hpcdeploy build'"
+    )
 
 
 @frozen
@@ -23,11 +25,11 @@ class Request(Generic[S]):
 
     Attributes:
         settings: The image's settings.
-        source: The source.
+        source: The part of the settings that tells what the image is made from.
         project: The project's folder.
-        build_args: The build arguments of this build.
-        image_config: Queries a registry.
-        named: The user named the source's file in the command, so it may be outside the project.
+        build_args: The build arguments of this build, by name.
+        image_config: Returns the configuration of an image in a registry.
+        named: The user named the source's file in the command, so that file may be outside the project.
     """
 
     settings: ImageSettings
@@ -43,10 +45,10 @@ class Prepared:
     """A prepared definition.
 
     Attributes:
-        text: Its text.
-        files: The files that it copies.
-        arguments: Its build arguments with their defaults.
-        secrets: The names of the secrets that its steps use.
+        text: The text of the definition.
+        files: The files that the definition copies into the image.
+        arguments: The default values of the definition's build arguments, by name.
+        secrets: The names of the secrets that the definition's steps use.
         notes: Messages for the user: choices that were made, and unexpected behaviour of the container.
     """
 

@@ -1,4 +1,4 @@
-"""Prepare a definition file that the user wrote: check it and find its files; its text stays unchanged."""
+"""Prepare a definition file that the user wrote: check the definition and find its files. Its text stays unchanged."""
 
 import glob
 from collections.abc import Callable, Iterable, Iterator
@@ -17,18 +17,21 @@ from hpcdeploy.source import DefinitionSource
 
 _PATTERN = frozenset("*?[")
 _UNKNOWN = frozenset("$`\\{}()!")
-"""Further characters that Apptainer's shell expands (variables, braces, extended patterns), which cannot be expanded here.
+"""Other characters that Apptainer's shell expands: variables, braces, extended patterns.
+
+Paths with these characters are refused, because only the building machine can expand them.
 """
 
 
 def prepare(request: Request[DefinitionSource]) -> Prepared:
-    """Prepare a definition without changes. Its ``%files``, and a base that is a file, are relative to the project's folder.
+    """Prepare a definition without changes.
 
-    Its steps may use all secrets of the settings.
+    Paths in ``%files``, and the path of a base that is a file, are relative to the project's folder. The definition's steps
+    may use all secrets in the settings.
 
     Raises:
-        DefinitionError: The definition is outside the project (see `Boundary`), Apptainer would reject it, or files are
-            missing or not available to a build elsewhere; one error lists all such files.
+        DefinitionError: The definition is outside the project (see `Boundary`), Apptainer would reject it, or it names files
+            that are missing or that a build on another machine could not read. One error lists all such files.
     """
     file = request.project / request.source.file
     text = _text(file, Boundary(request.project, named=file if request.named else None))
@@ -38,7 +41,7 @@ def prepare(request: Request[DefinitionSource]) -> Prepared:
     left = ", ".join(entry.staged for entry in files if entry not in kept)
     notes = [*advise(read_definition(text)), *_about_patterns(stages)]
     if left:
-        notes.append(f"%files: {left} is left out of the build: a .sif in a folder is not copied")
+        notes.append(f"%files: {left} is left out of the build, because a .sif in a copied folder is not copied")
     return Prepared(
         text=text,
         files=kept,
@@ -72,13 +75,13 @@ def _text(file: Path, within: Boundary) -> str:
 
 
 def _arguments(text: str) -> dict[str, str]:
-    """Return all build arguments: those with a default, and those that are only used."""
+    """Return the default of each build argument by name; the default is empty for an argument that is only used."""
     used = dict.fromkeys(TEMPLATE.findall(text), "")
     return {**used, **{name: value for stage in read_definition(text) for name, value in stage.arguments.items()}}
 
 
 def _found(project: Path, stages: tuple[Stage, ...]) -> tuple[ContextFile, ...]:
-    """Find all files that the stages name; one `DefinitionError` lists all that are missing or not allowed."""
+    """Find all files that the stages name; raise one `DefinitionError` for all files that are missing or not allowed."""
     found: dict[str, ContextFile] = {}
     refused: dict[str, None] = {}
     for find in (find for stage in stages for find in _files(project, stage)):
@@ -94,7 +97,7 @@ def _found(project: Path, stages: tuple[Stage, ...]) -> tuple[ContextFile, ...]:
 
 
 def _files(project: Path, stage: Stage) -> Iterator[Callable[[], Iterable[ContextFile]]]:
-    """Yield a function for each line of a stage, and for its base, that returns the line's files."""
+    """Yield one function for each source in the lines of a stage, and one for its base; the function returns the files."""
     bootstrap, base = stage.header.get("bootstrap", "").lower(), stage.header.get("from", "")
     # An absolute base belongs to the building machine, such as a site's central images.
     if bootstrap in LOCAL and base and not base.startswith("/"):
@@ -122,7 +125,7 @@ def _app_files(project: Path, source: str, what: str) -> list[ContextFile]:
     """Find the files of a line of ``%appfiles``, which is passed to cp(1) unchanged, without patterns or quotes."""
     if not (project / source).exists() and (_PATTERN | {'"'}) & set(source):
         raise DefinitionError(
-            f"{what} names {source!r}, where Apptainer expands no patterns, unlike in %files; write the names out"
+            f"{what} names {source!r}, but Apptainer expands patterns only in %files; list the names without patterns"
         )
     return _staged(project, source, what)
 
@@ -131,8 +134,8 @@ def _sources(project: Path, source: str, what: str) -> Iterator[ContextFile]:
     bad = next((character for character in source if character in _UNKNOWN), "")
     if bad:
         raise DefinitionError(
-            f"{what} names {source!r}, and only the building machine can expand {bad!r}; write the "
-            "names out, or use *, ?, [...] and **"
+            f"{what} names {source!r}, but only the building machine can expand {bad!r}; list the names, or use *, ?, [...] "
+            "and **"
         )
     _check_place(source, what)
     if not _PATTERN & set(source):
@@ -158,17 +161,17 @@ def _staged(project: Path, source: str, what: str) -> list[ContextFile]:
 def _check_place(source: str, what: str) -> None:
     if source.startswith(("/", "~")):
         raise DefinitionError(
-            f"{what} names {source!r}, a path of this machine, which a login node does not have; copy it into the project "
-            "and use a path relative to the project's folder"
+            f"{what} names {source!r}, a path of this machine, which a login node does not have; copy the file into the "
+            "project and use a path relative to the project's folder"
         )
     if ".." in PurePosixPath(source).parts:
         raise DefinitionError(
-            f"{what} names {source!r}, which leads out of its folder; copy it into the project and use a path without '..'"
+            f"{what} names {source!r}, which has '..'; copy the file into the project and use a path without '..'"
         )
 
 
 def _is_image_beside(file: ContextFile, stages: tuple[Stage, ...]) -> bool:
-    """Tell whether a file is a ``.sif`` in a copied folder: the project's folder may have an earlier build."""
+    """Tell whether a file is a ``.sif`` that is copied only because its folder is. It may be an earlier build."""
     named = {stage.header.get("from", "") for stage in stages}
     named |= {source for stage in stages for copies in stage.files for source, _ in copies.pairs}
     return file.staged.endswith(".sif") and file.staged not in named and f"./{file.staged}" not in named

@@ -1,4 +1,4 @@
-"""Prepare an image from a Dockerfile and its context: translate it, and find the files that it copies."""
+"""Prepare an image from a Dockerfile: translate its instructions, and find the files of the context that it copies."""
 
 import os
 import tarfile
@@ -21,10 +21,11 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 def prepare(request: Request[DockerfileSource]) -> Prepared:
-    """Make the definition of a Dockerfile; its base images are looked up in their registries.
+    """Make the definition of a Dockerfile. The configurations of its base images are queried from their registries.
 
     Raises:
-        DefinitionError: An instruction cannot be translated; the message has file, line and reason.
+        DefinitionError: An instruction cannot be translated (the message has file, line and reason), or a build argument is
+            not declared.
         EnvironmentFileError: A file is missing, or outside the project.
         RegistryError: A registry query failed.
     """
@@ -42,7 +43,7 @@ def prepare(request: Request[DockerfileSource]) -> Prepared:
             target=source.target,
         )
     except RecursionError as error:
-        raise DefinitionError(f"{source.file}: its stages depend on each other too deeply; join some of them") from error
+        raise DefinitionError(f"{source.file}: its stages depend on each other too deeply; merge some stages") from error
     except HpcdeployError as error:
         if isinstance(error, DefinitionError) or str(error).startswith("line "):
             raise type(error)(f"{source.file}: {error}") from error
@@ -72,7 +73,7 @@ def _staged(path: Path, staged: str, within: Boundary) -> ContextFile:
 
 
 def ignore_of(dockerfile: Path, folder: Path, within: Boundary) -> Ignore:
-    """Read the ignore file of a Dockerfile: ``NAME.dockerignore`` beside it, else the context's own."""
+    """Read the ignore file of a Dockerfile: ``NAME.dockerignore`` in its folder, else ``.dockerignore`` of the context."""
     for path in (dockerfile.with_name(f"{dockerfile.name}.dockerignore"), folder / ".dockerignore"):
         if path.exists():
             return read_ignore(read_text(path, within))
@@ -80,10 +81,10 @@ def ignore_of(dockerfile: Path, folder: Path, within: Boundary) -> Ignore:
 
 
 def read_context(folder: Path, ignore: Ignore) -> Context:
-    """List the files of the context that `ignore` does not exclude; links are listed, not followed.
+    """List the files of the context `folder` that `ignore` does not exclude. Links are listed, not followed.
 
     Raises:
-        DefinitionError: The folder is missing.
+        DefinitionError: `folder` is not a folder.
     """
     if not folder.is_dir():
         raise DefinitionError(f"the build context {folder} is not a folder; correct 'context'")
@@ -107,7 +108,7 @@ def read_context(folder: Path, ignore: Ignore) -> Context:
 
 
 def _parents(entries: dict[str, Entry], folder: Path, path: str) -> dict[str, Entry]:
-    """Return the parent folders of an entry that a '!' included again."""
+    """Return the parent folders of an entry that are not in `entries`, because only the entry was included again ('!')."""
     above = Path(path).parents
     return {
         parent.as_posix(): _entry(folder / parent) for parent in above if parent.name and parent.as_posix() not in entries
@@ -122,7 +123,10 @@ def _entry(path: Path) -> Entry:
 
 
 def _is_archive(path: Path) -> bool:
-    """Tell whether ADD would unpack a file: a tar archive by its content, uncompressed or with gzip, bzip2 or xz."""
+    """Tell whether ADD would unpack a file.
+
+    ADD unpacks a file whose content is a tar archive, uncompressed or compressed with gzip, bzip2 or xz.
+    """
     return bool(document_of(f"archive {digest_of(path)}", lambda: {"archive": _opens_as_archive(path)})["archive"])
 
 

@@ -18,18 +18,18 @@ NOT_SOURCE = LEFT_OUT | {
     *(".env", ".venv", ".tox", ".nox", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints", "node_modules"),
     "hpcdeploy.toml",
 }
-"""Names that are left out of a source even if git does not ignore them: caches, secrets, and cluster settings."""
+"""Names that are not copied with a package's source, even if git tracks them: caches, secrets, and cluster settings."""
 
 
 def own_packages(environment: Environment, locked: LockedEnvironment, lock_file: str) -> tuple[OwnPackage, ...]:
-    """Return the packages that are installed from the workspace's own source.
+    """Return the packages that pixi builds from source code in the workspace.
 
-    Packages of other environments are included: ``pixi install --locked`` checks the whole lock file against the workspace,
-    whichever environment it installs.
+    Packages of other environments are included too, because ``pixi install --locked`` checks the whole lock file against the
+    workspace, whichever environment it installs.
 
     Args:
-        environment: The environment.
-        locked: Its locked packages.
+        environment: The environment of the image.
+        locked: The locked packages of `environment`.
         lock_file: The lock file's name, for messages.
 
     Raises:
@@ -53,9 +53,10 @@ def own_packages(environment: Environment, locked: LockedEnvironment, lock_file:
 
 
 def own_source(packages: Iterable[OwnPackage], workspace: Path, project: Path) -> tuple[list[ContextFile], tuple[str, ...]]:
-    """Return the files of the packages' source in the folder `workspace`, and notes for the user.
+    """Return the source files of the packages in the folder `workspace`, and notes for the user.
 
-    In a git work tree these are the files that git tracks or would track.
+    In a git work tree, these are the files that git tracks or would track; elsewhere, all files. `NOT_SOURCE` and ``.sif``
+    files are left out.
 
     Raises:
         DefinitionError: A package has no files, or a file is outside the project.
@@ -65,8 +66,8 @@ def own_source(packages: Iterable[OwnPackage], workspace: Path, project: Path) -
         found = _files(workspace / package.place, package, project)
         if not found:
             raise DefinitionError(
-                f"the package {package.name!r} is built from {package.place!r}, which contains no file; "
-                "correct the workspace, or add its files to git ('git add')"
+                f"the package {package.name!r} is built from {package.place!r}, which contains no source file; "
+                "correct the path in the workspace's manifest, or add the files to git ('git add')"
             )
         files += found
     notes = tuple(
@@ -86,7 +87,7 @@ def _place(name: str, url: str, lock_file: str) -> str:
     if _is_outside(url):
         raise EnvironmentFileError(
             f"{lock_file}: the environment installs {name!r} from {url}, which is outside the workspace, so the image's "
-            "build cannot read it. Move it into the workspace's folder and run 'pixi lock', or publish it"
+            "build cannot read it. Move the package into the workspace's folder and run 'pixi lock', or publish the package"
         )
     return str(PurePosixPath(url))
 
@@ -105,7 +106,7 @@ def _files(folder: Path, package: OwnPackage, project: Path) -> list[ContextFile
 
 
 def _listed_by_git(folder: Path) -> list[str] | None:
-    """Return the files under `folder` that git tracks, or would track; None if it is not a work tree, or git is missing."""
+    """Return the files under `folder` that git tracks or would track; None without a work tree or an installed git."""
     names = list_files(folder, "--cached", "--others", "--exclude-standard")
     return None if names is None else [name for name in names if (folder / name).exists()]
 
@@ -117,14 +118,14 @@ def _is_source(place: PurePosixPath) -> bool:
 def package_sources(
     workspace: Workspace, environment: Environment, own: Iterable[OwnPackage], folder: Path, within: Boundary
 ) -> tuple[OwnPackage, ...]:
-    """Return the folders of the workspace that its build reads besides those of `own`, without duplicates.
+    """Return the source folders that a build reads in addition to the folders of `own`, without duplicates.
 
-    Folders of other environments are included, because pixi reads the whole manifest.
+    Folders that only other environments need are included, because pixi reads the whole manifest.
 
     Args:
         workspace: The workspace.
-        environment: The environment.
-        own: The packages that are already known.
+        environment: The environment of the image.
+        own: The packages from the lock file (`own_packages`).
         folder: The workspace's folder.
         within: The project that must contain the manifests.
 
@@ -139,7 +140,7 @@ def package_sources(
     for name, path in _with_inner(needed, folder, within, found):
         raise EnvironmentFileError(
             f"{workspace.file}: {name} is built from {path!r}, which is outside the workspace, so the image's build "
-            "cannot read it. Move it into the workspace's folder and run 'pixi lock', or publish it"
+            "cannot read it. Move the package into the workspace's folder and run 'pixi lock', or publish the package"
         )
     others = [(package.name, package.place) for package in own if not package.installed]
     for _ in _with_inner([*others, *_everywhere(workspace)], folder, within, found):
@@ -151,7 +152,7 @@ def package_sources(
 def _with_inner(
     sources: Iterable[tuple[str, str]], folder: Path, within: Boundary, found: dict[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """Add the path of each source to `found`, and those that its manifest names; yield sources outside the workspace."""
+    """Add the path of each source, and paths in its manifest, to `found`; yield sources outside the workspace."""
     waiting = list(sources)
     while waiting:
         name, path = waiting.pop(0)
@@ -172,7 +173,7 @@ def _everywhere(workspace: Workspace) -> Iterator[tuple[str, str]]:
 
 
 def _named_in(folder: Path, within: Boundary) -> Iterator[tuple[str, str]]:
-    """Yield the paths in the manifest of the package in `folder`, relative to that folder."""
+    """Yield the names and paths of packages in the manifest of the package in `folder`; paths are relative to `folder`."""
     for file in (*MANIFESTS, *RECIPES):
         path = folder / file
         if path.exists():

@@ -1,7 +1,9 @@
-"""Read the configuration of the image in an archive, ``oci-archive`` (an OCI layout) or ``docker-archive``.
+"""Prepare an image that starts from another image: from a registry, or from an archive.
 
-Sources: OCI Image Format Specification 1.1 (image-layout); moby, ``image/tarexport`` (manifest.json). A current ``docker
-save`` writes both formats into one file.
+An archive has one of two formats, or both (``docker save`` of current releases writes both):
+
+- ``oci-archive``: OCI Image Format Specification 1.1, image-layout
+- ``docker-archive``: moby, ``image/tarexport`` (manifest.json)
 """
 
 import tarfile
@@ -49,7 +51,7 @@ def read_archive(path: Path, kind: str) -> OciConfig:
 
 
 class _Documents:
-    """The small files of an archive."""
+    """The JSON documents in an archive, read by name or digest, up to `LARGEST_DOCUMENT` bytes each."""
 
     def __init__(self, archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> None:
         self.archive = archive
@@ -89,17 +91,20 @@ def _docker(documents: _Documents) -> OciConfig:
 
 
 def _not_one(number: int, command: str) -> EnvironmentFileError:
-    return EnvironmentFileError(f"it has {number} images; expected one: create an archive of that one: {command}")
+    """Return the error for an archive that does not have exactly one image; `command` creates a right archive."""
+    return EnvironmentFileError(f"it has {number} images; expected one: create an archive of one image: {command}")
 
 
 def prepare(request: Request[OciSource]) -> Prepared:
     """Make the definition of an image that starts from another one.
 
-    An image in a registry is queried now, and the definition refers to its digest, so that a moved tag has no effect.
+    The digest of an image in a registry is queried now. The definition refers to this digest, so that a tag that is moved
+    later has no effect.
 
     Raises:
-        EnvironmentFileError: An archive is malformed.
-        RegistryError: The query failed.
+        EnvironmentFileError: The archive is malformed.
+        DefinitionError: A file is missing, or outside the project.
+        RegistryError: The registry query failed.
     """
     kind, _, file = request.source.reference.partition(":")
     files, recipe = _archive(request, kind, file) if kind in ARCHIVES else ([], _registry(request))

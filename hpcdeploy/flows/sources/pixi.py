@@ -23,7 +23,10 @@ from hpcdeploy.source import PixiSource
 MANIFESTS = ("pixi.toml", "pyproject.toml")
 LOCK = "pixi.lock"
 SETTINGS = ".pixi/config.toml"
-"""Pixi's settings of one workspace, such as mirrors: the only file in ``.pixi`` that Pixi's own .gitignore keeps."""
+"""Pixi's settings for one workspace, such as mirrors.
+
+This is the only file in ``.pixi`` that is copied, because Pixi's own .gitignore excludes all other files there.
+"""
 
 
 def prepare(request: Request[PixiSource]) -> Prepared:
@@ -32,8 +35,8 @@ def prepare(request: Request[PixiSource]) -> Prepared:
     The build arguments ``ENVIRONMENT`` and ``CUDA_VERSION`` override the settings.
 
     Raises:
-        EnvironmentFileError: An environment file is missing or malformed.
-        DefinitionError: A file is missing, or a base image is too old.
+        EnvironmentFileError: An environment file is missing, malformed, or outside the project.
+        DefinitionError: A file is missing, or a base image has an older C library than the packages need.
         TemplateError: A template is broken.
     """
     folder = request.project / request.source.workspace
@@ -52,9 +55,9 @@ def prepare(request: Request[PixiSource]) -> Prepared:
 
 
 def answered(request: Request[PixiSource]) -> tuple[PixiRecipe, tuple[str, ...]]:
-    """Return the image's recipe with all choices made, and notes on these choices.
+    """Return the image's recipe, and notes on the choices that were made for it.
 
-    If the settings have no base image, one is chosen.
+    If the settings have no base image, a base image is chosen.
 
     Raises:
         EnvironmentFileError: An environment file is missing or malformed.
@@ -74,15 +77,15 @@ def find_manifest(folder: Path, within: Boundary) -> Path:
     """Return the manifest of the workspace in `folder`.
 
     Raises:
-        EnvironmentFileError: There is none, or it is outside the project `within`.
+        EnvironmentFileError: `folder` has no manifest, or the manifest is outside the project `within`.
     """
     for name in MANIFESTS:
         path = folder / name
         if path.exists() and is_manifest(read_text(path, within), str(path)):
             return path
     raise EnvironmentFileError(
-        f"{folder} has no Pixi workspace: no pixi.toml, and no pyproject.toml with [tool.pixi]; set its folder in the "
-        "image's 'pixi' settings, or create one with 'pixi init'"
+        f"{folder} has no Pixi workspace: no pixi.toml, and no pyproject.toml with [tool.pixi]; set the workspace's folder "
+        "in the image's 'pixi' settings, or create a workspace with 'pixi init'"
     )
 
 
@@ -136,13 +139,13 @@ def _scripts(environment: Environment, manifest: Path) -> tuple[str, ...]:
         if script.is_absolute() or ".." in script.parts:
             raise EnvironmentFileError(
                 f"{manifest}: activation.scripts names '{script}', but the image only has files of the workspace; "
-                "expected a path in the workspace without '..'; move the script there"
+                "expected a path in the workspace without '..'; move the script into the workspace"
             )
     return tuple(map(str, scripts))
 
 
 def _credentials_note(file: str) -> str:
     return (
-        f"{file} has a password or token in a channel's URL, and is part of the image: everyone with the image can "
-        "read it. Remove it from the URL, and pass the credentials as a secret ('secrets' of 'pixi')"
+        f"{file} has a password or token in a channel's URL, and is part of the image, so everyone with the image can "
+        "read the password. Remove it from the URL, and pass the credentials as a secret ('secrets' of 'pixi')"
     )

@@ -35,8 +35,8 @@ def prepare(request: Request[SpackSource]) -> Prepared:
     """Make the definition of a Spack environment.
 
     Raises:
-        EnvironmentFileError: An environment file is missing or malformed.
-        DefinitionError: A file is missing, or credentials are incomplete.
+        EnvironmentFileError: An environment file is missing, malformed, or outside the project.
+        DefinitionError: A file is missing, or the credentials of a mirror are incomplete.
         TemplateError: A template is broken.
     """
     source, project = request.source, request.project
@@ -90,8 +90,8 @@ def _manifest(folder: Path, within: Boundary) -> SpackEnvironment:
     path = folder / MANIFEST
     if not path.exists():
         raise EnvironmentFileError(
-            f"{folder} has no Spack environment: {MANIFEST} is missing; set its folder in the image's 'spack' settings, "
-            "or create one with 'spack env create -d .'"
+            f"{folder} has no Spack environment, because {MANIFEST} is missing; set the environment's folder in the image's "
+            "'spack' settings, or create an environment with 'spack env create -d .'"
         )
     return read_environment(read_text(path, within), str(path))
 
@@ -120,7 +120,7 @@ def _read(source: SpackSource, boundary: Boundary) -> SpackFacts:
 def _views(configurations: Sequence[Configuration], place: str) -> ViewPlan:
     """Plan the views of an environment whose path in the image is `place`.
 
-    Views are left out if their path belongs to the host during the build or in a container, such as the user's home.
+    A view is left out if its path belongs to the host while the image is built or used, such as a path in the user's home.
     """
     plan = plan_views([one.view for one in configurations if not one.when], place)
     lost = []
@@ -151,21 +151,25 @@ def _lock(folder: Path, manifest: SpackEnvironment, specs: SpecList, within: Bou
 def _check_repos(source: SpackSource, configurations: Sequence[Configuration]) -> None:
     if (source.repos or source.recipes) and any(one.drops_repos for one in configurations):
         raise EnvironmentFileError(
-            "spack.yaml has 'repos::', which excludes all other repositories, including those of the image's 'repos' and "
-            "'recipes'; write 'repos:' there"
+            "spack.yaml has 'repos::', which excludes all other repositories, including the image's own 'repos' and "
+            "'recipes'; write 'repos:' in spack.yaml"
         )
 
 
 def _namespace(source: SpackSource, lock: SpackLock | None) -> str:
-    """Choose the namespace of the recipes' repository: a lock file requires the namespace of each package."""
+    """Return the namespace for the repository of 'recipes'. With a lock file, this is the namespace of the locked packages.
+
+    Raises:
+        EnvironmentFileError: The packages were locked from Spack's own repository, or from several repositories.
+    """
     if lock is None or not source.recipes:
         return RECIPES_NAMESPACE
     locked = {package: lock.namespaces[package] for package, _ in source.recipes if package in lock.namespaces}
     builtin = [package for package, namespace in locked.items() if namespace == "builtin"]
     if builtin:
         raise EnvironmentFileError(
-            f"spack.lock has {', '.join(builtin)} from Spack's own repository ('builtin'), so that the recipe in "
-            "'recipes' would not be used. Concretize again with the recipe in a repository of your own, or remove spack.lock"
+            f"spack.lock has {', '.join(builtin)} from Spack's own repository ('builtin'), so the recipe in 'recipes' "
+            "would not be used. Concretize again with the recipe in a repository of your own, or remove spack.lock"
         )
     several = sorted(set(locked.values()))
     if len(several) > 1:
@@ -177,7 +181,12 @@ def _namespace(source: SpackSource, lock: SpackLock | None) -> str:
 
 
 def _credentials(request: Request[SpackSource], mirrors: Sequence[Mirror]) -> Iterator[str]:
-    """Check that each mirror has all of its variables or none; yield a note on each mirror without credentials."""
+    """Check the credentials of mirrors, and yield a note on each mirror that is used without credentials.
+
+    Raises:
+        DefinitionError: 'secrets' has only some of a mirror's variables, or lacks variables of the mirror to push to; or
+            that mirror does not exist or requires signed packages.
+    """
     source = request.source
     described = {secret.name for secret in request.settings.secrets}
     by_name = {mirror.name: mirror for mirror in mirrors}
@@ -192,12 +201,13 @@ def _credentials(request: Request[SpackSource], mirrors: Sequence[Mirror]) -> It
         if pushed and mirror.signed and not mirror.url.startswith("oci://"):
             raise DefinitionError(
                 f"packages for the mirror {mirror.name!r} must be signed, but a build has no key; write "
-                "'signed: false' there, or use an oci:// cache"
+                "'signed: false' for that mirror, or use an oci:// cache"
             )
         if missing and (pushed or len(missing) < len(mirror.variables) or described & set(missing)):
             raise DefinitionError(
-                f"the mirror {mirror.name!r} takes its credentials from {' and '.join(mirror.variables)}, but 'secrets' of "
-                f"'spack' lacks {' and '.join(missing)}; describe each in the image's 'secrets' and add it there"
+                f"the mirror {mirror.name!r} reads its credentials from {' and '.join(mirror.variables)}, but 'secrets' of "
+                f"'spack' lacks {' and '.join(missing)}; describe each secret in the image's 'secrets', and add its name to "
+                "'secrets' of 'spack'"
             )
         if missing:
             yield f"the cache {mirror.name} is used without credentials: the secret {' or '.join(missing)} is not set"

@@ -23,7 +23,12 @@ _WORDS = {"include": "include", "repo": "repos", "develop": "develop", "concrete
 
 @frozen
 class Shipment:
-    """Files of the project, and the path in the build stage of the file or folder that they make."""
+    """A file or folder of the project, and its path in the build stage.
+
+    Attributes:
+        destination: The path in the build stage.
+        files: The file, or all files of the folder.
+    """
 
     destination: str
     files: tuple[ContextFile, ...]
@@ -34,9 +39,9 @@ class Named:
     """A file or folder that an environment names.
 
     Attributes:
-        path: Its path, relative to the environment's folder.
-        key: The file and key that name it, for messages.
-        concrete: It belongs to another environment, whose lock file is included.
+        path: The path of the file or folder, relative to the environment's folder.
+        key: The configuration file and the key in it that contain this path, for messages.
+        concrete: The file belongs to another environment, which is included with its lock file (``include_concrete``).
     """
 
     path: str
@@ -49,9 +54,10 @@ class Files:
     """The files of an environment.
 
     Attributes:
-        named: The files that its configuration names.
-        configurations: The configuration of all of these, highest precedence first.
-        locks: Lock files of other environments that are included, by their path relative to this environment's folder.
+        named: The files and folders that the environment's configuration names.
+        configurations: The configurations of ``spack.yaml`` and of all included files, highest precedence first.
+        locks: Pairs of a path and the lock file there, for included environments. The path is relative to this environment's
+            folder.
     """
 
     named: tuple[Named, ...]
@@ -59,29 +65,29 @@ class Files:
     locks: tuple[tuple[str, SpackLock], ...] = ()
 
     def above(self, environment: str) -> tuple[str, ...]:
-        """Return the paths that lead above the project; `environment` is the environment's folder in the project."""
+        """Return the named paths that are above the project's folder; `environment` is the environment's folder in it."""
         places = {one.path: posixpath.normpath(posixpath.join(environment, one.path)) for one in self.named}
         return tuple(path for path, place in places.items() if place.startswith("../"))
 
 
 def ship(project: Path, source: str, destination: str, what: str) -> Shipment:
-    """Find the file or folder `source` of the project.
+    """Return the file or folder `source` of the project, with its path `destination` in the build stage.
 
     Raises:
-        DefinitionError: It does not exist.
+        DefinitionError: `source` does not exist, has no file, or is outside the project.
     """
     files = folder_files(project, source, staged_place(destination), what)
     return Shipment(destination=destination, files=tuple(files))
 
 
 def find_files(environment: str, manifest: SpackEnvironment, boundary: Boundary) -> Files:
-    """Find all files that a manifest names, and recursively those that its included files name.
+    """Find all files that a manifest names, and recursively all files that its included files name.
 
-    Files are read in the order of their precedence in Spack: a file, its includes, then the next one (``push_scope`` in
-    ``lib/spack/spack/config.py``). In paths ``..`` is resolved before links, as in Spack.
+    Files are read in the order of their precedence in Spack: first a file, then its includes, then the next file
+    (``push_scope`` in ``lib/spack/spack/config.py``). In paths, ``..`` is resolved before links, as in Spack.
 
     Args:
-        environment: The environment's folder, relative to the project's.
+        environment: The environment's folder, relative to the project's folder.
         manifest: The manifest.
         boundary: The project that must contain the files.
 
@@ -100,7 +106,7 @@ def find_files(environment: str, manifest: SpackEnvironment, boundary: Boundary)
         found = boundary.project / posixpath.normpath(posixpath.join(environment, path))
         if not found.exists():
             if reference.required:
-                raise EnvironmentFileError(f"{key}, but {found} does not exist; correct it, or create it")
+                raise EnvironmentFileError(f"{key}, but {found} does not exist; correct the path, or create the file")
             continue
         if path in named:
             continue
@@ -124,12 +130,13 @@ def find_files(environment: str, manifest: SpackEnvironment, boundary: Boundary)
 
 
 def _concrete(found: Path, path: str, key: str, named: dict[str, Named], boundary: Boundary) -> SpackLock:
-    """Add manifest and lock file of an included environment to `named`, because Spack reads both; return the lock."""
+    """Add the manifest and lock file of an included environment to `named` (Spack reads both); return the lock file."""
     for name in (MANIFEST, LOCK):
         boundary.check(found / name, key)
         if not (found / name).exists():
             raise EnvironmentFileError(
-                f"{key}, another environment, but {found / name} is missing; run 'spack concretize' there, or remove it"
+                f"{key}, another environment, but {found / name} is missing; run 'spack concretize' in {found}, or remove "
+                "that environment from the list"
             )
         inner = posixpath.normpath(posixpath.join(path, name))
         named[inner] = Named(path=inner, key=key, concrete=True)
@@ -137,10 +144,11 @@ def _concrete(found: Path, path: str, key: str, named: dict[str, Named], boundar
 
 
 def environment_place(folder: Path, named: Sequence[Named]) -> str:
-    """Return the path in the image of the environment in `folder`, so that the relative paths above it still work.
+    """Return the path in the image of the environment in `folder`.
 
-    One folder up is ``/opt``, beside the environment, if the name is free there; otherwise as many folders above the
-    environment as needed are created in `ENVIRONMENT`.
+    The path is chosen so that relative paths in the configuration that start with ``..`` still work. It is `ENVIRONMENT`,
+    directly in ``/opt``, if no path starts with ``..``, or if paths lead only one folder up and their names are free in
+    ``/opt``. Otherwise the environment is in a subfolder of `ENVIRONMENT`, as many folders deep as the paths lead up.
     """
     depth, free = 0, True
     for one in named:
@@ -156,18 +164,19 @@ def ship_named(boundary: Boundary, environment: str, named: Sequence[Named], pla
 
     Args:
         boundary: The project that must contain the files.
-        environment: The environment's folder, relative to the project's.
-        named: The paths.
+        environment: The environment's folder, relative to the project's folder.
+        named: The files and folders that the environment names.
         place: The environment's path in the image.
 
     Raises:
-        EnvironmentFileError: A file is outside of `boundary`, or contains the environment itself.
+        EnvironmentFileError: A file is outside of `boundary`, or a folder contains the environment itself.
+        DefinitionError: A file or folder does not exist, or has no files.
     """
     shipments = []
     for one in named:
         destination = posixpath.normpath(posixpath.join(place, one.path))
         if place == destination or place.startswith(f"{destination}/"):
-            raise EnvironmentFileError(f"{one.key}, which contains the environment itself; use the file or folder in it")
+            raise EnvironmentFileError(f"{one.key}, which contains the environment itself; use a file or folder in it")
         source = boundary.project / posixpath.normpath(posixpath.join(environment, one.path))
         inside = source.resolve().is_relative_to(boundary.project) and not source.is_dir()
         top = boundary.project if inside else boundary.top
@@ -195,8 +204,8 @@ def repositories(boundary: Boundary, folders: tuple[str, ...]) -> Iterator[tuple
         roots = [found] if (found / "repo.yaml").exists() else inner
         if not roots:
             raise EnvironmentFileError(
-                f"'repos' names {folder!r}, but {found} is not a package repository: it has neither repo.yaml nor a folder "
-                "spack_repo with one; create one with 'spack repo create'"
+                f"'repos' names {folder!r}, but {found} is not a package repository, because it has neither repo.yaml nor a "
+                "folder spack_repo with a repo.yaml; create a repository with 'spack repo create'"
             )
         for root in roots:
             text = read_text(root / "repo.yaml", boundary)
@@ -213,7 +222,11 @@ def repositories(boundary: Boundary, folders: tuple[str, ...]) -> Iterator[tuple
 
 
 def recipe(project: Path, number: int, source: str) -> Shipment:
-    """Return a package's recipe: a file, which becomes ``package.py``, or a folder with ``package.py`` and patches."""
+    """Return a package's recipe, with its path in the build stage.
+
+    `source` is a file, which becomes ``package.py``, or a folder with ``package.py`` and patches. `number` is the
+    recipe's position in the setting 'recipes'.
+    """
     folder = f"{BUILD}/recipes/{number}"
     if not (project / source).is_dir():
         return ship(project, source, f"{folder}/package.py", "'recipes'")

@@ -1,4 +1,4 @@
-"""Return notes on a Spack environment's image: choices, missing content, and what a later build may change."""
+"""Write the notes on a Spack environment's image: choices, missing content, and what a later build may change."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import field
@@ -21,13 +21,13 @@ class SpackFacts:
     """A Spack environment, and the choices for its image.
 
     Attributes:
-        manifest: The manifest.
-        files: Its files.
-        specs: Its specs.
-        target: The chosen target.
-        above: The paths that it names above the project's folder.
-        views: Its views.
-        lock: Its lock file; None if there is none.
+        manifest: The content of ``spack.yaml``.
+        files: The files that the environment names, with their configurations.
+        specs: The environment's specs, with matrices and lists expanded.
+        target: The processor that the packages are compiled for.
+        above: The paths in the configuration that are above the project's folder.
+        views: The environment's views.
+        lock: The environment's lock file; None if there is none.
     """
 
     manifest: SpackEnvironment
@@ -51,7 +51,7 @@ def target_of(
     specs: SpecList,
     lock: SpackLock | None,
 ) -> Target:
-    """Choose the target of an environment.
+    """Choose the processor that an environment's packages are compiled for.
 
     Raises:
         EnvironmentFileError: The targets contradict each other.
@@ -71,7 +71,7 @@ def notes_of(settings: ImageSettings, facts: SpackFacts) -> Iterator[str]:
     yield from target_notes(facts)
     if facts.lock is None:
         yield (
-            "there is no spack.lock: the build chooses the versions, and a later build may choose others; run "
+            "there is no spack.lock, so the build chooses the versions, and a later build may choose other versions; run "
             "'spack concretize' and keep spack.lock"
         )
     yield from source_notes(facts)
@@ -87,15 +87,15 @@ def notes_of(settings: ImageSettings, facts: SpackFacts) -> Iterator[str]:
     system = spack_system(build)
     if lock is not None and lock.systems and lock.systems != (system.name if system else "",):
         yield (
-            f"spack.lock was made on {', '.join(lock.systems)}: its compilers and externals must be in {build} "
-            "too; otherwise concretize in that image"
+            f"spack.lock was made on {', '.join(lock.systems)}; if {build} does not have the same compilers and externals, "
+            f"run 'spack concretize' in {build}"
         )
     if not named and not system:
-        yield f"the final stage starts from {final}, which must have a C library as new as {build}; or set 'final-base'"
+        yield f"the final stage starts from {final}; if its C library is older than that of {build}, set 'final-base'"
 
 
 def target_notes(facts: SpackFacts) -> Iterator[str]:
-    """Yield the processor that the packages are compiled for, and its exceptions."""
+    """Yield notes on the processor that the packages are compiled for, and on packages with another target."""
     yield _target_note(facts.target)
     if facts.target.compilers:
         yield (
@@ -115,7 +115,7 @@ def target_notes(facts: SpackFacts) -> Iterator[str]:
 
 
 def source_notes(facts: SpackFacts) -> Iterator[str]:
-    """Yield the sources of the image that are not in the project, or that may change."""
+    """Yield notes on sources of the image that are not in the project, or that may change."""
     moving = tuple(moving_references(facts))
     if moving:
         yield f"a later build may find other sources: {', '.join(moving)}; use a release, a commit or a checksum"
@@ -128,8 +128,8 @@ def source_notes(facts: SpackFacts) -> Iterator[str]:
     )
     if conditions and facts.lock is None:
         yield (
-            f"included only when {' or '.join(conditions)}: only Spack applies their views, and their requirements "
-            "for single packages"
+            f"files that are included only when {' or '.join(conditions)}: hpcdeploy ignores their views and their "
+            "requirements for single packages, but Spack applies them"
         )
     if facts.above:
         yield f"{', '.join(facts.above)}: read from above the project's folder, in its git work tree"
@@ -145,7 +145,7 @@ def source_notes(facts: SpackFacts) -> Iterator[str]:
 
 
 def moving_references(facts: SpackFacts) -> Iterator[str]:
-    """Yield the references that may change until a later build; of locked versions those without a commit."""
+    """Yield the references that may mean something else in a later build. A locked version is one if it has no commit."""
     if facts.lock is not None:
         versions: Sequence[str] = facts.lock.moving
     else:

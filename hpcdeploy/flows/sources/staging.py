@@ -13,7 +13,7 @@ from hpcdeploy.known_files import digest_of, text_of
 from hpcdeploy.regular_file import LARGEST_LOCK, LARGEST_TEXT
 
 LEFT_OUT = frozenset({".git", ".pixi", ".hpcdeploy", "__pycache__", ".DS_Store"})
-"""Names that are left out of copied folders: caches, history, or environments of another machine."""
+"""Names that are left out of copied folders: git's history, caches, and environments of this machine."""
 
 
 def copied_files(settings: ImageSettings, project: Path) -> list[ContextFile]:
@@ -26,14 +26,21 @@ def copied_files(settings: ImageSettings, project: Path) -> list[ContextFile]:
 
 
 def folder_files(project: Path, source: str, staged: str, what: str) -> list[ContextFile]:
-    """Return the file `source` of the project, or all files under that folder; `what` is the setting's name for messages.
+    """Return the file `source` of the project, or, if `source` is a folder, all files under it except `LEFT_OUT`.
+
+    Args:
+        project: The project's folder.
+        source: The path of the file or folder, relative to `project`.
+        staged: The path of the file or folder in the build context.
+        what: The name of the setting that names `source`, for messages.
 
     Raises:
-        DefinitionError: There is no file, or a file is outside the project.
+        DefinitionError: `source` does not exist, has no file, or leads outside the project or into git's own folder.
+        EnvironmentFileError: A path is not a regular file.
     """
     path = project / source
     if not path.exists():
-        raise DefinitionError(f"{what} names {source!r}, which is not in {project}; correct it or create the file")
+        raise DefinitionError(f"{what} names {source!r}, which is not in {project}; correct the path or create the file")
     files = list(_walk(project, path, staged, (), what))
     if not files:
         raise DefinitionError(f"{what} names {source!r}, which contains no file to copy")
@@ -41,10 +48,11 @@ def folder_files(project: Path, source: str, staged: str, what: str) -> list[Con
 
 
 def project_file(project: Path, source: str, staged: str, what: str) -> ContextFile:
-    """Return the single file `source` of the project; `what` is the setting's name for messages.
+    """Return the single file `source` of the project. The arguments are those of `folder_files`.
 
     Raises:
-        DefinitionError: It is missing, not a file, or outside the project.
+        DefinitionError: The file is missing, is a folder, or is outside the project.
+        EnvironmentFileError: The path is not a regular file.
     """
     if (project / source).is_dir():
         raise DefinitionError(f"{what} names {source!r}, which is a folder; expected a file")
@@ -56,12 +64,12 @@ def context_file(path: Path, staged: str, within: Boundary | None = None) -> Con
     """Return one file with its mode and sha256.
 
     Args:
-        path: The file.
-        staged: Its path in the build context.
-        within: The project that must contain it; None if that was checked before.
+        path: The path of the file on this machine.
+        staged: The path of the file in the build context.
+        within: The project that must contain the file; None if the caller has checked this.
 
     Raises:
-        EnvironmentFileError: It is missing, not a regular file, or outside the project.
+        EnvironmentFileError: The file is missing, not a regular file, or outside the project.
     """
     if within:
         within.check(path)
@@ -72,14 +80,14 @@ def context_file(path: Path, staged: str, within: Boundary | None = None) -> Con
 
 
 def read_text(path: Path, within: Boundary | None) -> str:
-    """Return the text of a project's file, with normalised line ends.
+    """Return the text of a project's file. All its lines end with a line feed.
 
     Args:
-        path: The file.
-        within: The project that must contain it; None if the user named the file.
+        path: The path of the file.
+        within: The project that must contain the file; None if the user named the file in the command.
 
     Raises:
-        EnvironmentFileError: It is outside the project, not UTF-8, or too large for its kind.
+        EnvironmentFileError: The file is outside the project, cannot be read, is not UTF-8, or is too large.
     """
     try:
         return plain_lines(exact_text(path, within))
@@ -88,19 +96,19 @@ def read_text(path: Path, within: Boundary | None) -> str:
 
 
 def exact_text(path: Path, within: Boundary | None, error: type[HpcdeployError] = EnvironmentFileError) -> str:
-    """Return the text of a project's file, with its own line ends.
+    """Return the text of a project's file with its line ends unchanged.
 
     The text is cached for the next command, unless a URL in it contains a password or a token.
 
     Args:
-        path: The file.
-        within: The project that must contain it; None if the user named the file.
-        error: The class of the error for a file outside the project.
+        path: The path of the file.
+        within: The project that must contain the file; None if the user named the file in the command.
+        error: The class of the error that is raised for a file outside the project.
 
     Raises:
-        HpcdeployError: The file is outside the project; of the class `error`.
+        HpcdeployError: The file is outside the project. The class of the error is `error`.
         OSError: The file cannot be read, is not a regular file, or is too large.
-        UnicodeDecodeError: It is not UTF-8.
+        UnicodeDecodeError: The file is not UTF-8.
     """
     if within:
         within.check(path, error=error)
@@ -109,19 +117,19 @@ def exact_text(path: Path, within: Boundary | None, error: type[HpcdeployError] 
 
 
 def plain_lines(text: str) -> str:
-    """Return a text with a line feed at the end of each line, as Python reads text files."""
+    """Return `text` with CR LF and CR replaced by LF, as Python does when it reads text files."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _walk(project: Path, path: Path, staged: str, above: tuple[Path, ...], what: str) -> Iterator[ContextFile]:
-    """Yield the files under `path` in a fixed order; links are followed, but not out of the project."""
+    """Yield the files under `path`, sorted by name. A link is followed; a link that leads out of the project is an error."""
     real = path.resolve()
     if not real.is_relative_to(project.resolve()):
         raise DefinitionError(f"{what} leads to {path}, outside the project {project}; copy it into the project")
     if in_git(real, project.resolve()):
         raise DefinitionError(
-            f"{what} leads to {path}, which is in git's own folder and may contain a token in a URL. It is not copied into "
-            "an image; use another file, or a copy"
+            f"{what} leads to {path}, which is in git's own folder and may contain a token in a URL, so it is not copied "
+            "into an image; use another file, or a copy"
         )
     if real in above:
         raise DefinitionError(f"{what} leads to {path}, a link to a folder that contains it; remove that link")

@@ -54,8 +54,8 @@ def read(value: str | Mapping[str, Any]) -> Platform:
 def allowed(platforms: Iterable[Platform], narrowed: Sequence[set[str]]) -> tuple[Platform, ...]:
     """Return the platforms that every feature allows.
 
-    A feature allows a platform by its name. It also allows it by its subfolder (``linux-64``), if no feature names a
-    platform of this subfolder exactly.
+    A feature allows the platforms that it names. If it names a subfolder (``linux-64``), it allows each platform of this
+    subfolder. But if any feature names a platform of the subfolder exactly, only platforms that some feature names are left.
     """
     every = tuple(platforms)
     exact = {platform.subdir for platform in every for names in narrowed if platform.name in names}
@@ -68,7 +68,10 @@ def allowed(platforms: Iterable[Platform], narrowed: Sequence[set[str]]) -> tupl
 
 
 def best(platforms: Iterable[Platform], offered: Sequence[str]) -> Platform | None:
-    """Return the first platform that a machine with the virtual packages `offered` can run; else the first linux-64 one."""
+    """Return the first platform that a machine with the virtual packages `offered` can run.
+
+    If it can run none, return the first platform for linux-64; None if there is none.
+    """
     here = [platform for platform in platforms if platform.subdir == PLATFORM]
     versions = dict(package.split("=")[:2] for package in offered)
     for platform in here:
@@ -79,7 +82,7 @@ def best(platforms: Iterable[Platform], offered: Sequence[str]) -> Platform | No
 
 
 def selects(selector: str, platform: Platform) -> bool:
-    """Tell whether a ``[target]`` table applies to a platform."""
+    """Tell whether the table ``[target.SELECTOR]`` applies to a platform."""
     family = {"unix": ("linux-", "osx-"), "linux": ("linux-",)}.get(selector)
     if family:
         return platform.subdir.startswith(family)
@@ -87,7 +90,10 @@ def selects(selector: str, platform: Platform) -> bool:
 
 
 def key_of(platform: Platform, locked: Mapping[str, tuple[str, Sequence[str]]]) -> str | None:
-    """Return the key of `platform` in a lock file; `locked` maps keys to subfolders and virtual packages."""
+    """Return the key of `platform` in a lock file; None if the lock file does not have the platform.
+
+    `locked` maps the keys of the lock file to subfolders and virtual packages.
+    """
     if platform.name in locked and (not locked[platform.name][1] or _same(platform, locked[platform.name][1])):
         return platform.name
     alike = [key for key, (subdir, listed) in locked.items() if subdir == platform.subdir and _same(platform, listed)]

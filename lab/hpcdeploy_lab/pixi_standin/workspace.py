@@ -161,7 +161,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _environment(name: str, value: Table | list[str], top: Table, head: Table, wanted: str) -> Environment:
     table: Table = {"features": value} if isinstance(value, list) else value
-    # The environment's own keys are its first feature (pixi 0.74).
+    # The content of [environments.NAME.*] is the environment's first feature (pixi 0.74).
     features = [{key: item for key, item in table.items() if key not in _ENVIRONMENT_KEYS}]
     for feature in table.get("features", []):
         if feature not in top.get("feature", {}):
@@ -173,7 +173,8 @@ def _environment(name: str, value: Table | list[str], top: Table, head: Table, w
     narrowed = [{str(name) for name in feature["platforms"]} for feature in features if "platforms" in feature]
     declared = _required(platforms.allowed(everywhere, narrowed), features)
     platform = next((one for one in declared if one.name == wanted), None) or platforms.best(declared, virtual_packages())
-    # The first feature has the highest priority, so the layers begin with the last one, and later ones replace its values.
+    # The first feature has the highest priority. So the layers begin with the last feature; a later layer replaces values of
+    # earlier layers.
     layers = [layer for feature in reversed(features) for layer in _layers(feature, platform)]
     channels = [_channel(channel) for feature in features for channel in feature.get("channels", ())]
     return Environment(
@@ -204,7 +205,7 @@ def _layers(feature: Table, platform: Platform | None) -> Iterator[Table]:
 
 
 def _required(found: tuple[Platform, ...], features: list[dict[str, Any]]) -> tuple[Platform, ...]:
-    """Add ``[system-requirements]`` to the virtual packages of each platform."""
+    """Return the platforms, with the requirements of ``[system-requirements]`` added to the virtual packages of linux-64."""
     tables = [feature.get("system-requirements", {}) for feature in features]
     words = {"__cuda": [table.get("cuda", "") for table in tables], "__glibc": [table.get("libc", "") for table in tables]}
     required: dict[str, str] = {}

@@ -1,1 +1,1 @@
-"""How fast hpcdeploy is, side by side with the bare tools: ``python -m bench``."""
+"""Compare the speed of hpcdeploy with that of the tools that it replaces, such as sbatch and scp: ``python -m bench``."""

@@ -1,4 +1,4 @@
-"""Measure hpcdeploy against the bare tools; print a table, then JSON: ``python -m bench``."""
+"""Compare hpcdeploy with the tools that it replaces; print a table, then JSON: ``python -m bench``."""
 
 import argparse
 import json
@@ -21,13 +21,15 @@ SUBJECTS = ("start", "submit", "sweep", "status", "upload", "push")
 
 
 def main() -> None:
-    """Measure the requested subjects in a lab of the benchmark's own, and remove everything afterwards."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Ratios against the bare tools, side by side.")
+    """Measure the requested subjects in a lab that only the benchmark uses; afterwards stop the lab and remove all files."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Measure how much longer hpcdeploy takes than the tools that it replaces."
+    )
     parser.add_argument("--only", choices=SUBJECTS, action="append", help="subject to measure; may be repeated")
-    parser.add_argument("--pairs", type=int, default=7, help="number of pairs (large files: a third)")
-    parser.add_argument("--megabytes", type=int, default=1000, help="size to push and upload")
+    parser.add_argument("--pairs", type=int, default=7, help="number of pairs of measurements (for large files: a third)")
+    parser.add_argument("--megabytes", type=int, default=1000, help="size in MB of the file to push and upload")
     parser.add_argument(
-        "--crowd", type=int, default=10_000, help="number of tasks in one run, and ten times the number of runs"
+        "--crowd", type=int, default=10_000, help="number of tasks in one run; a tenth of it is the number of runs"
     )
     given = parser.parse_args()
     with _own_lab() as (folder, lab):
@@ -39,10 +41,10 @@ def main() -> None:
 
 @contextmanager
 def _own_lab() -> Iterator[tuple[Path, Lab]]:
-    """Start a lab for the benchmark alone, so that other labs are not filled with its runs and images.
+    """Start a lab for the benchmark alone, so that its runs and images do not fill the user's lab; yield its folder and it.
 
-    Its folder is beside the user's lab and not in ``/tmp``, which may be in memory. Files and a running lab of an earlier
-    benchmark that was killed are removed first.
+    The folder is in the same parent folder as that of the user's lab, and not in ``/tmp``, which may be in memory. If an
+    earlier benchmark was killed, its lab is stopped and its files are removed first.
     """
     usual = default_settings()
     folder = usual.state.with_name("bench")

@@ -1,4 +1,4 @@
-"""Measure many at once: ten thousand tasks in one submission, and a thousand runs in one query."""
+"""Measure large numbers: ten thousand tasks in one submission, and a thousand runs in one query."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -23,7 +23,7 @@ done
 
 
 def sweeping(place: Place, lab: Lab, *, tasks: int, pairs: int) -> Pair:
-    """Compare submitting a sweep of many tasks, each with its own value, with submitting one task."""
+    """Compare submitting a sweep of many tasks, each with other parameters, with submitting one task."""
     values = place.project / "values.csv"
     values.write_text("rate,name\n" + "".join(f"0.{number},it's {number}\n" for number in range(tasks)), encoding="utf-8")
 
@@ -39,7 +39,7 @@ def sweeping(place: Place, lab: Lab, *, tasks: int, pairs: int) -> Pair:
 
 
 def asking(place: Place, lab: Lab, ways: Sequence[Way], *, runs: int, pairs: int) -> Iterator[Pair]:
-    """Compare querying the states of many runs with a bare squeue over ssh; both open a new connection."""
+    """Compare querying the states of many runs with ``ssh HOST squeue``; both open a new connection."""
     made = inside(lab, ["sh", "-c", SUBMIT, "sh", lab.scratch, str(runs)], user=lab.user)
     made.check_returncode()
     store = place.store()

@@ -1,15 +1,15 @@
-"""Forward connections with a delay: ``python -m bench.delay PORT SECONDS`` prints the port on which it listens."""
+"""Forward connections to a port with a delay: ``python -m bench.delay PORT SECONDS`` prints the port on which it listens."""
 
 import asyncio
 import sys
 
 _PIECE = 256 * 1024
 _ON_THE_WAY = 64 * 1024 * 1024
-"""Maximum number of bytes in transfer: more than any window, so that this is no limit."""
+"""Maximum number of bytes that wait for their delay; it exceeds every TCP window, so that it never limits the speed."""
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
-    """Forward each piece `seconds` later, in order; after the last one, close that direction too."""
+    """Forward each piece of data in order, `seconds` after it arrived; after the last piece, close `writer`."""
     loop = asyncio.get_running_loop()
     way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_ON_THE_WAY // _PIECE)
 

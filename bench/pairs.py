@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# A new process inherits the peak memory of its parent (exec keeps the maximum: Linux, fs/exec.c, exec_mmap). The parent is
-# therefore a bare interpreter, which reports on its only child.
+# A new process inherits the peak memory of its parent, because exec keeps the maximum (Linux, fs/exec.c, exec_mmap). So the
+# parent must be small: it is a bare interpreter, which prints the exit code, time and memory of its only child.
 _STARTER = """
 import os, sys, time
 began = time.perf_counter()
@@ -23,19 +23,22 @@ print("\\n[%d, %r, %d]" % (os.waitstatus_to_exitcode(status), seconds, kibibytes
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """The time of one whole process in seconds, and its peak memory in MB (the maximum of it and its children)."""
+    """The duration of one process in seconds, and its peak memory in MB: the highest of the process and its children."""
 
     seconds: float
     megabytes: float
 
     def beyond(self, other: "Taken") -> "Taken":
-        """Return the additional time compared with `other`."""
+        """Return this measurement with the time of `other` subtracted; the memory stays the same."""
         return Taken(seconds=self.seconds - other.seconds, megabytes=self.megabytes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Medians of a command and of the command it is compared with; ``ratio`` is the median of the ratios of all pairs."""
+    """The result of comparing two commands: ``ours`` of hpcdeploy, and ``theirs``, which it is compared with.
+
+    Both are medians. ``ratio`` is the median of the ratios of all pairs of times; ``pairs`` is the number of pairs.
+    """
 
     name: str
     yardstick: str
@@ -46,12 +49,12 @@ class Pair:
 
 
 def take(argv: Sequence[str], environment: Mapping[str, str] | None = None, *, folder: Path | None = None) -> Taken:
-    """Run a command as a whole process, in `folder`.
+    """Run a command as a new process in `folder`, and return its time and memory.
 
-    Memory below that of a bare Python (some 8 MB) cannot be measured: see the comment on the starter.
+    A memory below that of a bare Python (about 8 MB) cannot be measured, for the reason given at `_STARTER`.
 
     Raises:
-        RuntimeError: It failed.
+        RuntimeError: The command failed.
     """
     starter = [sys.executable, "-I", "-S", "-c", _STARTER]
     done = subprocess.run([*starter, *argv], env=environment, cwd=folder, capture_output=True, text=True, check=True)
@@ -62,14 +65,14 @@ def take(argv: Sequence[str], environment: Mapping[str, str] | None = None, *, f
 
 
 def compare(name: str, yardstick: str, ours: Callable[[], Taken], theirs: Callable[[], Taken], *, pairs: int) -> Pair:
-    """Measure both commands `pairs` times alternately, after one call of each to warm up."""
+    """Measure both commands `pairs` times alternately; before that, run each once without measuring, to fill caches."""
     ours()
     theirs()
     return compared(name, yardstick, [(ours(), theirs()) for _ in range(pairs)])
 
 
 def compared(name: str, yardstick: str, taken: Sequence[tuple[Taken, Taken]]) -> Pair:
-    """Return the comparison of pairs of measurements, hpcdeploy's first."""
+    """Return the comparison of pairs of measurements; in each pair, that of hpcdeploy is the first."""
     return Pair(
         name=name,
         yardstick=yardstick,

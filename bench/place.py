@@ -1,4 +1,4 @@
-"""Prepare the measurements: a copy of the example, with its own settings, record and image."""
+"""Prepare the measurements: a copy of the example project, with separate settings, record and image."""
 
 import hashlib
 import os
@@ -24,7 +24,14 @@ CLUSTER = "bench"
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A copy of the example, the environment for ``hpcdeploy``, and the image."""
+    """A copy of the example project, with what ``hpcdeploy`` needs to run there.
+
+    Attributes:
+        project: The folder of the copy.
+        environment: The environment variables for ``hpcdeploy``.
+        image: The recorded image, which only the cluster has.
+        root: hpcdeploy's folder on the cluster.
+    """
 
     project: Path
     environment: Mapping[str, str]
@@ -36,7 +43,7 @@ class Place:
         self.store().built(self.project, image)
 
     def rebuild(self, path: Path) -> BuiltImage:
-        """Change a few bytes at the start of the file at `path`, and record it as the latest build."""
+        """Change 16 bytes after the header of the image file `path`, and record it as the latest build."""
         with path.open("r+b") as file:
             file.seek(len(SIF_HEADER))
             file.write(os.urandom(16))
@@ -51,17 +58,17 @@ class Place:
         return Store(default_path(self.environment))
 
     def hpcdeploy(self, *words: str) -> Taken:
-        """Run ``hpcdeploy`` in the project as a whole process."""
+        """Run ``hpcdeploy`` with arguments in the project as a new process, and return its time and memory."""
         return take([COMMAND, *words], self.environment, folder=self.project)
 
     def reach(self, lab: Lab, way: Way) -> None:
-        """Set the user's cluster to the lab, reached by that way."""
+        """Write the user's settings, so that the cluster is the lab, with the SSH configuration of `way`."""
         cluster = f'[clusters.{CLUSTER}]\nhost = "{lab.host}"\nssh-config = "{way.config}"\nroot = "{self.root}"\n'
         write_whole(Path(self.environment["XDG_CONFIG_HOME"]) / "hpcdeploy/config.toml", cluster)
 
 
 def write_sif(path: Path, megabytes: int) -> None:
-    """Write a file of random bytes with the header of an image."""
+    """Write a file with the header of a SIF, followed by `megabytes` MB of random bytes."""
     with path.open("wb") as file:
         file.write(SIF_HEADER.ljust(1024, b"\0"))
         for _ in range(megabytes):
@@ -69,7 +76,7 @@ def write_sif(path: Path, megabytes: int) -> None:
 
 
 def place_for(folder: Path, lab: Lab) -> Place:
-    """Copy the example into the benchmark's folder; its image is recorded as built in the lab's cache."""
+    """Copy the example project into `folder`; put an image into the lab's cache, and record it as built there."""
     body = b"an image that no job of the bench ever opens"
     sha256 = hashlib.sha256(body).hexdigest()
     root = f"{lab.scratch}/hpcdeploy"
@@ -81,7 +88,9 @@ def place_for(folder: Path, lab: Lab) -> Place:
         "XDG_CACHE_HOME": str(folder),
         "XDG_CONFIG_HOME": str(folder),
     }
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # otherwise the time includes compilation, which normally happens once
+    environment.pop(
+        "PYTHONDONTWRITEBYTECODE", None
+    )  # with it, each measurement would include the compilation of Python files, which normally happens once
     project = shutil.copytree(EXAMPLE, folder / "project")
     place = Place(
         project=project,

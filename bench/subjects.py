@@ -1,4 +1,4 @@
-"""Measure starting, submitting and pushing, each as whole processes, as a user runs them."""
+"""Measure starting, submitting and pushing; each measurement is one process, as a user starts it."""
 
 import itertools
 import sys
@@ -28,7 +28,7 @@ def starting(place: Place, *, pairs: int) -> Iterator[Pair]:
 
 
 def submitting(place: Place, lab: Lab, ways: Sequence[Way], *, pairs: int) -> Iterator[Pair]:
-    """Compare submitting a held job with a bare sbatch over ssh; both open a new connection."""
+    """Compare submitting a held job with ``ssh HOST sbatch``; both open a new connection."""
     script = f"{lab.scratch}/bench.sh"
     inside(lab, ["sh", "-c", f"printf '#!/bin/sh\\ntrue\\n' >{script}"], user=lab.user).check_returncode()
     command = f"sbatch --parsable --hold --output=/dev/null {script}"
@@ -40,14 +40,14 @@ def submitting(place: Place, lab: Lab, ways: Sequence[Way], *, pairs: int) -> It
 
 
 def pushing(place: Place, lab: Lab, *, megabytes: int, pairs: int) -> Pair:
-    """Compare pushing a file of random bytes with ``oras push``; its digest is new to the registry each time."""
+    """Compare pushing a file of random bytes with ``oras push``; each time the registry does not have the file yet."""
     path = place.project / "big.sif"
     oras = [str(lab.rootfs / "usr/bin/oras"), "push", "--plain-http", "--disable-path-validation"]
     numbers = itertools.count()
     write_sif(path, megabytes)
 
     def fresh() -> str:
-        """Change the file into another image, and return a new repository."""
+        """Change the file, so that it has another digest, and return the name of a new repository."""
         place.rebuild(path)
         return f"{lab.registry}/bench/{next(numbers)}"
 

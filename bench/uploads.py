@@ -1,6 +1,7 @@
-"""Compare uploading an image in a submission with ``scp``, near and far.
+"""Compare uploading an image in a submission with ``scp``, directly and with the delay of a distant cluster.
 
-There are two results: whole processes, and the transfer alone, which is the additional time over a call without data.
+There are two results: the times of the whole processes, and the times of the transfer alone. The latter are the times of the
+whole processes minus those of processes that transfer no data.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,9 +16,9 @@ from hpcdeploy_lab.state import Lab
 
 
 def uploading(place: Place, lab: Lab, ways: Sequence[Way], *, megabytes: int, pairs: int) -> Iterator[Pair]:
-    """Compare submitting a held job, whose image is only on this machine, with copying the same file.
+    """Compare submitting a held job, whose image is only on this machine, with copying the same file by ``scp``.
 
-    The far way gets a tenth of the size. Afterwards the record has the previous image again.
+    With the delay, the image has a tenth of the size. Afterwards the record has the previous image again.
     """
     path = place.project / "new.sif"
     nothing = place.project / "nothing"
@@ -25,17 +26,19 @@ def uploading(place: Place, lab: Lab, ways: Sequence[Way], *, megabytes: int, pa
     for way, size in zip(ways, (megabytes, max(1, megabytes // 10)), strict=True):
         place.reach(lab, way)
         write_sif(path, size)
-        taken = [_carried(place, lab, way, path, nothing) for _ in range(pairs + 1)][1:]  # the first does not count
+        taken = [_carried(place, lab, way, path, nothing) for _ in range(pairs + 1)][
+            1:
+        ]  # the first measurement only fills caches
         whole = [(ours, theirs) for ours, theirs, _, _ in taken]
         beyond = [(ours.beyond(none), theirs.beyond(copied)) for ours, theirs, none, copied in taken]
-        yield compared(f"hpcdeploy submit, {size} MB to bring{way.words}", f"scp{way.words}", whole)
+        yield compared(f"hpcdeploy submit with {size} MB to upload{way.words}", f"scp{way.words}", whole)
         yield compared(
-            f"bringing {size} MB, beyond the submission{way.words}", f"scp, beyond an empty file{way.words}", beyond
+            f"upload of {size} MB without the submission{way.words}", f"scp without that of an empty file{way.words}", beyond
         )
 
 
 def _carried(place: Place, lab: Lab, way: Way, path: Path, nothing: Path) -> tuple[Taken, Taken, Taken, Taken]:
-    """Measure the upload by hpcdeploy and by scp, and both without data."""
+    """Measure hpcdeploy and scp with the image, then hpcdeploy and scp without data to transfer."""
 
     def copy(file: Path) -> Taken:
         return take(["scp", "-q", "-F", str(way.config), str(file), f"{lab.host}:{lab.scratch}/copied"])

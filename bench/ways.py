@@ -1,4 +1,4 @@
-"""Reach the lab in two ways: directly, and with the delay of a distant cluster."""
+"""Connect to the lab in two ways: directly, and with the delay of a distant cluster."""
 
 import subprocess
 import sys
@@ -10,16 +10,16 @@ from pathlib import Path
 from hpcdeploy_lab.state import Lab
 
 ONE_WAY = 0.025
-"""Additional delay of each byte in seconds: 50 ms for a round trip."""
+"""Additional delay in seconds of each byte in one direction, so that a round trip takes 50 ms longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """A way to the lab.
+    """A way to connect to the lab.
 
     Attributes:
-        config: The SSH configuration for it.
-        words: The suffix of a measurement's name.
+        config: The path of the SSH configuration for this way.
+        words: The suffix of the names of measurements that use this way.
     """
 
     config: Path
@@ -28,7 +28,7 @@ class Way:
 
 @contextmanager
 def ways(lab: Lab, folder: Path) -> Iterator[tuple[Way, Way]]:
-    """Yield the near way and the far one, whose files are in `folder`."""
+    """Yield the direct way and the one with the delay; the files of the latter are in `folder`."""
     command = [sys.executable, "-m", "bench.delay", str(lab.ssh_port), str(ONE_WAY)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as delay:
         assert delay.stdout is not None

@@ -1,4 +1,4 @@
-"""Write the lab's own SSH configuration, and its cluster entry for hpcdeploy."""
+"""Write the SSH configuration of the lab, and the settings of the cluster ``lab`` for hpcdeploy."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ CLUSTER_FILE = "cluster.toml"
 
 
 def ssh_config(lab: Lab) -> str:
-    """Render an ssh_config(5) with one host; it is used with ``ssh -F``, so the user's own configuration is not changed."""
+    """Render an ssh_config(5) with one host; ``ssh -F`` reads it, so the user's own configuration is not changed."""
     return f"""\
 Host {lab.host}
     HostName 127.0.0.1
@@ -51,10 +51,10 @@ def _string(path: Path) -> str:
 
 
 def register(lab: Lab) -> None:
-    """Write key, known host, SSH configuration, and finally the cluster entry, each atomically."""
+    """Write the key, the known host, the SSH configuration, and last the cluster entry, each file atomically."""
     keys = lab.inside / "keys"
     private = lab.state / "id_ed25519"
-    draft = private.with_name(f"{private.name}.part")  # gets its mode before its final name
+    draft = private.with_name(f"{private.name}.part")  # the file gets its mode before it gets its final name
     private_file(draft)
     draft.write_bytes((keys / "user").read_bytes())
     draft.replace(private)
@@ -68,6 +68,6 @@ def register(lab: Lab) -> None:
 
 
 def unregister(state: Path) -> None:
-    """Remove the cluster entry and the SSH files; the key stays for the next start."""
+    """Remove the cluster entry and the SSH files except the key, which is used again after the next start."""
     for name in (CLUSTER_FILE, "ssh_config", "known_hosts"):
         (state / name).unlink(missing_ok=True)

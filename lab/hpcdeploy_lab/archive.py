@@ -1,4 +1,4 @@
-"""Look up the version of Slurm in a Debian mirror with this machine's apt, without changing this machine."""
+"""Look up the version of Slurm in a Debian mirror with this machine's apt, without changing apt's own lists."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ PACKAGE = "slurm-wlm"
 
 
 def read_version(source: Mirror, suite: str) -> str:
-    """Return the version of Slurm's package in `suite`; empty if the mirror has no such suite or package.
+    """Return the version of Slurm's package in `suite`; empty if the mirror lacks the suite or the package.
 
     apt stores its lists (about 11 MB) in a temporary folder.
 
@@ -35,13 +35,16 @@ def read_version(source: Mirror, suite: str) -> str:
 
 
 def parse_madison(text: str) -> str:
-    """Return the version in the first line of ``apt-cache madison``, which is the highest; empty for no output."""
+    """Return the version in the first line of ``apt-cache madison``; empty if the output is empty.
+
+    The first line has the highest version.
+    """
     fields = text.partition("\n")[0].split("|")
     return fields[1].strip() if len(fields) > 1 else ""
 
 
 def newest(source: Mirror) -> str:
-    """Return the name of the release in the mirror's suite sid.
+    """Return the name of the release of Slurm that the mirror has in the suite sid, such as ``26.05``.
 
     Raises:
         LabError: The mirror cannot be reached, or has no Slurm in sid.
@@ -53,7 +56,10 @@ def newest(source: Mirror) -> str:
 
 
 def missing(release: Release, version: str, site: str) -> str:
-    """Return an error message if a suite has `version` (empty: none) instead of `release`; empty if it has the release."""
+    """Return an error message if `version`, which the suite has, is not of `release`; empty if it is.
+
+    An empty `version` means that the suite has no Slurm. `site` is the mirror, for the message.
+    """
     if release_name(version) == release.name:
         return ""
     has = f"Slurm {upstream(version)} in {release.source}" if version else f"no Slurm in {release.source} any more"
@@ -80,7 +86,10 @@ def _as_arguments(options: tuple[str, ...]) -> list[str]:
 
 
 def _signed_by() -> str:
-    """Return the option that selects Debian's own keys, which a machine with another distribution does not trust."""
+    """Return the option that makes apt use Debian's keys, because apt of another distribution does not trust them.
+
+    The result is empty if Debian's keys are not installed.
+    """
     found = sorted(KEYRINGS.glob("debian-archive-keyring.*"))
     return f"[signed-by={found[0]}] " if found else ""
 

@@ -1,9 +1,12 @@
 """Build the lab's base image ``prefix-dev/pixi``: minimal Debian, a stand-in for pixi, and a conda channel.
 
-It has two layers, each built once and kept in the cache: Debian's, named by its packages, and the lab's own files, named by
-their content. So a change of the stand-in costs only a second. The public image of that name contains the real pixi on
-Ubuntu; the labels of this one, and the output of `pixi --version`, state that it does not. The lab's registry has it under
-each tag that can be chosen as a base (none contains CUDA), and the same Debian without Python.
+The image has two layers. Each is built once and kept in the cache. The record of Debian's layer is named by a hash of the
+command that builds it; that of the layer with the lab's own files by a hash of these files. So after a change of the
+stand-in only the second layer is built again, which takes a second.
+
+The public image ``prefix-dev/pixi`` contains the real pixi on Ubuntu. The labels of the lab's image, and the output of
+`pixi --version` in it, state that it does not contain the real pixi. The lab's registry has the image under each tag that
+hpcdeploy can choose as a base image (no tag contains CUDA). It also has an image with the same Debian, but without Python.
 """
 
 import hashlib
@@ -32,16 +35,18 @@ TAG = "noble"
 SLIM = "library/debian:trixie-slim"
 SUITE = "trixie"
 PACKAGES = ("ca-certificates", "mount", "python3")
-"""Packages in addition to Debian's essential ones; images of Debian and Ubuntu have mount(8) too (priority: required)."""
+"""Packages in addition to those that are essential in Debian. The public images of Debian and Ubuntu contain mount(8) too,
+because its package has the priority ``required``."""
 
 UNNEEDED = (
     *("etc/apt/sources.list", "etc/apt/apt.conf.d/99mmdebstrap"),
     *("var/cache/debconf", "var/log/*", "usr/lib/*/gconv", "usr/lib/python3*/pydoc_data"),
 )
-"""Files to remove from the finished root: this machine's mirror and apt options, and files that only need space."""
+"""Files to remove from the finished root: this machine's mirror and apt options, and files that no test needs."""
 
 EMPTIED = ("etc/hostname", "etc/resolv.conf")
-"""Files of this machine to empty; they must exist so that Apptainer can mount those of the machine that runs a container."""
+"""Files to empty, because mmdebstrap copies them from this machine. They must exist, so that Apptainer can mount the files
+of a container's own machine over them."""
 
 LIBRARY = "py-rattler==0.28.0"
 """The library that the stand-in uses; this release reads lock files of the versions 5, 6 and 7."""
@@ -61,7 +66,7 @@ LABELS = {
 }
 SLIM_LABELS = {
     "org.opencontainers.image.title": "Debian without Python, from the hpcdeploy lab",
-    "org.opencontainers.image.description": "a final base that holds neither pixi nor an interpreter but the shell",
+    "org.opencontainers.image.description": "a final base without pixi and without Python",
 }
 _SECONDS = channel.TIMESTAMP // 1000
 _CREATED = "2025-11-20T00:00:00Z"
@@ -73,16 +78,18 @@ def reference(lab: Lab) -> str:
 
 
 def prepare(cache: Path, report: Report) -> Path:
-    """Build the missing parts of the image and return it as an OCI layout; this does not need a running lab.
+    """Build the missing parts of the base image, and return the folder of its OCI layout.
+
+    This does not need a running lab.
 
     Raises:
-        LabError: Debian's packages or py-rattler cannot be fetched.
+        LabError: Debian's packages or py-rattler cannot be fetched, or tomli is not installed as pure Python.
     """
     return _layout(cache, report, "layout", TAG, LABELS)
 
 
 def prepare_slim(cache: Path, report: Report) -> Path:
-    """Build the Debian image without Python and return it as an OCI layout.
+    """Build the Debian image without Python, and return the folder of its OCI layout.
 
     Raises:
         LabError: Debian's packages cannot be fetched.
@@ -111,12 +118,12 @@ def _layout(cache: Path, report: Report, kind: str, name: str, labels: Mapping[s
 
 
 def tags() -> tuple[str, ...]:
-    """Return the tags of the base image, from which a Pixi environment's base is chosen."""
+    """Return the tags of the base image: all tags that hpcdeploy can choose as base of a Pixi environment."""
     return (TAG, *(tag for _, tag in load_bases().cuda))
 
 
 def publish(lab: Lab, report: Report) -> str:
-    """Push the missing images to the lab's registry; return the sha256 of the base image's manifest.
+    """Push the images that the lab's registry lacks; return the sha256 of the base image's manifest.
 
     Raises:
         LabError: An image cannot be built or pushed.
@@ -149,14 +156,17 @@ def _digest(layout: Path) -> str:
 
 
 def _published(lab: Lab, name: str) -> str:
-    """Return the digest of the manifest that the registry has under a name; empty if it has none."""
+    """Return the digest of the manifest that the registry has under `name`; empty if it has no such manifest."""
     address = f"docker://{lab.registry}/{name}"
     argv = ["skopeo", "inspect", "--tls-verify=false", "--no-tags", "--format={{.Digest}}", address]
     return inside(lab, argv).stdout.decode().strip()
 
 
 def debian_command(source: mirror.Mirror) -> list[str]:
-    """Return the mmdebstrap(1) command that writes Debian's files to standard output as a tar; the image has no apt."""
+    """Return the mmdebstrap(1) command that writes Debian's files to standard output as a tar.
+
+    The image has no apt.
+    """
     options = [f"--aptopt={option}" for option in ('Acquire::Languages "none"', *source.options)]
     options += [f"--dpkgopt=path-exclude={pattern}" for pattern in rootfs.EXCLUDED]
     tidy = " ".join(("rm -rf", *(f'"$1"/{pattern}' for pattern in UNNEEDED)))
@@ -218,13 +228,13 @@ def _top(folder: Path, cache: Path, report: Report) -> oci.Layer:
 
 
 def _without_python(folder: Path) -> oci.Layer:
-    """Build a layer that hides Debian's Python: files named ``.wh.NAME`` hide NAME (OCI image layer specification)."""
+    """Build a layer that hides Debian's Python: a file ``.wh.NAME`` hides the file NAME (OCI image layer specification)."""
     names = ("usr/bin/.wh.python3", "usr/bin/.wh.python3.13", "usr/lib/.wh.python3", "usr/lib/.wh.python3.13")
     return oci.write_layer(oci.pack([(name, b"", 0o644) for name in names], _SECONDS), folder)
 
 
 def _standin_files() -> Iterator[tuple[str, bytes, int]]:
-    """Yield the stand-in's own files: the package, its parents' ``__init__``, and the start script."""
+    """Yield the stand-in's own files: its package with the parent's ``__init__``, its start script, and pixi's settings."""
     package = Path(__file__).with_name("pixi_standin")
     top = package.parent
     for path in (top / "__init__.py", *package.glob("*.py")):
@@ -234,9 +244,13 @@ def _standin_files() -> Iterator[tuple[str, bytes, int]]:
 
 
 def _toml_files() -> Iterator[tuple[str, bytes, int]]:
-    """Yield the pure Python files of tomli from this installation, with which the stand-in reads TOML 1.1.
+    """Yield the pure Python files of tomli, with which the stand-in reads TOML 1.1, from this machine's installation.
 
-    Its compiled modules are for this machine's Python; each is beside its source file.
+    tomli's compiled modules are not used, because they are for this machine's Python. Each compiled module has its source
+    file in the same folder.
+
+    Raises:
+        LabError: tomli is not installed, or without its source files.
     """
     found = importlib.util.find_spec("tomli")
     folders = (found.submodule_search_locations if found else None) or []
@@ -265,7 +279,11 @@ def _library_files(library: Path) -> list[tuple[str, bytes, int]]:
 
 
 def _library(cache: Path, report: Report) -> Path:
-    """Return the wheel of py-rattler; pip fetches it with this machine's own settings."""
+    """Return the path of py-rattler's wheel; pip fetches it with its settings on this machine.
+
+    Raises:
+        LabError: pip cannot fetch the wheel.
+    """
     folder = cache / "wheels"
     pattern = f"{LIBRARY.replace('==', '-').replace('py-', 'py_')}-*.whl"
     if not any(folder.glob(pattern)):

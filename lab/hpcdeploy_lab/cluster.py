@@ -20,8 +20,13 @@ from hpcdeploy_lab.state import Lab
 Report = Callable[[str], None]
 
 _START_LIMIT = 150.0
+"""Maximum time in seconds from the start of the init until all daemons answer."""
+
 _LINES_SHOWN = 15
+"""Number of lines at the end of a log that an error message quotes."""
+
 _STARTS = 3
+"""Maximum number of starts, each with other ports, if another program takes a port of the lab."""
 
 
 class _PortTakenError(LabError):
@@ -35,16 +40,18 @@ def silent(_line: str) -> None:
 def up(settings: LabSettings | None = None, report: Report = silent) -> Lab:
     """Start the lab if it is not running, and return it.
 
-    A second call at the same time waits for the first. A lab with another release of Slurm or another choice of accounting
-    is restarted, after everything that the new one needs has been built.
+    If another process starts or stops this lab at the same time, the call waits for it. A running lab with another release
+    of Slurm, or with another setting of ``accounting``, is restarted. Before that, everything that the new lab needs is
+    built.
 
     Args:
         settings: The lab's settings; the default settings if omitted.
         report: Receives progress lines.
 
     Raises:
-        MissingProgramError: This machine lacks a program.
-        LabError: The mirror does not have the release, or a daemon does not start.
+        MissingProgramError: This machine lacks a program, and has no apt-get to install it.
+        LabError: The caller is not root, this machine forbids user namespaces, the mirror does not have the release of
+            Slurm, the root file system or the base image cannot be built, or a daemon does not start.
     """
     settings = settings or default_settings()
     _check_machine()
@@ -75,7 +82,7 @@ def down(settings: LabSettings | None = None, report: Report = silent) -> None:
     """Stop the lab in any state; its files are kept, so that the next start is fast.
 
     Raises:
-        LabError: The lab's first process does not end.
+        LabError: The lab's first process does not end, not even after SIGKILL.
     """
     settings = settings or default_settings()
     if not settings.state.is_dir():
@@ -92,7 +99,7 @@ def find(settings: LabSettings | None = None) -> Lab | None:
 
 
 def status(settings: LabSettings | None = None) -> dict[str, Any]:
-    """Return the lab's state as JSON values; ``state`` is ``down`` or the phase, ``services`` has one word per daemon."""
+    """Return the lab's state as JSON values: ``state`` is ``down`` or the init's phase, ``services`` the daemons' states."""
     settings = settings or default_settings()
     lab = _running(settings)
     if lab is None:
@@ -154,7 +161,7 @@ def _check_machine() -> None:
 
 
 def _end(settings: LabSettings) -> bool:
-    """End the lab of the record in any state; tell whether any of its processes was running."""
+    """End the recorded lab in any state; return whether any of its processes was running."""
     record = state.read(_record(settings))
     access.unregister(settings.state)
     ran = record is not None and (record.init.alive() or record.outer.alive())
@@ -168,9 +175,10 @@ def _end(settings: LabSettings) -> bool:
 
 
 def _ensure_materials(settings: LabSettings, report: Report) -> Path:
-    """Build the parts that all labs share: the root file system and the base image in parallel, each on one core.
+    """Build the parts that all labs share, and return the path of the root file system.
 
-    An existing root file system is complete, so no lab waits while that of another release is built.
+    The root file system and the base image are built in parallel, because each build uses one core. If the root file system
+    exists, it is complete. So this lab does not wait while another lab builds one for another release.
     """
     if rootfs.path(settings).is_dir():
         return rootfs.path(settings)
@@ -178,7 +186,7 @@ def _ensure_materials(settings: LabSettings, report: Report) -> Path:
     with state.locked(settings.cache / "lock", waiting, report) as lock:
         if not settings.base_image or rootfs.path(settings).is_dir():
             return rootfs.ensure(settings, report, lock)
-        rootfs.find_mirror()  # makes apt update its lists, once, if it never did
+        rootfs.find_mirror()  # if apt has no lists yet, this updates them, so that the two builds need not
         with ThreadPoolExecutor(1) as beside:
             image = beside.submit(base_image.prepare, settings.cache, report)
             root = rootfs.ensure(settings, report, lock)
@@ -187,7 +195,7 @@ def _ensure_materials(settings: LabSettings, report: Report) -> Path:
 
 
 def _start_on_free_ports(settings: LabSettings, root: Path, report: Report) -> Lab:
-    """Start the lab; choose new ports if another program took one before its daemon started."""
+    """Start the lab; if another program took one of its ports before the daemon started, start it with other ports."""
     for _ in range(_STARTS - 1):
         try:
             return _start(settings, root, report)
@@ -216,14 +224,19 @@ def _start(settings: LabSettings, root: Path, report: Report) -> Lab:
 
 
 def _complete(lab: Lab, settings: LabSettings, report: Report) -> None:
-    """Complete a running lab: the process that started it may have been killed before it did this."""
+    """Write the access files and push the base images: the process that started the lab may have been killed before."""
     access.register(lab)
     if settings.base_image:
         base_image.publish(lab, report)
 
 
 def _await_ready(lab: Lab, report: Report) -> None:
-    """Report the daemons that become ready, until the lab is ready."""
+    """Report each daemon that becomes ready, until the lab is ready.
+
+    Raises:
+        _PortTakenError: A daemon could not listen on its port.
+        LabError: The lab failed to start, or was not ready within `_START_LIMIT` seconds.
+    """
     reported: set[str] = set()
     deadline = time.monotonic() + _START_LIMIT
     while time.monotonic() < deadline:

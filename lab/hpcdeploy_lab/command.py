@@ -1,4 +1,4 @@
-"""Implement ``lab``: a test cluster on this machine."""
+"""Implement the command ``hpcdeploy lab``, which runs a test cluster on this machine."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def shell(
             "-qec",
             shlex.join(words),
             "/dev/null",
-        ]  # a terminal inside the lab, because ours is unknown there
+        ]  # creates a terminal inside the lab, where our terminal does not exist
     environment = {"TERM": os.environ.get("TERM", "dumb")}
     argv = inside_argv(lab, words, user="root" if root else lab.user, environment=environment)
-    os.execvp(argv[0], argv)  # noqa: S606 - the command's own exit status and terminal are wanted
+    os.execvp(argv[0], argv)  # noqa: S606 - the exit status and the terminal must be the command's own
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from hpcdeploy_lab.settings import LabSettings, Ports
 
 GPUS = "etc/hpcdeploy-lab/gpus"
-"""Path of the list of simulated GPUs in the lab's root."""
+"""Path of the file with the simulated GPUs, relative to the lab's root folder."""
 
 
 def gpu_inventory(count: int) -> str:
@@ -18,10 +18,10 @@ def gpu_inventory(count: int) -> str:
 
 
 def condor_conf(settings: LabSettings, ports: Ports) -> str:
-    """Render a file for ``/etc/condor/config.d``: manager, submitter and worker on one machine, behind one loopback port.
+    """Render a file for ``/etc/condor/config.d``: central manager, access point and worker on one machine and one port.
 
-    The simulated GPUs come from a list (`gpu_inventory`) instead of condor_gpu_discovery. HasSIF is set explicitly, because
-    Debian's package lacks the image that HTCondor tests with.
+    HTCondor reads the simulated GPUs from a file (`gpu_inventory`), instead of running condor_gpu_discovery. ``HasSIF`` is
+    set explicitly, because HTCondor finds it out with a test image that Debian's package lacks.
     """
     return f"""\
 DAEMON_LIST = MASTER, SHARED_PORT, COLLECTOR, NEGOTIATOR, SCHEDD, STARTD

@@ -1,4 +1,4 @@
-"""The daemons of a lab as values: their files, their preparation, their command lines and readiness checks."""
+"""Describe the daemons of a lab: configuration files, preparation script, command lines and readiness checks."""
 
 import json
 from dataclasses import asdict
@@ -9,7 +9,7 @@ from hpcdeploy_lab.slurm import DATABASE, SPOOL, accounts, cgroup_conf, gres_con
 
 
 def files(settings: LabSettings, ports: Ports) -> dict[str, str]:
-    """Return the content of every file in the lab's root, by its path relative to ``/``."""
+    """Return the files to write into the lab's root: content by path relative to ``/``."""
     return {
         "etc/hostname": f"{settings.name}\n",
         "etc/hosts": f"127.0.0.1 {settings.name} localhost {' '.join(settings.nodes)}\n::1 ip6-localhost\n",
@@ -28,10 +28,10 @@ def files(settings: LabSettings, ports: Ports) -> dict[str, str]:
 
 
 def sshd_config(settings: LabSettings, ports: Ports) -> str:
-    """Render sshd_config(5): keys only, the lab's user only, one address.
+    """Render sshd_config(5): sshd listens on one address, and only the lab's user can log in, only with a key.
 
-    Many sessions may be open at once, and failed logins have no penalty, because tests cause both. Penalties are new in
-    OpenSSH 9.8; older versions do not start with this option.
+    Tests open many sessions at once, and some logins fail intentionally. So the limits of sessions are high, and failed
+    logins have no penalty. Penalties are new in OpenSSH 9.8; an older sshd does not start if the option is set.
     """
     variables = " ".join(f'"{name}={value}"' for name, value in site_variables(settings.scratch).items())
     penalties = "" if settings.suite == "bookworm" else "PerSourcePenalties no\n"
@@ -55,7 +55,7 @@ Subsystem sftp internal-sftp
 
 
 def registry_config(ports: Ports) -> str:
-    """Render the registry's configuration: no authentication, loopback, deletion allowed."""
+    """Render the registry's configuration: it listens on loopback, requires no login, and allows deletion."""
     return f"""\
 version: 0.1
 log:
@@ -73,8 +73,8 @@ http:
 def prepare_script(settings: LabSettings) -> str:
     """Render the idempotent shell script that runs once before the daemons.
 
-    ``useradd`` also writes the subuid and subgid ranges that unprivileged builds need. A password field of ``*`` allows
-    logins by key; ``!`` would mean a locked account to sshd (sshd(8)). The host key may as well be ECDSA or RSA.
+    ``useradd`` also writes the subuid and subgid ranges that unprivileged builds need. The password field is ``*``, because
+    sshd then allows logins with a key; with ``!`` sshd would treat the account as locked (sshd(8)).
     """
     user, other = settings.user, settings.colleague
     condor = "install -d -o condor -g condor -m 755 /run/condor /run/lock/condor /lab/log/condor"
@@ -97,8 +97,8 @@ install -d -o mysql -g mysql -m 755 /run/mysqld
 install -d -o slurm -g slurm -m 755 /run/slurm {SPOOL} {SPOOL}/ctld
 for node in {" ".join(settings.nodes)}; do install -d -m 1777 {SPOOL}/"$node"/tmp; done
 {condor}
-# slurmctld expects the number that the database gives the cluster, and rejects one made up without a database. The file
-# protects against several controllers with one StateSaveLocation, which cannot happen here.
+# This file contains the id of the cluster. slurmctld refuses to start if the database has another id, as after a start
+# without a database. The file protects against several controllers with one StateSaveLocation, which the lab does not have.
 rm -f {SPOOL}/ctld/clustername
 chown -R docker-registry: /var/lib/docker-registry
 chown slurm: /etc/slurm/slurmdbd.conf
@@ -116,7 +116,7 @@ cp user.pub authorized
 
 
 def services(settings: LabSettings, ports: Ports) -> tuple[Service, ...]:
-    """Return every daemon, started in the foreground, with a command that succeeds once it answers."""
+    """Return the daemons of the lab; each runs in the foreground."""
     slurm_needs = ("munge", "slurmdbd") if settings.accounting else ("munge",)
     listed = [
         Service(name="sshd", argv=("/usr/sbin/sshd", "-D", "-e"), ready=_listening(ports.ssh)),
@@ -160,7 +160,7 @@ def _condor() -> tuple[Service, ...]:
             name="condor",
             argv=("/usr/sbin/condor_master", "-f"),
             ready=("sh", "-c", "condor_status -af Name | grep -q slot1 && condor_status -schedd -af Name | grep -q ."),
-            stop_signal="SIGQUIT",  # fast shutdown; SIGTERM waits for running jobs (condor_off(1))
+            stop_signal="SIGQUIT",  # a fast shutdown; with SIGTERM HTCondor would wait for running jobs (condor_off(1))
         ),
     )
 
@@ -168,9 +168,9 @@ def _condor() -> tuple[Service, ...]:
 def _accounting() -> tuple[Service, ...]:
     """Return the database and slurmdbd.
 
-    Snapshot isolation is MariaDB's default from 11.6.2 on. slurmdbd 26.05.5 logs that Slurm does not support it and that it
-    should be OFF: with it, a write conflict can end slurmdbd. A MariaDB that does not know an option with the prefix
-    ``loose-`` only prints a warning (mariadbd(8)).
+    Snapshot isolation is the default of MariaDB from 11.6.2 on. It is turned off here, because slurmdbd does not support it:
+    a write conflict can end slurmdbd (26.05.5 logs that the option should be OFF). The option has the prefix ``loose-``, so
+    that an older MariaDB, which does not know it, only prints a warning (mariadbd(8)).
     """
     options = ("--skip-networking", "--innodb-buffer-pool-size=64M", "--loose-innodb-snapshot-isolation=OFF")
     database = ("/usr/sbin/mariadbd", "--user=mysql", *options)

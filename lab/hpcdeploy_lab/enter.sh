@@ -2,7 +2,7 @@
 # $1: root file system (shared, never written), $2: the lab's state folder, $3: host name, $4: number of simulated GPUs
 set -eu
 umask 022
-# The caller writes one word after it has recorded this process; if the caller died before that, exit without a trace.
+# The caller writes "go" after it has recorded this process. If the caller dies before that, end without any change.
 read -r word && test "$word" = go || exit 1
 hostname "$3"
 cd "$2"

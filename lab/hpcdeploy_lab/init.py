@@ -1,12 +1,13 @@
-"""The lab's first process: prepare, start every daemon in order, watch them, and end all of them when it ends.
+"""The lab's first process: prepare the lab, start the daemons in order, and watch them until a stop signal.
 
-It runs inside the lab with the lab's own Python, as process 1 of a PID namespace. So its end ends every process there,
-whatever started it (pid_namespaces(7)). It needs only the standard library, and a plan:
+It runs inside the lab with the lab's own Python, as process 1 of a PID namespace. So when it ends, the kernel ends every
+other process of the lab (pid_namespaces(7)). It needs only the standard library, and a plan:
 
     {"prepare": [ARGV...], "services": [{"name", "argv", "ready", "after", "user", "stop_signal"}...], "finish": [ARGV...]}
 
-It writes ``status.json`` beside the plan at every change. ``phase`` is ``starting``, ``ready`` or ``failed`` (with
-``reason`` and ``log``); ``services`` maps every name to ``waiting``, ``starting``, ``ready`` or ``ended (code)``.
+At every change it writes ``status.json`` into the folder of the plan. ``phase`` is ``starting``, ``ready``, ``stopped`` or
+``failed`` (with ``reason`` and ``log``). ``services`` maps the name of each service to ``waiting``, ``starting``, ``ready``
+or ``ended (code)``.
 """
 
 from __future__ import annotations
@@ -22,8 +23,13 @@ from typing import Any
 
 WATCHED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
 PROBE_PAUSE = 0.15
+"""Maximum time in seconds between two rounds of readiness checks."""
+
 START_LIMIT = 60.0
+"""Maximum time in seconds for one command of the plan, and for one daemon until it answers."""
+
 STOP_LIMIT = 8.0
+"""Maximum time in seconds for the orderly stop of all daemons; then the kernel kills those that still run."""
 
 
 class StartError(Exception):
@@ -48,7 +54,7 @@ class Init:
         self.own: set[int] = set()
 
     def report(self, phase: str, **more: str) -> None:
-        """Write the state atomically, so that a reader never sees half of it."""
+        """Write ``status.json`` atomically, so that a reader never sees an incomplete file."""
         draft = self.folder / "status.json.part"
         draft.write_text(json.dumps({"phase": phase, "services": self.states, **more}))
         draft.replace(self.folder / "status.json")
@@ -68,7 +74,7 @@ class Init:
                 start_new_session=True,
                 preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, ()),  # noqa: PLW1509 - one thread
             )
-        child.returncode = 0  # only reap() may wait for children, not Popen
+        child.returncode = 0  # Popen must not wait for this child, because reap() does
         self.own.add(child.pid)
         return child.pid
 
@@ -92,7 +98,7 @@ class Init:
         """Run one command to its end.
 
         Raises:
-            StartError: It failed, or did not end in `START_LIMIT` seconds.
+            StartError: The command failed, or did not end within `START_LIMIT` seconds.
         """
         pid = self.spawn(name, argv)
         deadline = time.monotonic() + START_LIMIT
@@ -104,17 +110,17 @@ class Init:
             raise StartError(f"{' '.join(argv)} ended with {code}", name)
 
     def pause(self, seconds: float) -> None:
-        """Sleep until a child ends, at most `seconds`; end the lab on a stop signal."""
+        """Sleep until a child ends, but at most `seconds`; if a stop signal arrives, end the lab."""
         caught = signal.sigtimedwait(WATCHED, seconds)
         self.reap()
         if caught is not None and caught.si_signo != signal.SIGCHLD:
             self.stop()
 
     def start(self) -> None:
-        """Start every service after those that it needs, and wait until all answer.
+        """Start each service when the services that it needs answer, and wait until all services answer.
 
         Raises:
-            StartError: A service ended or does not answer.
+            StartError: A service ended, or does not answer within `START_LIMIT` seconds.
         """
         probes: dict[str, int] = {}
         deadlines: dict[str, float] = {}
@@ -133,10 +139,10 @@ class Init:
             self.pause(PROBE_PAUSE)
 
     def probe(self, name: str, service: dict[str, Any], probes: dict[str, int], deadline: float) -> None:
-        """Check whether one service answers, with at most one running check.
+        """Check whether one service answers; start a new check only if the previous check of this service has ended.
 
         Raises:
-            StartError: The service does not answer in time.
+            StartError: The service does not answer before the `deadline`.
         """
         if name not in probes:
             probes[name] = self.spawn(f"{name}.ready", service["ready"])
@@ -148,7 +154,7 @@ class Init:
             raise StartError(f"{name} runs but does not answer after {START_LIMIT:.0f} s", f"{name}.ready")
 
     def stop(self) -> None:
-        """End the services, each after those that depend on it, and exit; the kernel ends all other processes."""
+        """End each service after the services that depend on it, then exit; the kernel ends all other processes."""
         signalled: set[int] = set()
         deadline = time.monotonic() + STOP_LIMIT
         while self.running and time.monotonic() < deadline:
@@ -163,7 +169,7 @@ class Init:
         os._exit(0)
 
     def live(self) -> None:
-        """Run the whole plan, then report changes until a stop signal.
+        """Run the plan, then write every change of a service's state until a stop signal arrives.
 
         Raises:
             StartError: The lab cannot start.

@@ -1,4 +1,4 @@
-"""Run a command inside a running lab, as root or as its user, without a login."""
+"""Run a command inside a running lab, as root or as another user, without a login."""
 
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,11 @@ def inside(
     environment: Mapping[str, str] | None = None,
     timeout: float | None = None,
 ) -> "subprocess.CompletedProcess[bytes]":
-    """Run a command inside the lab; return its exit code and output without checking them."""
+    """Run a command inside the lab; return its exit code and output, without an error for an exit code other than 0.
+
+    Raises:
+        subprocess.TimeoutExpired: The command did not end within `timeout` seconds.
+    """
     return subprocess.run(
         inside_argv(lab, argv, user=user, environment=environment),
         input=stdin,

@@ -9,17 +9,19 @@ from hpcdeploy_lab.settings import LabSettings, Ports
 
 
 def prepare(settings: LabSettings, root: Path) -> Ports:
-    """Create the layers of the root, the folders that the lab sees, its files and its plan; return its ports.
+    """Create the lab's root layers, folders, configuration files and plan in its state folder; return its ports.
 
-    The folder is accessible only to its owner; files in it have the modes that the lab needs, whatever the umask.
-    Home, scratch, the registry's data and the daemons' state are kept from the last start; ``/tmp`` is not.
+    Only its owner can enter the state folder. The files in it get the modes that the lab needs, whatever the umask is. The
+    contents of home, scratch, the registry and the daemons' state are kept from the previous start; ``/tmp`` is emptied.
 
     Raises:
         LabError: There are no free ports.
     """
     folder = private_folder(settings.state)
     stamp = folder / "rootfs"
-    if stamp.exists() and stamp.read_text() != root.name:  # an upper layer only fits the root that it was made for
+    if (
+        stamp.exists() and stamp.read_text() != root.name
+    ):  # the upper layer is valid only on the root file system that it was made for
         shutil.rmtree(folder / "upper", ignore_errors=True)
     stamp.write_text(root.name)
     for name in ("files", "tmp", "work"):
@@ -47,7 +49,8 @@ def prepare(settings: LabSettings, root: Path) -> Ports:
 def _open_folder(path: Path, *, below: Path) -> None:
     """Create `path` and its missing parents, inside the private folder `below`.
 
-    New folders get mode 0755, which the lab's users need. Existing ones keep the modes that the lab set.
+    New folders get mode 0755, because the lab's users must be able to enter them. Existing folders keep their modes, which
+    the lab may have changed.
     """
     for missing in reversed([one for one in (path, *path.parents) if one.is_relative_to(below) and not one.exists()]):
         missing.mkdir()

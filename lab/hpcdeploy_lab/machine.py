@@ -1,4 +1,4 @@
-"""Check this machine's kernel settings: Apptainer runs as an ordinary user, in user namespaces."""
+"""Check that this machine's kernel lets ordinary users create user namespaces, which Apptainer needs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,11 +12,14 @@ REFUSALS = (
     ("kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
     ("kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns=0"),
 )
-"""Settings, the value that forbids user namespaces, and the fix (user_namespaces(7); Debian's and Ubuntu's own settings)."""
+"""Per row: a kernel setting, its value that forbids user namespaces, and the setting that allows them.
+
+The first is Linux's own (user_namespaces(7)), the second Debian's, the third Ubuntu's.
+"""
 
 
 def read_limits() -> dict[str, str]:
-    """Return the values of those settings that this kernel has."""
+    """Return the values of the settings in `REFUSALS`, without settings that this kernel lacks."""
     paths = {name: _SYSCTLS / name for name, _, _ in REFUSALS}
     return {name: path.read_text().strip() for name, path in paths.items() if path.exists()}
 
@@ -25,7 +28,7 @@ def check_user_namespaces(limits: Mapping[str, str]) -> None:
     """Check that ordinary users can create user namespaces.
 
     Raises:
-        LabError: A kernel setting forbids it.
+        LabError: A kernel setting forbids user namespaces.
     """
     for name, forbidding, remedy in REFUSALS:
         if limits.get(name) == forbidding:

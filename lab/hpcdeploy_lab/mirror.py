@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 VARIABLE = "HPCDEPLOY_LAB_MIRROR"
-"""The environment variable with a Debian mirror, for a machine whose apt has none (such as Ubuntu)."""
+"""The environment variable that names a Debian mirror, for a machine whose apt has none (such as Ubuntu)."""
 
 KEYRINGS = Path("/usr/share/keyrings")
 """Folder in which Debian and Ubuntu store the signing keys of archives."""
@@ -26,10 +26,10 @@ class Mirror:
 
 
 def parse_site(targets: Iterable[str]) -> str:
-    """Return the Debian archive in apt's index targets; empty if there is none.
+    """Return the site of the Debian archive in apt's index targets; empty if there is none.
 
-    Its label in the Release file is ``Debian``. Archives of updates have the same label but a release with a suffix; they
-    are skipped, because they may lack the other suites.
+    The label of a Debian archive in its Release file is ``Debian``. Archives of updates have this label too, but the name
+    of their release has a suffix, such as ``trixie-updates``. They are skipped, because they may lack the other suites.
     """
     for line in targets:
         site, _, rest = line.rstrip("\n").partition("\t")
@@ -40,7 +40,7 @@ def parse_site(targets: Iterable[str]) -> str:
 
 
 def parse_options(dump: Iterable[str]) -> tuple[str, ...]:
-    """Return the options in ``apt-config dump`` that are needed to reach the same mirror: proxies, dates, retries."""
+    """Return the options in ``apt-config dump`` that apt needs to reach this machine's mirror: proxies, dates, retries."""
     kept = []
     for line in dump:
         key, _, value = line.strip().partition(" ")

@@ -1,4 +1,4 @@
-"""Write an OCI image layout without tools (OCI Image Format Specification 1.1: image-layout, config, layer)."""
+"""Write an OCI image layout without external programs (OCI Image Format Specification 1.1: image-layout, config, layer)."""
 
 import gzip
 import hashlib
@@ -21,7 +21,13 @@ _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer: the sha256 of the compressed file and of its content, and the compressed size in bytes."""
+    """A layer.
+
+    Attributes:
+        digest: The sha256 of the compressed file, in hexadecimal digits.
+        diff_id: The sha256 of the uncompressed tar, in hexadecimal digits.
+        size: The size of the compressed file in bytes.
+    """
 
     digest: str
     diff_id: str
@@ -29,7 +35,7 @@ class Layer:
 
 
 class _Counted(io.RawIOBase):
-    """A writer that computes the sha256 and the number of bytes."""
+    """A writer that passes data on, and computes the sha256 and the number of the bytes."""
 
     def __init__(self, target: IO[bytes]) -> None:
         self.target = target
@@ -48,7 +54,7 @@ class _Counted(io.RawIOBase):
 def write_layer(tar: IO[bytes], folder: Path) -> Layer:
     """Compress a tar stream into ``folder/blobs/sha256`` and return the layer.
 
-    gzip level 3 is used because the layer stays on this machine; twice the time would make it 10 % smaller.
+    gzip uses level 3, because the layer stays on this machine. With twice the time it would be only 10 % smaller.
     """
     blobs = _blobs(folder)
     draft = blobs / "layer.part"
@@ -64,7 +70,10 @@ def write_layer(tar: IO[bytes], folder: Path) -> Layer:
 
 
 def pack(members: Iterable[tuple[str, bytes, int]], seconds: int) -> IO[bytes]:
-    """Return a tar of files (path, content, mode), sorted, owned by root, with the time `seconds` since 1970."""
+    """Return a tar of the files `members` (path, content, mode) and their folders.
+
+    The files are sorted by path and owned by root. Their time is `seconds` after the start of 1970.
+    """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         folders: set[str] = set()
@@ -89,8 +98,8 @@ def write_image(folder: Path, layers: Iterable[Layer], *, name: str, labels: Map
         folder: The layout, which already contains the layers.
         layers: The layers.
         name: The image's name in the layout.
-        labels: Its labels, which also become annotations of the manifest.
-        created: An RFC 3339 time.
+        labels: The image's labels, which are also written as annotations of the manifest.
+        created: The image's creation time in the format of RFC 3339.
     """
     listed = tuple(layers)
     config = {
@@ -120,12 +129,12 @@ def write_image(folder: Path, layers: Iterable[Layer], *, name: str, labels: Map
 
 
 def save(layer: Layer, path: Path) -> None:
-    """Record a layer in a file, for later runs."""
+    """Write the values of a layer to the file `path`, so that later runs need not build the layer again."""
     path.write_text(json.dumps(asdict(layer)))
 
 
 def load(path: Path) -> Layer:
-    """Return the layer that `save` recorded."""
+    """Return the layer that `save` wrote to the file `path`."""
     return Layer(**json.loads(path.read_text()))
 
 

@@ -1,4 +1,4 @@
-"""Choose the packages of the lab's root file system, and compute the stamp that identifies such a list."""
+"""Choose the packages of the lab's root file system, and compute the stamp that identifies the list of packages."""
 
 import hashlib
 import json
@@ -47,13 +47,13 @@ TOOLS = (
 )
 PACKAGES = (*DAEMONS, *CONTAINERS, *TOOLS)
 
-# Debian 12 lacks these, and sid's Apptainer cannot be installed there: it needs libc 2.38, Debian 12 has 2.36
-# (packages.debian.org).
+# Packages that Debian 12 lacks. sid's Apptainer cannot be installed on Debian 12, because it needs libc 2.38 and Debian 12
+# has 2.36 (packages.debian.org).
 _MISSING = {"bookworm": frozenset({"apptainer", "htcondor", "oras"})}
 
 
 def chosen(settings: LabSettings) -> tuple[str, ...]:
-    """Return the packages of a lab, without those that its suite cannot have."""
+    """Return the packages of a lab: `PACKAGES` without those that cannot be installed on the lab's suite."""
     return tuple(package for package in PACKAGES if package not in _MISSING.get(settings.suite, ()))
 
 
@@ -64,10 +64,10 @@ def suites(settings: LabSettings) -> tuple[str, ...]:
 
 
 def preferences(settings: LabSettings) -> str:
-    """Render apt_preferences(5) that pin an unstable suite low, and the packages that are wanted from it high.
+    """Render apt_preferences(5) that give an unstable suite a low priority, and the packages wanted from it a high one.
 
-    These are Apptainer, and Slurm if it is newer than the lab's suite. Slurm 26.05.5-1 needs a libhwloc15 that trixie does
-    not have (2.15; packages.debian.org).
+    The wanted packages are Apptainer and, if the lab's suite does not have the release of Slurm, Slurm and hwloc. hwloc is
+    among them because Slurm 26.05.5-1 needs a newer libhwloc15 than trixie has (2.15 or later; packages.debian.org).
     """
     pins: dict[str, list[str]] = {settings.apptainer_suite: ["apptainer"]}
     if settings.release.source != settings.suite:
@@ -80,28 +80,33 @@ def preferences(settings: LabSettings) -> str:
 
 
 def _archive_name(suite: str) -> str:
-    """Return a suite's archive name in its Release file, which pins are compared with."""
+    """Return the archive name of a suite in its Release file, because apt compares ``a=`` in a pin with this name."""
     return "unstable" if suite == UNSTABLE else suite
 
 
 def wanted(settings: LabSettings) -> tuple[str, ...]:
-    """Return the packages as arguments for apt, Slurm's with its release, so that no other release is installed.
+    """Return the packages as arguments for apt; the argument for Slurm names its release, so that apt installs no other.
 
-    apt accepts ``*`` at the end of a version as a wildcard (seen with apt 2.6).
+    apt accepts ``*`` at the end of a version as a wildcard (tested with apt 2.6).
     """
     return tuple(f"{name}={settings.slurm}.*" if name == "slurm-wlm" else name for name in chosen(settings))
 
 
 def stamp(settings: LabSettings) -> str:
-    """Return a name for a root file system that depends on its content, so that a changed list builds a new one."""
+    """Return a name for a root file system that depends on its packages, so that a changed list leads to a new build."""
     made_of: list[object] = [settings.suite, settings.apptainer_suite, preferences(settings), sorted(chosen(settings))]
-    newer = settings.release.source != settings.suite  # a suite has one release of Slurm; sid changes every half-year
+    newer = (
+        settings.release.source != settings.suite
+    )  # a stable suite has one release of Slurm; sid has another one every half-year
     content = json.dumps([*made_of, settings.slurm] if newer else made_of)
     return f"{settings.suite}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
 def installed_version(root: Path, package: str) -> str:
-    """Return the version of a package in the root file system `root`; empty if not installed (dpkg(1), status file)."""
+    """Return the version of a package in the root file system `root`, from dpkg's status file (dpkg(1)).
+
+    The result is empty if the package is not installed.
+    """
     try:
         text = (root / "var" / "lib" / "dpkg" / "status").read_text(errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""Choose free TCP ports on loopback, and keep them between starts so that published addresses stay valid."""
+"""Choose free TCP ports on loopback. A lab keeps its ports between starts, so that published addresses stay valid."""
 
 import json
 import random
@@ -15,12 +15,12 @@ RANGE = range(20000, 30000)
 
 
 def shuffled() -> list[int]:
-    """Return every candidate in random order, so that two labs that start together do not try the same port."""
+    """Return all ports of `RANGE` in random order, so that two labs that start together rarely try the same port."""
     return random.SystemRandom().sample(RANGE, len(RANGE))
 
 
 def is_free(port: int) -> bool:
-    """Tell whether a port is unused, by binding it for a moment."""
+    """Tell whether a port on loopback is unused, by binding it for a moment."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as attempt:
         attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -33,7 +33,7 @@ def is_free(port: int) -> bool:
 def choose(
     settings: LabSettings, remembered: Ports | None, candidates: Iterable[int], free: Callable[[int], bool] = is_free
 ) -> Ports:
-    """Keep every remembered port that is still free; use the first free candidates for the others.
+    """Return the ports of a lab: each remembered port that is still free, and the first free candidates for the rest.
 
     Raises:
         LabError: There are not enough free ports.
@@ -72,7 +72,7 @@ def write(path: Path, ports: Ports) -> None:
 
 
 def read(path: Path) -> Ports | None:
-    """Read the ports from a JSON file; None if there is no usable one."""
+    """Read the ports from a JSON file; return None if the file is missing or malformed."""
     try:
         values = json.loads(path.read_text())
         return Ports(**{**values, "slurmd": tuple(values["slurmd"])})

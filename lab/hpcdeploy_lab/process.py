@@ -1,4 +1,4 @@
-"""Start the lab's init from outside, find it again, run commands beside it, and end it."""
+"""Start the lab's init from outside, identify its process later, run commands inside the lab, and end the init."""
 
 import os
 import signal
@@ -14,6 +14,7 @@ ENTER = Path(__file__).with_name("enter.sh")
 UNSHARE = ("unshare", "--mount", "--uts", "--ipc", "--pid", "--propagation", "private", "--fork", "--kill-child=SIGKILL")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TIMEOUT = 15.0
+"""Maximum time in seconds for the creation of the namespaces, and for a process to end after a signal."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Process:
     started: int
 
     def alive(self) -> bool:
-        """Tell whether it is still running; a zombie is not."""
+        """Tell whether the process is still running; a zombie does not count as running."""
         found = _stat(self.pid)
         return found is not None and found[1] == self.started and found[2] not in "ZX"
 
@@ -62,14 +63,14 @@ def child_of(parent: int) -> Process | None:
 
 @dataclass(frozen=True)
 class Waiting:
-    """An init that was started and waits for `go`; it ends automatically if this program dies before that."""
+    """An init that waits for `go` before it does anything; if this program dies before `go`, the init ends."""
 
     init: Process
     outer: Process
     opener: int
 
     def go(self) -> None:
-        """Let the init continue, independent of this program."""
+        """Let the init continue; from then on it does not depend on this program."""
         os.write(self.opener, b"go\n")
         os.close(self.opener)
 
@@ -82,7 +83,7 @@ def start(root: Path, settings: LabSettings, log: Path) -> Waiting:
     """
     arguments = (str(root), str(settings.state), settings.name, str(settings.gpus))
     argv = ["env", "--chdir=/", *UNSHARE, "/bin/sh", str(ENTER), *arguments]
-    reading, writing = os.pipe()  # neither end is inherited, except where posix_spawn duplicates it
+    reading, writing = os.pipe()  # no child inherits an end, except the one that posix_spawn duplicates
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     actions = [
         (os.POSIX_SPAWN_DUP2, reading, 0),
@@ -102,12 +103,13 @@ def start(root: Path, settings: LabSettings, log: Path) -> Waiting:
 
 
 def end(init: Process, outer: Process) -> None:
-    """End the lab: first by a signal to its init, then by SIGKILL, and wait until both processes have ended.
+    """End the lab: send SIGTERM, then SIGKILL, to its init, and wait until both processes have ended.
 
-    All other processes of the lab end with its init (pid_namespaces(7)), and every mount ends with the last process.
+    When the init ends, the kernel ends all other processes of the lab (pid_namespaces(7)). When the last process has ended,
+    the kernel removes the lab's mounts.
 
     Raises:
-        LabError: The init does not end.
+        LabError: One of the two processes does not end, not even after SIGKILL.
     """
     for process, number, timeout in (
         (init, signal.SIGTERM, _TIMEOUT),
@@ -128,7 +130,7 @@ def end(init: Process, outer: Process) -> None:
 
 
 def _collect(pid: int) -> None:
-    """Collect the exit status, if this process started the lab."""
+    """Collect the exit status of the process `pid`, if it is a child of this process."""
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from hpcdeploy.errors import ConfigError
 
 VARIABLE = "HPCDEPLOY_LAB_SLURM"
-"""The environment variable that selects the release if no option does."""
+"""The environment variable that selects the release if the option ``--slurm`` is not used."""
 
 NEWEST = "newest"
-"""The name for whichever release the mirror has in Debian's unstable suite."""
+"""The user's choice of the release that the mirror has in Debian's unstable suite at the time."""
 
 UNSTABLE = "sid"
 
@@ -18,8 +18,8 @@ UNSTABLE = "sid"
 class Release:
     """A release of Slurm, such as ``24.11``.
 
-    ``suite`` is the Debian suite of the root file system, ``source`` the suite that Slurm comes from. They differ if no
-    stable suite has the release: then everything else stays as stable as possible (sid alone has no HTCondor).
+    ``suite`` is the Debian suite of the root file system, ``source`` the suite that Slurm is installed from. If no stable
+    suite has the release, ``source`` is sid, and ``suite`` is still a stable one, because sid has no HTCondor.
     """
 
     name: str
@@ -43,10 +43,10 @@ def check_choice(word: str, where: str) -> str:
 
     Args:
         word: The user's choice.
-        where: The option or variable, for the message.
+        where: The option or variable with the choice, for the message.
 
     Raises:
-        ConfigError: It is neither.
+        ConfigError: `word` is neither a release of `RELEASES` nor ``newest``.
     """
     if word in RELEASES or word == NEWEST:
         return word
@@ -54,12 +54,12 @@ def check_choice(word: str, where: str) -> str:
 
 
 def release_of(name: str) -> Release:
-    """Return the release `name`; one that is not listed is newer than all that are, and comes from sid."""
+    """Return the release `name`. A release that is not in `RELEASES` is newer than those, so it is installed from sid."""
     return RELEASES.get(name) or Release(name=name, suite=RELEASES[DEFAULT].suite, source=UNSTABLE)
 
 
 def release_name(version: str) -> str:
-    """Return the release in a Debian package's version: ``26.05`` for ``26.05.5-1``; empty for another format.
+    """Return the release from the version of a Debian package: ``26.05`` for ``26.05.5-1``; empty for another format.
 
     Slurm numbers its releases by year and month, followed by the bug fix number
     (https://slurm.schedmd.com/upgrades.html).
@@ -69,5 +69,5 @@ def release_name(version: str) -> str:
 
 
 def upstream(version: str) -> str:
-    """Return Slurm's own version in a Debian package's: ``22.05.8`` for ``22.05.8-4+deb12u3`` (deb-version(7))."""
+    """Return Slurm's version from that of its package: ``22.05.8`` for ``22.05.8-4+deb12u3`` (deb-version(7))."""
     return version.rpartition(":")[2].partition("-")[0]

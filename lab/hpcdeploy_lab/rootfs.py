@@ -1,4 +1,4 @@
-"""Build the lab's root file system with mmdebstrap, once; it is kept in the cache and never modified afterwards."""
+"""Build the lab's root file system with mmdebstrap. It stays in the cache, and is never modified afterwards."""
 
 import os
 import shutil
@@ -27,16 +27,17 @@ def path(settings: LabSettings) -> Path:
 def ensure(settings: LabSettings, report: Report, lock: int) -> Path:
     """Build the root file system if it does not exist, and return its path.
 
-    It gets its final name at the end, so an existing `path` is complete.
+    It gets its final name at the end of the build. So if `path` exists, the root file system is complete.
 
     Args:
         settings: The lab's settings.
         report: Receives progress lines.
-        lock: The file descriptor of the cache's lock. mmdebstrap inherits it: if this program is killed, the next one
-            waits until mmdebstrap has ended too.
+        lock: The file descriptor of the cache's lock. mmdebstrap inherits it, so that after a kill of this
+            program, the next program waits until mmdebstrap has ended too.
 
     Raises:
-        LabError: The mirror does not have the release of Slurm, or mmdebstrap failed (with its last lines).
+        LabError: The mirror does not have the release of Slurm, or mmdebstrap failed; the message quotes the last
+            lines of its output.
     """
     target = path(settings)
     if target.is_dir():
@@ -47,7 +48,9 @@ def ensure(settings: LabSettings, report: Report, lock: int) -> Path:
         shutil.rmtree(leftover)
     source = find_mirror()
     draft = target.with_name(target.name + ".part")
-    if settings.release.source != settings.suite:  # reading a list costs seconds, a root file system more than a minute
+    if (
+        settings.release.source != settings.suite
+    ):  # to read the list takes seconds, to build a root file system more than a minute
         _refuse_missing(settings, source)
     pins = settings.cache / "preferences"
     pins.write_text(packages.preferences(settings))
@@ -67,7 +70,7 @@ def _refuse_missing(settings: LabSettings, source: mirror.Mirror) -> None:
     """Check that the mirror has the release of Slurm.
 
     Raises:
-        LabError: It does not have it.
+        LabError: The mirror does not have the release, or cannot be reached.
     """
     reason = archive.missing(settings.release, archive.read_version(source, settings.release.source), source.site)
     if reason:
@@ -77,12 +80,12 @@ def _refuse_missing(settings: LabSettings, source: mirror.Mirror) -> None:
 def command(settings: LabSettings, source: mirror.Mirror, draft: Path, pins: Path) -> list[str]:
     """Return the mmdebstrap(1) command that builds the root file system in `draft`.
 
-    dpkg need not sync every file to disk, because an unfinished draft is discarded.
+    dpkg does not sync every file to disk (``force-unsafe-io``), because an unfinished draft is discarded.
     """
     options = [f"--aptopt={option}" for option in ('Acquire::Languages "none"', *source.options)]
     options += [f"--dpkgopt={option}" for option in ("force-unsafe-io", *(f"path-exclude={path}" for path in EXCLUDED))]
     return [
-        *("unshare", "--mount", "--propagation", "private", "--"),  # a killed mmdebstrap leaves no mount in its draft
+        *("unshare", "--mount", "--propagation", "private", "--"),  # so a killed mmdebstrap leaves no mount in the draft
         "mmdebstrap",
         "--mode=root",
         "--variant=apt",
@@ -103,10 +106,10 @@ def slurm_version(root: Path) -> str:
 
 
 def ensure_programs(report: Report) -> None:
-    """Install the programs that a lab needs, if this is Debian or Ubuntu.
+    """Install the missing programs that a lab needs on this machine, with apt-get.
 
     Raises:
-        MissingProgramError: A program is missing, and there is no apt-get.
+        MissingProgramError: A program or Debian's keyring is missing, and this machine has no apt-get.
         LabError: apt-get fails.
     """
     wanted = sorted({package for program, package in _PROGRAMS.items() if shutil.which(program) is None})
@@ -138,10 +141,12 @@ def _apt_get(*arguments: str) -> None:
 
 
 def find_mirror() -> mirror.Mirror:
-    """Return the Debian mirror from the environment, or from this machine's apt, which updates its lists if it never did.
+    """Return the Debian mirror that the environment names, or else the mirror of this machine's apt.
+
+    If apt has no lists yet, ``apt-get update`` fetches them first.
 
     Raises:
-        LabError: Neither has a Debian mirror.
+        LabError: Neither the environment nor apt has a Debian mirror, or ``apt-get update`` fails.
     """
     site = os.environ.get(mirror.VARIABLE, "").rstrip("/")
     if shutil.which("apt-get") is None:

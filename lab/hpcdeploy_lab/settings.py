@@ -18,26 +18,28 @@ class LabSettings:
     Attributes:
         cache: The folder that all labs share.
         state: The folder of this lab.
-        name: The lab's name.
+        name: The lab's name: its host name, its name as a Slurm cluster, and its key in ``[clusters.NAME]``.
         slurm: The release of Slurm (`hpcdeploy_lab.releases`), or ``newest``. It determines the Debian suite of the root
-            file system. The suite of 22.05 has no HTCondor, and a libc that is too old for Apptainer: such a lab runs jobs
-            but no containers.
-        apptainer_suite: The suite of Apptainer, because no stable suite has it.
+            file system. The suite for 22.05 has no HTCondor, and its libc is too old for Apptainer. So a lab with 22.05
+            runs jobs, but no containers.
+        apptainer_suite: The Debian suite that Apptainer is installed from, because no stable suite has Apptainer.
         user: The name of the lab's user.
-        uid: The user's id.
-        colleague: The name of a second user, with the next id, for tests of what one user can do to another.
-        team: The name of a group that has both users.
+        uid: The user id of the lab's user.
+        colleague: The name of a second user, whose id is ``uid + 1``, for tests of what one user can do to another.
+        team: The name of a group whose members are both users.
         nodes: The names of the simulated nodes.
         cpus: CPUs that every node claims to have; the machine may have fewer.
         memory_mb: Memory in MB that every node claims to have; the machine may have less.
         gpus: GPUs that every node claims to have; the machine need not have any.
         max_array_size: The highest task number of an array, plus one (slurm.conf(5), MaxArraySize).
         min_job_age: Time in seconds for which the controller remembers a finished job (slurm.conf(5), MinJobAge).
-        task_affinity: Bind the processes of a step to its CPUs (slurm.conf(5), TaskPlugin); the machine must have them.
+        task_affinity: Bind the processes of a step to its CPUs (slurm.conf(5), TaskPlugin). The machine must have as many
+            CPUs as the nodes claim.
         accounting: Run slurmdbd.
         base_image: Push the demo's base image to the lab's registry.
-        scratch_in_memory: Keep scratch in memory (tmpfs) until the lab is stopped. A build then takes little more than half
-            the time (5.1 s instead of 8.6 s seen), because most of it is creating and removing small files.
+        scratch_in_memory: Keep the scratch folder in memory (tmpfs) until the lab is stopped. A build of an image then takes
+            little more than half the time (5.1 s instead of 8.6 s measured), because it mostly creates and removes small
+            files.
     """
 
     cache: Path
@@ -97,10 +99,11 @@ def default_settings(
         environment: The environment variables; those of this process if omitted.
         name: The lab's name.
         accounting: Run slurmdbd.
-        slurm: The release of Slurm or ``newest``. If empty, it comes from the environment, else it is the default.
+        slurm: The release of Slurm, or ``newest``. If empty, the environment variable `hpcdeploy_lab.releases.VARIABLE`
+            names the release; if that is not set either, it is `hpcdeploy_lab.releases.DEFAULT`.
 
     Raises:
-        ConfigError: A lab cannot have this release.
+        ConfigError: A lab cannot have the requested release.
     """
     environment = os.environ if environment is None else environment
     where = "--slurm" if slurm else f"environment variable {releases.VARIABLE}"
@@ -115,17 +118,17 @@ def default_settings(
 
 
 def site_variables(scratch: str) -> dict[str, str]:
-    """Return the variables that the lab, as a site, sets for every user: scratch, and a fast compression of images.
+    """Return the variables that the lab sets for every user, as a site does: the scratch folder, and an option of Apptainer.
 
-    Images are packed six times as fast and are 10 % larger. Every option of ``apptainer build`` has such a variable
-    (apptainer-build(1)).
+    The option selects a faster compression of images: they are packed six times as fast, and are 10 % larger. Apptainer
+    reads each option of ``apptainer build`` also from a variable (apptainer-build(1)).
     """
     return {"SCRATCH": scratch, "APPTAINER_MKSQUASHFS_ARGS": "-Xcompression-level 1"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """The TCP ports on loopback, one for every daemon that listens."""
+    """The TCP ports on loopback, one for each daemon that listens on a port; ``slurmd`` has one port for each node."""
 
     ssh: int
     registry: int
@@ -135,7 +138,7 @@ class Ports:
     slurmd: tuple[int, ...]
 
     def numbers(self) -> tuple[int, ...]:
-        """Return every port once."""
+        """Return all port numbers."""
         return (self.ssh, self.registry, self.condor, self.slurmctld, self.slurmdbd, *self.slurmd)
 
 
@@ -144,12 +147,12 @@ class Service:
     """One daemon.
 
     Attributes:
-        name: Its name.
-        argv: The command that runs it in the foreground.
+        name: The name of the daemon in messages, in the status and as ``NAME.log``.
+        argv: The command that runs the daemon in the foreground.
         ready: A command that succeeds once the daemon answers.
-        after: The daemons that must be ready before it starts.
-        user: The user that it runs as; empty for root.
-        stop_signal: The signal for an orderly stop.
+        after: The names of the daemons that must be ready before this daemon starts.
+        user: The user that the daemon runs as; empty for root.
+        stop_signal: The name of the signal that stops the daemon in order, such as ``SIGTERM``.
     """
 
     name: str

@@ -10,10 +10,10 @@ def slurm_conf(settings: LabSettings, ports: Ports) -> str:
 
     - ``config_overrides`` lets a node claim more CPUs and memory than the machine has.
     - ``NoCtldInAddrAny`` and ``NoInAddrAny`` make daemons and srun listen on the address of the host's name, 127.0.0.1.
-    - Without ``EnableIPv6`` Slurm requests only IPv4 addresses. On a machine whose only interface is ``lo`` no name has
-      such an address (getaddrinfo(3), ``AI_ADDRCONFIG``).
-    - Each node has its own ``TmpFS``: Slurm's PMIx creates a folder there for each step, and nodes that shared one failed
-      occasionally.
+    - With ``EnableIPv6`` Slurm finds a node's address even on a machine whose only interface is ``lo``. Without it Slurm
+      requests only IPv4 addresses, and the resolver returns none on such a machine (getaddrinfo(3), ``AI_ADDRCONFIG``).
+    - Each node has its own ``TmpFS``, because Slurm's PMIx creates a folder there for each step. When the nodes shared one
+      ``TmpFS``, steps failed occasionally.
     """
     nodes = ",".join(settings.nodes)
     lines = [
@@ -66,7 +66,7 @@ def slurm_conf(settings: LabSettings, ports: Ports) -> str:
 
 def _accounting(settings: LabSettings, ports: Ports) -> list[str]:
     if not settings.accounting:
-        return []  # accounting_storage/none is the default: sacct then reports that accounting storage is disabled
+        return []  # the default is accounting_storage/none, with which sacct reports that accounting storage is disabled
     return [
         "AccountingStorageType=accounting_storage/slurmdbd",
         "AccountingStorageHost=127.0.0.1",
@@ -77,21 +77,22 @@ def _accounting(settings: LabSettings, ports: Ports) -> list[str]:
 
 
 def gres_conf(settings: LabSettings) -> str:
-    """Render gres.conf: the simulated GPUs are device files of the lab that behave like ``/dev/null``."""
+    """Render gres.conf: the simulated GPUs are device files in the lab that behave like ``/dev/null``."""
     return f"NodeName={','.join(settings.nodes)} Name=gpu File=/dev/pretend-gpu[0-{settings.gpus - 1}]\n"
 
 
 def cgroup_conf(settings: LabSettings) -> str:
     """Render cgroup.conf: the lab has no control groups.
 
-    Slurm 22.05 has no setting for that. Its plugin for cgroup v1 mounts and creates nothing unless another plugin needs it.
+    Slurm 22.05 cannot disable control groups. So it gets the plugin for cgroup v1, which mounts and creates nothing unless
+    another plugin needs control groups.
     """
     plugin = "cgroup/v1" if settings.slurm == "22.05" else "disabled"
     return f"CgroupPlugin={plugin}\n"
 
 
 def slurmdbd_conf(ports: Ports) -> str:
-    """Render slurmdbd.conf: MariaDB is accessed through its socket, as the system user ``slurm``, without a password."""
+    """Render slurmdbd.conf: slurmdbd connects to MariaDB's socket as the system user ``slurm``, without a password."""
     return "\n".join(
         (
             "AuthType=auth/munge",

@@ -1,4 +1,4 @@
-"""The recorded state of a lab: a value for the program, and files for later commands."""
+"""Describe a running lab as a value, and record its state in files for later commands."""
 
 import fcntl
 import json
@@ -21,25 +21,25 @@ class Lab:
     """A running lab.
 
     Attributes:
-        name: Its name.
-        host: Its name in ``ssh_config``.
-        user: The name of its user.
-        ssh_port: The port of its sshd.
-        registry: The host of its registry in image references, ``localhost:PORT``; it uses plain HTTP.
-        ports: All ports.
-        state: The lab's folder on this machine.
-        cache: The folder that all labs share.
-        rootfs: The shared root file system that it was started from.
-        ssh_config: Its SSH configuration.
-        home: The user's home folder in the lab.
-        scratch: The user's scratch folder in the lab.
+        name: The lab's name.
+        host: The ``Host`` of the lab in ``ssh_config``.
+        user: The name of the lab's user.
+        ssh_port: The port of the lab's sshd.
+        registry: The host of the lab's registry in image references, ``localhost:PORT``; the registry uses plain HTTP.
+        ports: The ports of all daemons.
+        state: The folder of this lab on this machine.
+        cache: The folder on this machine that all labs share.
+        rootfs: The path of the shared root file system that the lab was started from.
+        ssh_config: The path of the lab's SSH configuration.
+        home: The home folder of ``user`` in the lab.
+        scratch: The scratch folder of ``user`` in the lab.
         colleague: The name of a second user.
-        team_scratch: A folder that both users may write to.
-        accounting: slurmdbd is running.
+        team_scratch: A folder in the lab that both users may write to.
+        accounting: Whether slurmdbd is running.
         slurm: The release of Slurm, such as ``24.11``.
-        schedulers: The schedulers, the default first.
+        schedulers: The schedulers of the lab, the default first.
         init: The lab's first process.
-        outer: The process on this machine that started it.
+        outer: The process on this machine that started ``init``.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Lab:
 
     @property
     def logs(self) -> Path:
-        """Return the folder with every daemon's log."""
+        """Return the folder with the logs of the init and of all daemons."""
         return self.inside / "log"
 
     def seen(self, path: str) -> Path:
@@ -121,7 +121,7 @@ def write(path: Path, lab: Lab) -> None:
 
 @dataclass(frozen=True)
 class Record:
-    """The record of a lab from the start of its init; its processes may have ended since."""
+    """The record that was written when the lab's init was started; its processes may have ended since."""
 
     rootfs: Path
     accounting: bool
@@ -131,7 +131,10 @@ class Record:
 
 
 def read(path: Path) -> Record | None:
-    """Read the record; None if there is no usable one. Records of older versions lack the release of Slurm."""
+    """Read the record; return None if it is missing or malformed.
+
+    A record of an older version lacks the release of Slurm; the release is then the default.
+    """
     try:
         values = json.loads(path.read_text())
         return Record(
@@ -146,7 +149,7 @@ def read(path: Path) -> Record | None:
 
 
 def read_status(inside: Path) -> dict[str, Any]:
-    """Return the last status of the lab's init; ``{"phase": "entering"}`` before the first one."""
+    """Return the latest status that the lab's init wrote; ``phase`` is ``entering`` if it has not written one yet."""
     try:
         status: dict[str, Any] = json.loads((inside / "status.json").read_text())
     except (OSError, ValueError):

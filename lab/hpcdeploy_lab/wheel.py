@@ -1,7 +1,7 @@
-"""Build the lab's only Python wheel, which is identical on every machine, so that a lock file can name it.
+"""Build the lab's only Python wheel. It is identical on every machine, so that a lock file can contain its checksum.
 
-It is not compressed, its times are fixed and its members sorted. Format: the binary distribution format (PyPA
-specification, originally PEP 427), with ``RECORD`` as in "Recording installed projects".
+The wheel is not compressed, the times in it are fixed, and its members are sorted. Format: the binary distribution format
+(PyPA specification, originally PEP 427), with ``RECORD`` as in "Recording installed projects".
 """
 
 import base64
@@ -26,7 +26,7 @@ _MEMBERS = {
 
 
 def build() -> bytes:
-    """Return the wheel."""
+    """Return the content of the wheel."""
     record = "".join(f"{name},sha256={_digest(text)},{len(text)}\n" for name, text in sorted(_MEMBERS.items()))
     members = {**_MEMBERS, f"{_INFO}/RECORD": f"{record}{_INFO}/RECORD,,\n"}
     buffer = io.BytesIO()

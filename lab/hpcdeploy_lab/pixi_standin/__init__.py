@@ -1,11 +1,12 @@
-"""A stand-in for ``pixi`` in the lab's base image, where the real one cannot be downloaded. All of its output mentions this.
+"""A stand-in for ``pixi`` in the lab's base image, because the lab cannot download the real pixi.
 
-On top of py-rattler, it really does what a definition file needs of pixi: ``info``, ``install``, ``shell-hook``, ``list``
-and ``run``, with a real ``pixi.toml`` and ``pixi.lock``. It neither solves nor builds. From PyPI and from the workspace it
-installs only pure Python packages; it rejects everything else.
+``pixi --version``, ``pixi info`` and refusals state that it is a stand-in. It uses py-rattler, and implements the commands
+of pixi that a definition file needs: ``info``, ``install``, ``shell-hook``, ``list`` and ``run``, for a real ``pixi.toml``
+and ``pixi.lock``. It cannot solve an environment or build a package. From PyPI and from the workspace it installs only pure
+Python packages; it rejects all other packages.
 
-It has its own manifest parser instead of hpcdeploy's, so that the tests detect a parser error on either side. It imports
-only the standard library, py-rattler, tomli and itself, because the image contains nothing else.
+The stand-in does not use hpcdeploy's parser of manifests, but its own, so that the tests detect an error in either parser.
+It imports only the standard library, py-rattler, tomli and itself, because the image contains no other Python package.
 """
 
 VERSION = "0.1.0"
@@ -13,7 +14,7 @@ DESCRIPTION = "hpcdeploy lab stand-in for pixi, not pixi"
 
 
 class StandInError(Exception):
-    """A failure that pixi would have too; the message is for people."""
+    """A failure that the real pixi would report too; the message is for people."""
 
     exit_code = 1
 

@@ -15,7 +15,7 @@ _SET_BY_SHELL = frozenset({"_", "SHLVL", "PWD", "OLDPWD", "PS1", "BASH_EXECUTION
 
 
 def variables(workspace: Workspace, environment: Environment) -> dict[str, str]:
-    """Return the variables that pixi itself sets (pixi's documentation, "Environment variables")."""
+    """Return the variables that pixi sets in each environment (pixi's documentation, "Environment variables")."""
     full = workspace.name if environment.name == "default" else f"{workspace.name}:{environment.name}"
     return {
         "PIXI_PROJECT_ROOT": str(workspace.root),
@@ -34,14 +34,15 @@ def variables(workspace: Workspace, environment: Environment) -> dict[str, str]:
 def script(workspace: Workspace, environment: Environment, environ: Mapping[str, str], *, prompt: bool = False) -> str:
     """Return the activation as a bash script.
 
-    The order is pixi's: PATH and the prefix, pixi's own variables, the packages' scripts, the manifest's scripts, and the
-    manifest's variables (whose values may refer to others). The current PATH is written out. Completions are omitted.
+    The order is pixi's: PATH and the prefix, the variables of pixi, the packages' scripts, the manifest's scripts, and the
+    manifest's variables, whose values may contain other variables. The script contains the value of the current PATH. It
+    does not contain completions.
 
     Args:
         workspace: The workspace.
         environment: The environment.
-        environ: The environment variables.
-        prompt: Also set the prompt of an interactive shell.
+        environ: The variables of the shell that activates the environment.
+        prompt: Whether the script also sets the prompt of an interactive shell.
     """
     path = [folder for folder in environ.get("PATH", "").split(os.pathsep) if folder]
     state = ActivationVariables(None, path, PathModificationBehavior.Replace)
@@ -66,7 +67,7 @@ def activated(workspace: Workspace, environment: Environment, environ: Mapping[s
     """Run the activation in bash and return the variables that it adds or changes.
 
     Raises:
-        StandInError: The activation failed.
+        StandInError: The activation script failed.
     """
     text = script(workspace, environment, environ) + f"exec {shlex.quote(sys.executable)} -I -c {shlex.quote(_PRINT)} >&3\n"
     reader, writer = os.pipe()
@@ -89,7 +90,10 @@ def activated(workspace: Workspace, environment: Environment, environ: Mapping[s
 
 
 def _expanding(value: str) -> str:
-    """Quote a value as rattler does (``Bash::set_env_var``, crates/rattler_shell/src/shell/mod.rs): ``$`` is expanded."""
+    """Quote a value so that the shell expands ``$`` in it, as rattler does.
+
+    Source: ``Bash::set_env_var`` in ``crates/rattler_shell/src/shell/mod.rs``.
+    """
     return '"' + value.replace('"', '\\"') + '"' if "$" in value else shlex.quote(value)
 
 

@@ -20,11 +20,14 @@ from hpcdeploy_lab.pixi_standin.python_packages import install_python_packages, 
 from hpcdeploy_lab.pixi_standin.workspace import Workspace
 
 IGNORE_FILES = {".gitignore": "*\n!config.toml\n", ".condapackageignore": ".pixi\n!.pixi/config.toml\n"}
-"""Files that pixi writes into ``.pixi`` so that environments get neither into git nor into packages."""
+"""Files that pixi writes into ``.pixi``, so that neither git nor a package of the workspace includes the environments."""
 
 
 def is_installed(workspace: Workspace, name: str, content: Locked) -> bool:
-    """Tell whether an environment is installed with the locked content, by the marker ``conda-meta/pixi``, as pixi does."""
+    """Tell whether an environment is installed with the locked content.
+
+    As in pixi, the file ``conda-meta/pixi`` contains a hash of the installed content.
+    """
     mark = _mark(workspace, name)
     return mark.is_file() and json.loads(mark.read_text()).get("environment_lock_file_hash") == content.digest
 
@@ -34,7 +37,7 @@ def install_environment(workspace: Workspace, name: str, content: Locked) -> Non
 
     Raises:
         StandInError: A package is missing, has a wrong checksum, or cannot be installed.
-        RefusedError: A package would have to be built.
+        RefusedError: A package would have to be built from source.
     """
     refuse_others(content)
     table = mirrors(workspace.root)
@@ -47,8 +50,8 @@ def install_environment(workspace: Workspace, name: str, content: Locked) -> Non
     _mark(workspace, name).unlink(missing_ok=True)
     addresses = [record.url for record in content.records]
     try:
-        # py-rattler does not verify the checksum of a package that it takes from a file (seen with 0.28), and caches it
-        # only by its name. So files are verified here, and their unpacked content is not shared.
+        # py-rattler does not verify the checksum of a package from a file (tested with 0.28), and its cache identifies the
+        # package only by its name. So `_redirect_to_files` verifies the checksums, and the cache is private.
         with TemporaryDirectory(prefix="pixi-standin-") as private:
             from_files = _redirect_to_files(content.records, table)
             cache = Path(private) if from_files else cache_folder()
@@ -73,7 +76,11 @@ async def _install(
 
 
 def _redirect_to_files(records: Sequence[RepoDataRecord], table: Mapping[str, tuple[str, ...]]) -> bool:
-    """Point records at the ``file://`` mirror that has them, after verifying checksums; tell whether there is one."""
+    """Change the URLs of records that a ``file://`` mirror has, after verifying checksums; return whether one was changed.
+
+    Raises:
+        StandInError: No mirror of a record's channel has the package, or its checksum is wrong.
+    """
     redirected = False
     for record in records:
         places = [place for place in mirrored(record.url, table) if place.startswith("file://")]
@@ -95,7 +102,7 @@ def _redirect_to_files(records: Sequence[RepoDataRecord], table: Mapping[str, tu
 
 
 def _restore_addresses(prefix: Path, originals: Mapping[str, str]) -> None:
-    """Write the channel's own addresses into ``conda-meta``, because pixi does not record mirrors either."""
+    """Replace the mirrors' addresses in ``conda-meta`` by those of the channels, which pixi records there too."""
     for path in (prefix / "conda-meta").glob("*.json"):
         record = json.loads(path.read_text())
         if record.get("url") in originals:

@@ -18,7 +18,10 @@ _INSTALLED = (CondaLockedBinaryPackage, PypiLockedPackage)
 
 @dataclass(frozen=True, kw_only=True)
 class PythonPackage:
-    """A locked Python package; ``location`` is an address or a path in the workspace, ``sha256`` may be empty."""
+    """A locked Python package.
+
+    ``location`` is a URL, or a path in the workspace. ``sha256`` is empty if the lock file has no checksum.
+    """
 
     name: str
     version: str
@@ -29,7 +32,10 @@ class PythonPackage:
 
 @dataclass(frozen=True, kw_only=True)
 class Locked:
-    """The locked packages of one environment on this platform; ``others`` are conda packages to build from source."""
+    """The locked packages of one environment on its platform.
+
+    ``others`` are the names of conda packages that would have to be built from source.
+    """
 
     records: tuple[RepoDataRecord, ...]
     python: tuple[PythonPackage, ...]
@@ -37,7 +43,7 @@ class Locked:
 
     @property
     def digest(self) -> str:
-        """Return the sha256 over addresses and checksums, which identifies the content."""
+        """Return a sha256 over the addresses and checksums of all packages, which identifies the content."""
         lines = sorted(f"{record.url} {(record.sha256 or b'').hex()}" for record in self.records)
         python = sorted(f"{package.location} {package.sha256} {package.editable}" for package in self.python)
         return hashlib.sha256("\n".join((*lines, *python, *self.others)).encode()).hexdigest()
@@ -58,10 +64,10 @@ def read_lock(workspace: Workspace) -> LockFile:
 
 
 def locked(workspace: Workspace, lock: LockFile, name: str) -> Locked:
-    """Return the locked packages of one environment on this platform.
+    """Return the locked packages of the environment `name` on its platform.
 
     Raises:
-        StandInError: The lock file lacks the environment or the platform.
+        StandInError: The manifest or the lock file lacks the environment, or the lock file lacks its platform.
     """
     found, wanted = lock.environment(name), workspace.environment(name).platform
     platform = None if found is None or wanted is None else _locked_platform(found, wanted)
@@ -91,10 +97,10 @@ def _python(package: PypiLockedPackage, editable: set[str]) -> PythonPackage:
 
 
 def refuse_others(content: Locked) -> None:
-    """Reject conda packages that would have to be built.
+    """Raise an error if conda packages would have to be built.
 
     Raises:
-        RefusedError: There are such packages.
+        RefusedError: At least one conda package would have to be built from source.
     """
     if content.others:
         names = ", ".join(sorted(content.others)[:5])
@@ -104,11 +110,12 @@ def refuse_others(content: Locked) -> None:
 def check(workspace: Workspace, lock: LockFile) -> None:
     """Check that the lock file fits the manifest.
 
-    Compared are every environment with its channels and platforms, and on each platform every direct dependency and every
-    dependency of a locked package. Unlike pixi, this does not detect packages that are no longer needed.
+    This compares the channels and platforms of each environment. For each platform it checks that the lock file has every
+    dependency of a locked package; for the platform in use also every direct dependency. Unlike pixi, it does not detect
+    packages that are no longer needed.
 
     Raises:
-        StandInError: It does not fit; the message is pixi's.
+        StandInError: The lock file does not fit the manifest; the message begins like pixi's.
     """
     for environment in workspace.environments.values():
         reason = _mismatch(environment, lock.environment(environment.name))
@@ -128,7 +135,7 @@ def _mismatch(environment: Environment, found: LockedByRattler | None) -> str:
             return f"not locked for the platform {name}"
         packages = found.packages(platform) or []
         conda = [package for package in packages if isinstance(package, CondaLockedBinaryPackage)]
-        if declared == environment.platform:  # [target] tables are read for this platform alone
+        if declared == environment.platform:  # the stand-in reads [target] tables only for this platform
             for spec in environment.dependencies.values():
                 if not any(package.satisfies(spec) for package in conda):
                     return f"nothing locked for {name} satisfies the dependency '{spec}'"
@@ -154,7 +161,7 @@ def _normal(name: str) -> str:
 
 
 def virtual_specs(content: Locked, platform: Platform | None) -> dict[str, str]:
-    """Return the requirements of an environment on the machine (specs of virtual packages), each with its origin."""
+    """Return the specs of virtual packages that an environment requires, each with its origin: the manifest or a package."""
     promised = {name: version for name, version in (platform.promises if platform else {}).items() if "=" not in version}
     specs = {f"{name} >={version}": "the manifest" for name, version in promised.items()}
     for record in content.records:

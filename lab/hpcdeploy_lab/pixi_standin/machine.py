@@ -13,7 +13,7 @@ SYSTEM_CONFIG = Path("/etc/pixi/config.toml")
 
 
 def virtual_packages() -> tuple[str, ...]:
-    """Return the machine's virtual packages as ``name=version=build``; CONDA_OVERRIDE_* override the detected ones."""
+    """Return the machine's virtual packages as ``name=version=build``; variables CONDA_OVERRIDE_* have precedence."""
     found = VirtualPackage.detect(VirtualPackageOverrides.from_env())
     return tuple(str(package.into_generic()) for package in found)
 
@@ -22,7 +22,7 @@ def check_virtual(wanted: Mapping[str, str]) -> None:
     """Check that the machine has the virtual packages that an environment needs, as pixi does before an installation.
 
     Raises:
-        StandInError: One is missing.
+        StandInError: The machine lacks one of the virtual packages.
     """
     offered = virtual_packages()
     records = [_record(*package.split("=")) for package in offered]
@@ -59,7 +59,7 @@ def config_files(root: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def mirrors(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, tuple[str, ...]]:
-    """Return the merged ``[mirrors]`` tables of all settings: addresses by the address that they replace.
+    """Return the merged ``[mirrors]`` tables of all settings files: addresses of mirrors, by the address that they replace.
 
     Raises:
         StandInError: A file is malformed.
@@ -76,7 +76,10 @@ def mirrors(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, tu
 
 
 def mirrored(url: str, table: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """Return the addresses to try for `url`: the mirrors of its longest prefix in `table`, else its own."""
+    """Return the addresses to try for `url`: those at the mirrors of its longest prefix in `table`.
+
+    If `table` has no prefix of `url`, the result is `url` itself.
+    """
     for address in sorted(table, key=len, reverse=True):
         if url.startswith(f"{address}/"):
             return tuple(place.rstrip("/") + url[len(address) :] for place in table[address])
@@ -84,7 +87,7 @@ def mirrored(url: str, table: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the package cache (pixi's documentation, "Environment variables")."""
+    """Return the folder of the package cache (pixi's documentation, "Environment variables")."""
     for variable in ("PIXI_CACHE_DIR", "RATTLER_CACHE_DIR"):
         if environ.get(variable):
             return Path(environ[variable])

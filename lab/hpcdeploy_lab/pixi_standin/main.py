@@ -1,4 +1,4 @@
-"""The command line of the stand-in: pixi's own commands and flags as far as they are supported, an error for others."""
+"""The command line of the stand-in: the supported commands and flags of pixi; others are refused with an error."""
 
 import argparse
 import contextlib
@@ -25,7 +25,7 @@ UPDATE_FLAGS = {
     "run": ("--frozen", "--locked", "--no-install", "--as-is"),
     "shell-hook": ("--frozen", "--locked", "--no-install", "--as-is"),
 }
-"""The update options of each of pixi's commands (pixi's command line reference)."""
+"""The flags of each command about updates of the lock file and the environment (pixi's command line reference)."""
 
 ON = ("1", "true", "yes", "on")
 
@@ -38,10 +38,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def start() -> NoReturn:
-    """Run `main` as a whole process, and end it with its exit code.
+    """Run `main`, and end this process with its exit code.
 
-    The interpreter's shutdown is skipped, because threads of py-rattler may still be running. On a busy machine, a complete
-    installation ended with a segmentation fault there (py-rattler 0.28.0, 2 of about 200 runs).
+    The interpreter's shutdown is skipped, because threads of py-rattler may still be running then. On a busy machine, 2 of
+    about 200 runs ended with a segmentation fault during the shutdown, after a complete installation (py-rattler 0.28.0).
     """
     code = main()
     for stream in (sys.stdout, sys.stderr):
@@ -51,7 +51,10 @@ def start() -> NoReturn:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line and return pixi's exit code: 0, 1 for a failure, 2 for an unsupported request."""
+    """Run a command line and return the exit code: 0, 1 for a failure, 2 for a request that the stand-in does not support.
+
+    For `pixi run` it is the exit code of the command.
+    """
     try:
         return _dispatch(list(sys.argv[1:] if argv is None else argv))
     except StandInError as error:
@@ -122,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _general(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
-    """Add flags that have no effect here, before and after the command."""
+    """Add pixi's general flags, which have no effect in the stand-in; `again`: after the command instead of before it."""
     default: object = argparse.SUPPRESS if again else None
     parser.add_argument("--color", choices=["always", "never", "auto"], default=default)
     parser.add_argument("--no-progress", action="store_true", default=default)
@@ -148,7 +151,12 @@ def _install(workspace: Workspace, arguments: argparse.Namespace) -> int:
 
 
 def _up_to_date(workspace: Workspace, environment: Environment, arguments: argparse.Namespace) -> Locked:
-    """Compare the lock file with the manifest, and install what is missing, depending on the flags."""
+    """Return the locked packages; compare the lock file with the manifest, and install the environment, if the flags allow.
+
+    Raises:
+        StandInError: The lock file is missing or, with ``--locked``, does not fit the manifest; or the installation fails.
+        RefusedError: The lock file does not fit the manifest, or the flags contradict each other.
+    """
     as_is = getattr(arguments, "as_is", False)
     frozen = arguments.frozen or as_is or os.environ.get("PIXI_FROZEN") in ON
     exact = arguments.locked or os.environ.get("PIXI_LOCKED") in ON

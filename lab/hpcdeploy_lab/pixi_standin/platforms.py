@@ -1,7 +1,8 @@
-"""Platforms with virtual packages, which pixi has since 0.71: which one is installed, and its section of the lock file.
+"""Choose the platform to install, and find its section of the lock file.
 
-The rules are those of pixi 0.77: the first platform in the manifest that the machine can run is used
-(``best_declared_platform``), and aliases in the lock file are matched by their virtual packages (``platform_rename.rs``).
+Since 0.71 pixi has platforms with names and virtual packages. The rules are those of pixi 0.77: it uses the first platform
+in the manifest that the machine can run (``best_declared_platform``), and finds the key of a platform in the lock file by
+its virtual packages (``platform_rename.rs``).
 """
 
 import re
@@ -18,7 +19,11 @@ COMMON = {"__unix": "0", "__linux": "4.18", "__glibc": "2.28", "__archspec": "0=
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:
-    """A platform of the manifest; ``promises`` are versions (``0=NAME`` for an archspec) by virtual package."""
+    """A platform of the manifest.
+
+    ``promises`` are the versions of its virtual packages by name, without those of `COMMON`; the version of an archspec is
+    ``0=NAME``.
+    """
 
     name: str
     subdir: str
@@ -26,7 +31,7 @@ class Platform:
 
 
 def read(value: str | Mapping[str, Any]) -> Platform:
-    """Parse an entry of ``platforms``."""
+    """Return the platform that an entry of ``platforms`` in the manifest describes."""
     if isinstance(value, str):
         return Platform(name=value, subdir=value)
     subdir = str(value.get("platform", value.get("name", "")))
@@ -47,7 +52,11 @@ def read(value: str | Mapping[str, Any]) -> Platform:
 
 
 def allowed(platforms: Iterable[Platform], narrowed: Sequence[set[str]]) -> tuple[Platform, ...]:
-    """Return the platforms that every feature allows: by name, or by subfolder if none is named exactly."""
+    """Return the platforms that every feature allows.
+
+    A feature allows the platforms that it names. If it names a subfolder (``linux-64``), it allows each platform of this
+    subfolder. But if any feature names a platform of the subfolder exactly, only platforms that some feature names are left.
+    """
     every = tuple(platforms)
     exact = {platform.subdir for platform in every for names in narrowed if platform.name in names}
     return tuple(
@@ -59,7 +68,10 @@ def allowed(platforms: Iterable[Platform], narrowed: Sequence[set[str]]) -> tupl
 
 
 def best(platforms: Iterable[Platform], offered: Sequence[str]) -> Platform | None:
-    """Return the first platform that a machine with the virtual packages `offered` can run; else the first linux-64 one."""
+    """Return the first platform that a machine with the virtual packages `offered` can run.
+
+    If it can run none, return the first platform for linux-64; None if there is none.
+    """
     here = [platform for platform in platforms if platform.subdir == PLATFORM]
     versions = dict(package.split("=")[:2] for package in offered)
     for platform in here:
@@ -70,7 +82,7 @@ def best(platforms: Iterable[Platform], offered: Sequence[str]) -> Platform | No
 
 
 def selects(selector: str, platform: Platform) -> bool:
-    """Tell whether a ``[target]`` table applies to a platform."""
+    """Tell whether the table ``[target.SELECTOR]`` applies to a platform."""
     family = {"unix": ("linux-", "osx-"), "linux": ("linux-",)}.get(selector)
     if family:
         return platform.subdir.startswith(family)
@@ -78,7 +90,10 @@ def selects(selector: str, platform: Platform) -> bool:
 
 
 def key_of(platform: Platform, locked: Mapping[str, tuple[str, Sequence[str]]]) -> str | None:
-    """Return the key of `platform` in a lock file; `locked` maps keys to subfolders and virtual packages."""
+    """Return the key of `platform` in a lock file; None if the lock file does not have the platform.
+
+    `locked` maps the keys of the lock file to subfolders and virtual packages.
+    """
     if platform.name in locked and (not locked[platform.name][1] or _same(platform, locked[platform.name][1])):
         return platform.name
     alike = [key for key, (subdir, listed) in locked.items() if subdir == platform.subdir and _same(platform, listed)]

@@ -1,8 +1,8 @@
 """Install locked PyPI packages, and Python packages from the workspace's own folders, if they are pure Python.
 
-Pixi uses uv for this, and each package's own build backend. Here a wheel is unpacked after its checksum was verified, and a
-folder is copied to where a backend would put pure Python; everything else is rejected. The lab's channel has no
-interpreter, so the interpreter that runs this is linked into the environment, as in a venv.
+Pixi installs these packages with uv and with each package's own build backend. The stand-in verifies the checksum of a wheel
+and unpacks it. It copies a folder to the path where a build backend would install pure Python. It rejects other packages.
+The lab's channel has no interpreter, so the environment gets a link to the stand-in's own interpreter, as in a venv.
 """
 
 import configparser
@@ -40,17 +40,17 @@ def locate(
     Args:
         packages: The locked packages.
         root: The workspace's folder.
-        table: Mirrors by address.
+        table: The addresses of mirrors, by the address that they replace.
 
     Raises:
         StandInError: A file is missing, or has a wrong checksum.
-        RefusedError: There is no mirror with files.
+        RefusedError: A package has a URL for which `table` has no ``file://`` mirror.
     """
     return tuple((package, _place(package, root, table)) for package in packages)
 
 
 def install_python_packages(located: Iterable[tuple[PythonPackage, Path]], prefix: Path) -> None:
-    """Install these Python packages in the environment at `prefix`, and remove those of an earlier installation.
+    """Install these Python packages in the environment at `prefix`; first remove those that the stand-in installed before.
 
     Raises:
         RefusedError: A package is not pure Python.

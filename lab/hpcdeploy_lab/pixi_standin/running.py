@@ -18,10 +18,10 @@ def run(
     *,
     dependencies: bool = True,
 ) -> int:
-    """Run a task after its dependencies, or a command; return the exit code.
+    """Run a task after the tasks that it depends on, or a command; return the exit code.
 
     Raises:
-        StandInError: A dependency does not exist, or is circular.
+        StandInError: A task depends on a task that does not exist, or on itself.
         RefusedError: A task takes arguments or contains a template.
     """
     if arguments[0] not in environment.tasks:
@@ -37,7 +37,7 @@ def run(
 
 
 def _order(environment: Environment, name: str, above: tuple[str, ...] = ()) -> list[str]:
-    """Return the tasks to run for `name`, each once, dependencies first."""
+    """Return the names of the tasks to run for the task `name`: each once, after the tasks that it depends on."""
     if name not in environment.tasks:
         raise StandInError(f"the task '{above[-1]}' depends on '{name}', which does not exist in '{environment.name}'")
     if name in above:

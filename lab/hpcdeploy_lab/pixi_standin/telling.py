@@ -54,7 +54,7 @@ def python_package(package: PythonPackage, environment: Environment) -> dict[str
 
 
 def table(packages: list[dict[str, Any]]) -> str:
-    """Format packages as a table."""
+    """Format packages (values of `package` and `python_package`) as a table."""
     rows = [("Name", "Version", "Build", "Size", "Kind", "Source")]
     for item in packages:
         size = f"{item['size_bytes'] / 1024:.2f} KiB" if item["size_bytes"] is not None else ""
@@ -72,7 +72,7 @@ def matching(packages: list[dict[str, Any]], pattern: str | None) -> list[dict[s
 
 
 def info(workspace: Workspace | None, offered: tuple[str, ...], cache: str) -> dict[str, Any]:
-    """Return the fields of ``pixi info --json``."""
+    """Return the fields of ``pixi info --json``; `offered` are the machine's virtual packages, `cache` the cache folder."""
     project = None
     if workspace is not None:
         project = {"name": workspace.name, "manifest_path": str(workspace.manifest), "version": workspace.version}

@@ -21,8 +21,8 @@ _ENVIRONMENT_KEYS = ("features", "solve-group", "no-default-feature")
 class Task:
     """A task.
 
-    ``command`` is shell text (empty if it only has dependencies), ``folder`` is relative to the workspace. A ``templated``
-    task takes arguments or contains a MiniJinja template.
+    ``command`` is shell text, empty if the task only depends on other tasks. ``folder`` is relative to the workspace. A
+    ``templated`` task takes arguments, or its command contains a MiniJinja template.
     """
 
     command: str
@@ -34,9 +34,10 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """An environment: the result of merging its features for ``platform`` (None if there is none for linux-64).
+    """An environment: the result of merging its features for one platform.
 
-    ``cuda`` is the version required of the driver.
+    ``platform`` is this platform, None if the environment has no platform for linux-64. ``declared`` are all platforms of
+    the environment. ``cuda`` is the CUDA version that the driver must support; empty for no CUDA.
     """
 
     name: str
@@ -53,7 +54,7 @@ class Environment:
 
     @property
     def platforms(self) -> tuple[str, ...]:
-        """Return the names of its platforms."""
+        """Return the names of the environment's platforms."""
         return tuple(platform.name for platform in self.declared)
 
 
@@ -77,10 +78,10 @@ class Workspace:
         return self.root / "pixi.lock"
 
     def environment(self, name: str) -> Environment:
-        """Return an environment.
+        """Return the environment `name`.
 
         Raises:
-            StandInError: There is none of that name.
+            StandInError: The workspace has no environment of this name.
         """
         if name not in self.environments:
             raise StandInError(f"unknown environment '{name}'; {self.manifest} has: {', '.join(self.environments)}")
@@ -92,10 +93,12 @@ class Workspace:
 
 
 def find_manifest(given: str | None, folder: Path) -> Path | None:
-    """Return the manifest `given` (a file or its folder), else the nearest one in `folder` or above it; None if none.
+    """Return the path of the manifest `given`, which is a file or its folder.
+
+    If `given` is None, return the manifest in `folder` or in its nearest parent with a manifest; None if there is none.
 
     Raises:
-        StandInError: There is no manifest at the given path.
+        StandInError: There is no manifest at the path `given`, or a file is malformed.
     """
     if given is not None:
         path = Path(os.path.abspath(folder / given))  # noqa: PTH100 - as typed, without resolving links
@@ -118,8 +121,8 @@ def read_workspace(manifest: Path, platform: str | None = None) -> Workspace:
 
     Args:
         manifest: The file.
-        platform: The name of the platform to read each environment for. If empty, the best one; if None, the one that it
-            is installed for.
+        platform: The name of the platform to read each environment for. If empty, the best platform for this machine; if
+            None, the platform that the environment is installed for.
 
     Raises:
         StandInError: The file is not a manifest.
@@ -158,7 +161,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _environment(name: str, value: Table | list[str], top: Table, head: Table, wanted: str) -> Environment:
     table: Table = {"features": value} if isinstance(value, list) else value
-    # The environment's own keys are its first feature (pixi 0.74).
+    # The content of [environments.NAME.*] is the environment's first feature (pixi 0.74).
     features = [{key: item for key, item in table.items() if key not in _ENVIRONMENT_KEYS}]
     for feature in table.get("features", []):
         if feature not in top.get("feature", {}):
@@ -170,7 +173,8 @@ def _environment(name: str, value: Table | list[str], top: Table, head: Table, w
     narrowed = [{str(name) for name in feature["platforms"]} for feature in features if "platforms" in feature]
     declared = _required(platforms.allowed(everywhere, narrowed), features)
     platform = next((one for one in declared if one.name == wanted), None) or platforms.best(declared, virtual_packages())
-    # The first feature has the highest priority, so the layers begin with the last one, and later ones replace its values.
+    # The first feature has the highest priority. So the layers begin with the last feature; a later layer replaces values of
+    # earlier layers.
     layers = [layer for feature in reversed(features) for layer in _layers(feature, platform)]
     channels = [_channel(channel) for feature in features for channel in feature.get("channels", ())]
     return Environment(
@@ -201,7 +205,7 @@ def _layers(feature: Table, platform: Platform | None) -> Iterator[Table]:
 
 
 def _required(found: tuple[Platform, ...], features: list[dict[str, Any]]) -> tuple[Platform, ...]:
-    """Add ``[system-requirements]`` to the virtual packages of each platform."""
+    """Return the platforms, with the requirements of ``[system-requirements]`` added to the virtual packages of linux-64."""
     tables = [feature.get("system-requirements", {}) for feature in features]
     words = {"__cuda": [table.get("cuda", "") for table in tables], "__glibc": [table.get("libc", "") for table in tables]}
     required: dict[str, str] = {}
@@ -222,7 +226,7 @@ def _channel(value: str | Table) -> str:
 
 
 def _dependencies(layer: Table) -> Iterator[tuple[str, str]]:
-    """Yield conda dependencies as match specs; those from a folder or a repository match by name alone."""
+    """Yield conda dependencies as match specs; a dependency with a path or a git URL matches by its name."""
     for kind in ("host-dependencies", "build-dependencies", "dependencies"):
         for name, value in layer.get(kind, {}).items():
             if isinstance(value, str):

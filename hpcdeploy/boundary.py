@@ -52,9 +52,9 @@ class Boundary:
         git reports no work tree that belongs to another user (git-config(1), safe.directory). A repository can set any
         folder as its work tree (git-config(1), core.worktree), so a folder without ``.git`` is not accepted.
         """
-        from hpcdeploy.git import ask_git
+        from hpcdeploy.git import run_git
 
-        answer = ask_git(self.project, "rev-parse", "--show-toplevel")
+        answer = run_git(self.project, "rev-parse", "--show-toplevel")
         named = os.fsdecode(answer.stdout).removesuffix("\n") if answer is not None and answer.returncode == 0 else ""
         top = Path(named).resolve() if named else None
         return top if top and (top / ".git").exists() and self.project.is_relative_to(top) else None

@@ -1,7 +1,7 @@
 """Query git about the repository that contains a folder.
 
 The configuration of a repository can name programs that git runs: filters, hooks and transports. Therefore git rejects a
-repository of another user (git-config(1), safe.directory). `ask_git` keeps this check. `list_files` disables it, because its
+repository of another user (git-config(1), safe.directory). `run_git` keeps this check. `list_files` disables it, because its
 only command, ``git ls-files``, runs no program of a repository with the settings that are overridden here.
 
 The check is not enough: a project that was unpacked from an archive belongs to the caller, but its configuration may come
@@ -70,7 +70,7 @@ PATIENCE = 600.0
 """Time limit of a query in seconds. Checking every file of a large work tree on a slow network file system takes minutes."""
 
 
-def ask_git(
+def run_git(
     folder: Path, *arguments: str, settings: Mapping[str, str] | None = None, most: int | None = None
 ) -> "subprocess.CompletedProcess[bytes] | None":
     """Run ``git -C FOLDER ARGUMENTS``; return its exit code and output, or None if git is not installed.

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.git import MOST, ask_git
+from hpcdeploy.git import MOST, run_git
 
 MOST_REPOSITORIES = 1000
 """Maximum number of repositories to check: the project's and its submodules, including nested ones."""
@@ -119,7 +119,7 @@ def has_changes(folder: Path, *arguments: str) -> bool | None:
     top = _top(folder)
     if top is None or not _collect(folder, top, filters):
         return None
-    done = ask_git(folder, "status", "--porcelain", "-z", *arguments, settings=filters.settings | _NO_RENAMES)
+    done = run_git(folder, "status", "--porcelain", "-z", *arguments, settings=filters.settings | _NO_RENAMES)
     if done is None or done.returncode:
         return None
     changed = [line for line in done.stdout.split(b"\0") if line]
@@ -131,7 +131,7 @@ def has_changes(folder: Path, *arguments: str) -> bool | None:
 
 
 def _top(folder: Path) -> Path | None:
-    done = ask_git(folder, "rev-parse", "--show-toplevel")
+    done = run_git(folder, "rev-parse", "--show-toplevel")
     return None if done is None or done.returncode else Path(os.fsdecode(done.stdout).removesuffix("\n"))
 
 
@@ -165,7 +165,7 @@ def _submodules(place: Path) -> list[bytes] | None:
     """Return the paths of the submodules in the index, relative to the work tree; None if they cannot be read."""
     try:
         # Each record has some 50 bytes more than the path, such as the object's name. So twice the usual limit is used.
-        done = ask_git(place, "ls-files", "--stage", "--full-name", "-z", "--", ":/", most=2 * MOST)
+        done = run_git(place, "ls-files", "--stage", "--full-name", "-z", "--", ":/", most=2 * MOST)
     except ConfigError:
         return None
     if done is None or done.returncode:
@@ -176,9 +176,9 @@ def _submodules(place: Path) -> list[bytes] | None:
 
 def _read_configuration(place: Path, filters: _Filters) -> bool:
     """Add the filters in git's configuration for the folder `place` to `filters`; return False if it cannot be read."""
-    done = ask_git(place, "config", "--show-scope", "-z", "--get-regexp", _KEYS)
+    done = run_git(place, "config", "--show-scope", "-z", "--get-regexp", _KEYS)
     if done is not None and done.returncode == 129:  # unknown option: git before 2.26 does not report a value's scope
-        done = ask_git(place, "config", "-z", "--get-regexp", _KEYS)
+        done = run_git(place, "config", "-z", "--get-regexp", _KEYS)
         lines = _lines(done.stdout) if done is not None else []
         fields = [word for line in lines for word in ("local", line)]
     else:
@@ -208,7 +208,7 @@ def _without_filter(top: Path, paths: Collection[bytes], off: Collection[str]) -
     Only the first `_MOST_PATHS` files are checked.
     """
     asked = [os.fsdecode(path) for path in sorted(paths)[:_MOST_PATHS]]
-    done = ask_git(top, "check-attr", "-z", "filter", "--", *asked) if asked else None
+    done = run_git(top, "check-attr", "-z", "filter", "--", *asked) if asked else None
     if done is None or done.returncode:
         return False
     return any(value not in off for value in _lines(done.stdout)[2::3])

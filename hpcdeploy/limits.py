@@ -152,7 +152,7 @@ class TooMuchError(Exception):
         self.limit = limit
 
 
-def bytes_in_words(count: int) -> str:
+def format_bytes(count: int) -> str:
     """Return a number of bytes as text for a message, in decimal units, such as ``2.1 MB``."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= size:
@@ -160,7 +160,7 @@ def bytes_in_words(count: int) -> str:
     return f"{count} bytes"
 
 
-def seconds_in_words(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
     """Return a time as text for a message, such as ``10 s`` or ``1.5 h``."""
     return f"{seconds / HOUR:.3g} h" if seconds >= HOUR else f"{seconds:.3g} s"
 
@@ -183,7 +183,7 @@ class Collected:
         self._count += len(piece)
         if self._count > self._most:
             self._kept = io.BytesIO()
-            raise TooMuchError(f"more than {bytes_in_words(self._most)}")
+            raise TooMuchError(f"more than {format_bytes(self._most)}")
         if self._keep:
             self._kept.write(piece)
 
@@ -217,7 +217,7 @@ class Ends:
         """
         self._count += len(piece)
         if self._count > self._most:
-            raise TooMuchError(f"more than {bytes_in_words(self._most)}")
+            raise TooMuchError(f"more than {format_bytes(self._most)}")
         self._lines -= piece.count(b"\n")
         if self._lines < 0:
             raise TooMuchError("too many lines")
@@ -363,7 +363,7 @@ def run_program(
         _read_both({process.stdout: out.take, process.stderr: err.take}, time.monotonic() + seconds, seconds)
         code = process.wait(seconds)
     except subprocess.TimeoutExpired:
-        raise TooMuchError(f"for longer than {seconds_in_words(seconds)}") from None
+        raise TooMuchError(f"for longer than {format_seconds(seconds)}") from None
     finally:
         if process is not None and process.poll() is None:
             process.kill()
@@ -386,7 +386,7 @@ def _read_both(takers: Mapping[IO[bytes], Callable[[bytes], None]], until: float
         while selector.get_map():
             ready = selector.select(max(0.0, until - time.monotonic()))
             if not ready:
-                raise TooMuchError(f"for longer than {seconds_in_words(seconds)}")
+                raise TooMuchError(f"for longer than {format_seconds(seconds)}")
             for key, _ in ready:
                 piece = os.read(key.fd, _BLOCK)
                 if piece:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from hpcdeploy.errors import ConfigError, MissingProgramError
 from hpcdeploy.frozen import frozen
-from hpcdeploy.git import ask_git
+from hpcdeploy.git import run_git
 from hpcdeploy.git_changes import has_changes
 
 # The regular expression suggested by https://semver.org, with the optional leading v that metadata-action removes.
@@ -172,7 +172,7 @@ def _default_branch(folder: Path) -> str:
 
 
 def _git(folder: Path, *words: str) -> str:
-    done = ask_git(folder, *words)
+    done = run_git(folder, *words)
     if done is None:
         raise MissingProgramError(f"{folder} is in a git repository, but git is not installed; install it, or set a tag")
     # These commands exit with 1 for "not found"; 128 is an error (git(1)).

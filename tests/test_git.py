@@ -10,7 +10,7 @@ import pytest
 from hpcdeploy import git as asking
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.snapshot import look
-from hpcdeploy.git import ask_git, is_refused, list_files
+from hpcdeploy.git import is_refused, list_files, run_git
 from hpcdeploy.tags import read_git_facts
 
 ANOTHER = 12345
@@ -64,7 +64,7 @@ def test_one_that_the_person_trusts_is_asked_as_an_own_one(
 
 
 @pytest.mark.parametrize(
-    "question", [lambda folder: ask_git(folder, "status"), lambda folder: ask_git(folder, "show", "HEAD:a.py")]
+    "question", [lambda folder: run_git(folder, "status"), lambda folder: run_git(folder, "show", "HEAD:a.py")]
 )
 def test_all_but_listing_keeps_gits_refusal(repository: Path, question: Callable[[Path], object]) -> None:
     give_away(repository)
@@ -106,7 +106,7 @@ def test_a_bare_repository_among_the_files_is_not_obeyed(repository: Path) -> No
     subprocess.run(["git", "init", "-q", "--bare", str(inner)], check=True)
     git(inner, "config", "core.bare", "false")
     git(inner, "config", "core.worktree", "..")
-    answer = ask_git(inner, "rev-parse", "--show-toplevel")
+    answer = run_git(inner, "rev-parse", "--show-toplevel")
     assert answer is not None
     assert answer.returncode == 128
     assert list_files(inner, "--cached") is None

@@ -10,8 +10,8 @@ from hpcdeploy.limits import (
     Ends,
     Lines,
     TooMuchError,
-    bytes_in_words,
     following,
+    format_bytes,
     read_at_most,
     run_program,
     text_lines,
@@ -97,8 +97,8 @@ def test_a_program_that_does_not_end_is_ended(text: str) -> None:
 
 def test_the_limit_of_states_grows_with_the_tasks_that_were_asked_for() -> None:
     assert following(1).stdout < 3 * 2**20 < following(10_000).stdout < 64 * 2**20
-    assert bytes_in_words(2 * 2**20) == "2.1 MB"
-    assert bytes_in_words(999) == "999 bytes"
+    assert format_bytes(2 * 2**20) == "2.1 MB"
+    assert format_bytes(999) == "999 bytes"
 
 
 INTERRUPTED = """

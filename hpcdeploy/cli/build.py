@@ -12,9 +12,9 @@ from hpcdeploy.cli import completion, show
 from hpcdeploy.cli.image_options import (
     GivenArguments,
     ImageSelection,
-    bring_home,
     build_args_of,
     definition_of,
+    download_image,
     file_of,
     show_event,
 )
@@ -127,7 +127,7 @@ def build(
         if target.fetch or target.output:
             check_output(file, force=force)
         built = _build_on(place, on, definition, secrets, force=force)
-        built = bring_home(place, built, file) if target.fetch or target.output else built
+        built = download_image(place, built, file) if target.fetch or target.output else built
     else:
         built = _build_here(place, definition, file, secrets, force=force)
     _record(place, definition, built, inputs, known)
@@ -153,11 +153,11 @@ def _common_options(target: Target, arguments: GivenArguments, *, force: bool) -
 
 def _ask_ahead(place: "Place", images: "Sequence[ImageSettings]", given: "Sequence[Secret]", on: str | None) -> None:
     """Prompt once before several builds: for the project's commands on the cluster `on`, and for files of secrets."""
-    from hpcdeploy.cli.trust import ask_ahead, ask_ahead_of_builds
+    from hpcdeploy.cli.trust import confirm_ahead, confirm_ahead_of_builds
 
     if on:
-        ask_ahead(place.project.clusters, [on])
-    ask_ahead_of_builds(images, given, place.project.root, place.project.clusters.get(on or ""))
+        confirm_ahead(place.project.clusters, [on])
+    confirm_ahead_of_builds(images, given, place.project.root, place.project.clusters.get(on or ""))
 
 
 def _define(

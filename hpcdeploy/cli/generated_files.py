@@ -111,7 +111,7 @@ def _dockerfile(
 ) -> None:
     """Print the Dockerfile; or write it to `target`, and its ignore file into the same folder."""
     from hpcdeploy.flows.generate import dockerfile_of, write_dockerfile
-    from hpcdeploy.registry.asking import image_config
+    from hpcdeploy.registry.lookup import image_config
 
     root = place.project.root
     text = dockerfile_of(settings, root, image_config=image_config, build_args=build_args)
@@ -151,7 +151,7 @@ def workflow(
     from hpcdeploy.cli.place import here
     from hpcdeploy.flows.workflow import Workflow, render_workflow, repository_root, requirement, watched_paths
     from hpcdeploy.generated_file import write_generated
-    from hpcdeploy.registry.asking import image_config
+    from hpcdeploy.registry.lookup import image_config
     from hpcdeploy.tags import read_git_facts
 
     project = here().project

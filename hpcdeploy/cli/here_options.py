@@ -125,7 +125,7 @@ def locate(place: "Place", target: str | None, options: LocalOptions, settings: 
     from hpcdeploy.engine.contract import SCHEME
     from hpcdeploy.flows import targets
     from hpcdeploy.folders import cache_folder
-    from hpcdeploy.registry import asking
+    from hpcdeploy.registry import lookup
 
     wanted = targets.choose_target(
         place.project,
@@ -139,8 +139,8 @@ def locate(place: "Place", target: str | None, options: LocalOptions, settings: 
         place.project,
         place.store,
         cache=cache_folder(os.environ) / "images",
-        resolve=asking.resolve,
-        plain_http=asking.speaks_plain_http,
+        resolve=lookup.resolve,
+        plain_http=lookup.uses_plain_http,
         for_docker=options.engine in {"docker", "podman"},
     )
     if not located.image.startswith(SCHEME):
@@ -154,7 +154,7 @@ def fetch(located: "Located") -> None:
     """Download the image if it must be on this machine and is not yet, and show the progress."""
     from hpcdeploy.flows import targets
     from hpcdeploy.private import private_folder
-    from hpcdeploy.registry.asking import registry_of
+    from hpcdeploy.registry.lookup import registry_of
 
     def download(published: "PublishedImage", path: Path) -> None:
         private_folder(path.parent)

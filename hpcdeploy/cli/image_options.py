@@ -72,7 +72,7 @@ def definition_of(
     `mirrors` are the mirrors of registries on the cluster that will build the image; empty for a build on this machine.
     """
     from hpcdeploy.flows.generate import generate
-    from hpcdeploy.registry.asking import image_config_by
+    from hpcdeploy.registry.lookup import image_config_by
 
     definition = generate(settings, place.project.root, image_config=image_config_by(mirrors), build_args=given)
     show.notes(definition.notes)
@@ -115,7 +115,7 @@ def file_of(place: "Place", settings: "ImageSettings") -> Path:
     return place.project.root / f"{name}.sif"
 
 
-def bring_home(place: "Place", built: "BuiltImage", target: Path) -> "BuiltImage":
+def download_image(place: "Place", built: "BuiltImage", target: Path) -> "BuiltImage":
     """Download an image from the cluster that built it to the file `target`; return it with its new path."""
     from hpcdeploy.flows.build import fetch_built
 

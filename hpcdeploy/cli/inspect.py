@@ -76,7 +76,7 @@ def inspect(
 
 def _describe(reference: str) -> "PublishedReport":
     from hpcdeploy.flows.inspect.report import PublishedReport
-    from hpcdeploy.registry.asking import registry_of
+    from hpcdeploy.registry.lookup import registry_of
 
     image, annotations = registry_of(reference).describe()
     return PublishedReport(image=image, annotations=annotations)

@@ -160,9 +160,9 @@ def plan_job(
 def _registries() -> "RegistryLookup":
     """Return the functions that look up images in registries, with the user's credentials."""
     from hpcdeploy.flows.images import RegistryLookup
-    from hpcdeploy.registry import asking
+    from hpcdeploy.registry import lookup
 
-    return RegistryLookup(resolve=asking.resolve, plain_http=asking.speaks_plain_http)
+    return RegistryLookup(resolve=lookup.resolve, plain_http=lookup.uses_plain_http)
 
 
 def _stale_check(place: "Place", *, refuse: bool) -> "CheckImage":
@@ -189,7 +189,7 @@ def say_if_stale(
     if image not in place.project.images:
         return
     from hpcdeploy.flows.freshness import check_image, labels_of_file, labels_of_published
-    from hpcdeploy.registry.asking import head_of
+    from hpcdeploy.registry.lookup import head_of
 
     def labels() -> Mapping[str, str]:
         if file and file.is_file():

@@ -11,7 +11,7 @@ import typer
 import typer.core
 
 from hpcdeploy.cli import show
-from hpcdeploy.cli.verbs import NobodyReadsError, Verbs
+from hpcdeploy.cli.verbs import ClosedOutputError, Verbs
 from hpcdeploy.errors import HpcdeployError
 
 # The help text names the variable, because typer would import rich to add it (show_envvar).
@@ -105,7 +105,7 @@ def main() -> None:
         else:
             show.say(f"error: {error}")
         sys.exit(error.exit_code)
-    except (NobodyReadsError, BrokenPipeError):
+    except (ClosedOutputError, BrokenPipeError):
         _close_output()
         sys.exit(141)
     except OSError as error:  # such as a full disk, or a folder without write permission

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpcdeploy.cli import show
-from hpcdeploy.cli.image_options import ImageSelection, bring_home, file_of
+from hpcdeploy.cli.image_options import ImageSelection, download_image, file_of
 from hpcdeploy.cli.options import AsJson, spread
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ def push(
     """
     from hpcdeploy.cli import many
     from hpcdeploy.cli.place import here
-    from hpcdeploy.cli.trust import ask_ahead
+    from hpcdeploy.cli.trust import confirm_ahead
     from hpcdeploy.config.resolution import choose_images
     from hpcdeploy.errors import ConfigError
     from hpcdeploy.flows import push as flow
-    from hpcdeploy.registry.asking import registry_of
+    from hpcdeploy.registry.lookup import registry_of
     from hpcdeploy.tags import read_git_facts
 
     place = here()
@@ -61,7 +61,7 @@ def push(
             )
         flow.refuse_same_tags(chosen, tag or ())
         latest = (place.store.latest_build(place.project.root, settings.name) for settings in chosen)
-        ask_ahead(place.project.clusters, [built.built_on for built in latest if built])
+        confirm_ahead(place.project.clusters, [built.built_on for built in latest if built])
         many.push({settings.name: many.option("--tag", tag) for settings in chosen}, jobs=selection.jobs, json=json)
         return
     [settings] = chosen
@@ -112,7 +112,7 @@ def _built(place: "Place", settings: "ImageSettings") -> "BuiltImage":
         file = file_of(place, settings)
         advice = f"to download it to another file, run hpcdeploy build --on {built.built_on} -o OTHER.sif"
         check_output(file, force=False, advice=advice)
-        built = bring_home(place, built, file)
+        built = download_image(place, built, file)
         place.store.built(place.project.root, built)
     return built
 

@@ -32,7 +32,7 @@ def tags(
     listed.
     """
     from hpcdeploy.flows.tags import list_tags
-    from hpcdeploy.registry.asking import repository_of
+    from hpcdeploy.registry.lookup import repository_of
 
     listed = [list_tags(repository_of(repository)) for repository in _repositories(image)]
     if json:

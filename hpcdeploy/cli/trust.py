@@ -81,7 +81,7 @@ def admit_build(root: Path, on: "Cluster | None") -> "Admit":
     return partial(_admit_files, cluster, "secret", f"reads as secrets of a build {where}")
 
 
-def ask_ahead_of_builds(
+def confirm_ahead_of_builds(
     images: "Iterable[ImageSettings]", given: "Iterable[Secret]", root: Path, on: "Cluster | None"
 ) -> None:
     """Prompt for files outside of the project `root` that `images` have as secrets, before builds start as child processes.
@@ -171,7 +171,7 @@ def _ask_about(cluster: "Cluster", commands: "tuple[Command, ...]", does: str, r
         raise ConfigError(refusal("you did not allow it"))
 
 
-def ask_ahead(clusters: "Mapping[str, Cluster]", names: Iterable[str]) -> None:
+def confirm_ahead(clusters: "Mapping[str, Cluster]", names: Iterable[str]) -> None:
     """Prompt for the clusters `names` now, because no prompt can be shown when they are used, such as in child processes.
 
     If the user rejects the commands of a cluster, the error is reported when the cluster is used.

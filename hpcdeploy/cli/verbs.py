@@ -195,7 +195,7 @@ Each entry point names a `typer.Typer`. They are looked up only for ``--help``, 
 _ADDED_PANEL = "This machine"
 
 
-class NobodyReadsError(Exception):
+class ClosedOutputError(Exception):
     """The reader of our output has closed the pipe, as ``head`` and ``less`` do.
 
     This error replaces BrokenPipeError, which click would convert to exit code 1.
@@ -234,12 +234,12 @@ class Verbs(TyperGroup):
         """Run the verb.
 
         Raises:
-            NobodyReadsError: The reader of our output has closed the pipe.
+            ClosedOutputError: The reader of our output has closed the pipe.
         """
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
-            raise NobodyReadsError from error
+            raise ClosedOutputError from error
 
     def list_commands(self, _ctx: Any) -> list[str]:  # noqa: ANN401 - typer bundles its own click and types
         """Return the names of all verbs in the order of ``--help``."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from hpcdeploy.flows.follow import Asked
+    from hpcdeploy.flows.follow import StatusReport
     from hpcdeploy.run import RunStatus
 
 # The order of the columns for a task's states. Other states, such as those of a later version, come last.
@@ -55,7 +55,7 @@ def watch(
     If standard output is not a terminal, one line is printed per change.
     """
     from hpcdeploy.cli.place import here
-    from hpcdeploy.cli.trust import ask_ahead
+    from hpcdeploy.cli.trust import confirm_ahead
     from hpcdeploy.errors import ConfigError
     from hpcdeploy.flows import follow
     from hpcdeploy.flows.choose_runs import find_all
@@ -77,7 +77,7 @@ def watch(
     if not known:
         show.say("all runs have ended" + (" (use --all for runs of other projects)" if project and not run else ""))
         return
-    ask_ahead(place.project.clusters, [one.run.cluster for one in known])  # now, because the table would hide the prompt
+    confirm_ahead(place.project.clusters, [one.run.cluster for one in known])  # now, because the table would hide the prompt
     with show.terminal_as_it_was(), place.connections() as open_connections:
         rounds = follow.wait(known, place.session_of(open_connections), place.store, slowest=interval)
         try:
@@ -113,7 +113,7 @@ def _why(one: "RunStatus") -> str:
     return one_line(", ".join([*list(reasons)[:2], *([f"to start {start}"] if start else [])]))
 
 
-def _print_lines(rounds: "Iterator[Asked]") -> None:
+def _print_lines(rounds: "Iterator[StatusReport]") -> None:
     printed: dict[str, str] = {}
     failed: set[str] = set()
     for result in rounds:
@@ -126,7 +126,7 @@ def _print_lines(rounds: "Iterator[Asked]") -> None:
                 printed[one.run.id] = line
 
 
-def _draw(rounds: "Iterator[Asked]") -> None:
+def _draw(rounds: "Iterator[StatusReport]") -> None:
     from rich.console import Console
     from rich.live import Live
 
@@ -140,7 +140,7 @@ def _draw(rounds: "Iterator[Asked]") -> None:
                 drawn = now
 
 
-def page(result: "Asked", console: "Console") -> "Group":
+def page(result: "StatusReport", console: "Console") -> "Group":
     """Render the runs that fit on the screen: first the runs that have not ended, then the ended runs; and notes below."""
     from rich.console import Group
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from hpcdeploy.cluster import SchedulerName
-from hpcdeploy.config.gres import asks_twice
+from hpcdeploy.config.gres import requests_gpus_too
 from hpcdeploy.config.reading import found
 from hpcdeploy.config.slurm_options import OF_A_PLUGIN, SBATCH, SRUN, long_option, unknown
 from hpcdeploy.config.validators import line
@@ -156,7 +156,7 @@ def twins(scheduler: SchedulerName, given: Directives) -> Iterator[tuple[str, st
     names = {name.lower() for name, value in given if value is not False}
     for key, same in _TWINS[scheduler].items():
         for name in same:
-            other_things = key == "gpus" and scheduler == "slurm" and not asks_twice(given, name)
+            other_things = key == "gpus" and scheduler == "slurm" and not requests_gpus_too(given, name)
             if name in names and not other_things:
                 yield key, name
 

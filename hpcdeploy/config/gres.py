@@ -52,14 +52,14 @@ def in_gres(directives: Directives) -> tuple[Gres, ...]:
     return tuple(_read(_given(directives).get("gres", "")))
 
 
-def asks_for_gpus(directives: Directives) -> bool:
+def requests_gpus(directives: Directives) -> bool:
     """Tell whether options of ``sbatch`` request GPUs; a count of zero is not a request."""
     given = _given(directives)
     # ntasks-per-gpu is a request, because Slurm derives the number of GPUs from it if no other option sets it (sbatch(1)).
     return "ntasks-per-gpu" in given or any(one.is_gpu and one.wanted for one in _all(given))
 
 
-def asks_twice(directives: Directives, option: str) -> bool:
+def requests_gpus_too(directives: Directives, option: str) -> bool:
     """Tell whether `option` requests GPUs in addition to the key ``gpus``."""
     given = _given(directives)
     if option not in ("gres", "tres-per-task"):
@@ -114,12 +114,12 @@ def _read(words: str) -> Iterator[Gres]:
             yield Gres(name=name, kind=kind, count=int(count[1].lstrip("0")[:9] or 0) if count else 1)
 
 
-def asking_options(slurm: Directives) -> list[str]:
+def gpu_options(slurm: Directives) -> list[str]:
     """Return the names of the options in `slurm` that request GPUs."""
-    return [option for option, value in slurm if asks_for_gpus(((option, value),))]
+    return [option for option, value in slurm if requests_gpus(((option, value),))]
 
 
-def asking_commands(htcondor: Directives) -> list[str]:
+def gpu_submit_commands(htcondor: Directives) -> list[str]:
     """Return the names of the submit commands in `htcondor` that request GPUs.
 
     These are the commands ``request_NAME`` with ``gpu`` in the name, because a pool can define its own resources
@@ -142,8 +142,8 @@ def check_no_gpus(job: Job, cluster: Cluster) -> None:
     """
     if job.resources.gpus != 0:
         return
-    asking = [f"slurm.{name}" for name in asking_options(job.slurm) if "slurm" in cluster.schedulers]
-    asking += [f"htcondor.{name}" for name in asking_commands(job.htcondor) if "htcondor" in cluster.schedulers]
+    asking = [f"slurm.{name}" for name in gpu_options(job.slurm) if "slurm" in cluster.schedulers]
+    asking += [f"htcondor.{name}" for name in gpu_submit_commands(job.htcondor) if "htcondor" in cluster.schedulers]
     if asking:
         raise ConfigError(
             f"job {job.name} on {cluster.name}: gpus = 0 requests no GPU, but {' and '.join(asking)} does; expected only "

@@ -22,7 +22,7 @@ TASK_OPTIONS = frozenset({"ntasks", "ntasks-per-node", "tasks-per-node", "ntasks
 """
 
 
-def says_tasks(directives: Directives) -> bool:
+def sets_tasks(directives: Directives) -> bool:
     """Tell whether options of ``sbatch`` set the number of tasks, directly or per GPU."""
     return bool(_of_tasks(directives))
 

@@ -61,7 +61,7 @@ def values_of(settings: ImageSettings, arguments: Mapping[str, str]) -> dict[str
         "setup": tuple(
             {
                 "lines": guard.shell_lines((step.run,), "setup", arguments),
-                "secrets": asked_for(settings, step.secrets, "a step of 'setup'"),
+                "secrets": required_secrets(settings, step.secrets, "a step of 'setup'"),
             }
             for step in settings.setup
         ),
@@ -105,7 +105,7 @@ def build_arguments(settings: ImageSettings, own: Mapping[str, str]) -> dict[str
     return {**own, **{name: value for name, value in given.items() if name not in own}}
 
 
-def asked_for(settings: ImageSettings, names: Collection[str], what: str) -> tuple[Secret, ...]:
+def required_secrets(settings: ImageSettings, names: Collection[str], what: str) -> tuple[Secret, ...]:
     """Return the secrets with the given names; `what` is the step that uses them, for the message.
 
     Raises:

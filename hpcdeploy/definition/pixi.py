@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from hpcdeploy import templates
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.checking import check_definition
-from hpcdeploy.definition.parts import asked_for, base_image, build_arguments, copy_pair, values_of
+from hpcdeploy.definition.parts import base_image, build_arguments, copy_pair, required_secrets, values_of
 from hpcdeploy.environments.pixi_activation import SURROUNDINGS, Started
 from hpcdeploy.frozen import frozen
 from hpcdeploy.image import ImageSettings
@@ -175,7 +175,7 @@ def render_pixi(recipe: PixiRecipe, *, overrides: Path | None = None) -> str:
         "outside": activation.outside,
         "surroundings": activation.surroundings,
         "glibc": guard.glibc_version(recipe.glibc),
-        "install_secrets": asked_for(settings, recipe.secrets, "the installation ('pixi')"),
+        "install_secrets": required_secrets(settings, recipe.secrets, "the installation ('pixi')"),
         "lock_sha256": recipe.lock_sha256,
     }
     text = templates.render("defs/pixi.def", values, overrides=overrides)

@@ -13,7 +13,7 @@ from pathlib import Path
 from hpcdeploy import __version__, templates
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.grammar import TEMPLATE
-from hpcdeploy.definition.parts import asked_for
+from hpcdeploy.definition.parts import required_secrets
 from hpcdeploy.definition.pixi import WORKSPACE, Activation, PixiRecipe, outermost, pixi_arguments
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.frozen import frozen
@@ -54,7 +54,7 @@ def render_pixi_dockerfile(
     settings, arguments = recipe.settings, pixi_arguments(recipe)
     own = [(posixpath.normpath(f"{workspace}/{package.place}"), package.destination) for package in outermost(recipe.own)]
     editable = [package.destination for package in outermost(one for one in recipe.own if one.editable)]
-    install = asked_for(settings, recipe.secrets, "the installation ('pixi')")
+    install = required_secrets(settings, recipe.secrets, "the installation ('pixi')")
     needed = _places(workspace, recipe.workspace)
     sourced, kept = _sourced(recipe.activation, workspace)
     files = [(posixpath.normpath(copy.source), copy.destination) for copy in settings.files]
@@ -118,7 +118,7 @@ def _setup(settings: ImageSettings, arguments: Mapping[str, str]) -> list[dict[s
     """Return the template values of the steps of ``setup``: the mounts of their secrets, and their arguments."""
     steps: list[dict[str, object]] = []
     for step in settings.setup:
-        secrets = asked_for(settings, step.secrets, "a step of 'setup'")
+        secrets = required_secrets(settings, step.secrets, "a step of 'setup'")
         steps.append({"mounts": _mounts(secrets), "words": _step(_filled(step.run, arguments), secrets)})
     return steps
 

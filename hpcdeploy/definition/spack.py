@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from hpcdeploy import templates
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.checking import check_definition
-from hpcdeploy.definition.parts import asked_for, base_image, build_arguments, copy_pair, values_of
+from hpcdeploy.definition.parts import base_image, build_arguments, copy_pair, required_secrets, values_of
 from hpcdeploy.environments.spack_container import SYSTEMS, Container, System
 from hpcdeploy.environments.spack_view import DEFAULT_VIEW
 from hpcdeploy.frozen import frozen
@@ -109,7 +109,7 @@ def render_spack(recipe: SpackRecipe, *, overrides: Path | None = None) -> str:
         "recipes_namespace": guard.word(recipe.recipes_namespace),
         "configuration": tuple(map(guard.word, (INSTALL_TREE, *recipe.options))),
         "install_secrets": _as_variables(
-            asked_for(settings, source.secrets, "the installation ('spack')"), recipe.credentials
+            required_secrets(settings, source.secrets, "the installation ('spack')"), recipe.credentials
         ),
         "locked": bool(recipe.lock_sha256),
         "lock_sha256": recipe.lock_sha256,

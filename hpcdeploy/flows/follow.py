@@ -40,7 +40,7 @@ ROUNDS_UNTIL_LOST = 6
 
 
 @frozen
-class Asked:
+class StatusReport:
     """The result of queries of one or more clusters.
 
     Attributes:
@@ -94,11 +94,11 @@ def status(
     store: Store,
     *,
     patience: float = 60.0,
-) -> Asked:
+) -> StatusReport:
     """Query the states of the runs that had not ended, with one round trip for each cluster and scheduler.
 
     Clusters are queried in parallel. If a cluster fails or does not answer in time, the state of its runs becomes unknown,
-    and `Asked.failures` has the reason. New states are written to the record.
+    and `StatusReport.failures` has the reason. New states are written to the record.
 
     Args:
         known: The runs with their last known states.
@@ -111,7 +111,7 @@ def status(
         MissingProgramError: No cluster can be queried, because a program is missing on this machine.
         TemplateError: No cluster can be queried, because a template is broken.
     """
-    result = Asked(statuses=tuple(known), failures=())
+    result = StatusReport(statuses=tuple(known), failures=())
     places = _Places(known, session_of, store, first=math.inf, slowest=math.inf)
     for result in places.rounds(patience):
         if not places.waiting:
@@ -127,7 +127,7 @@ def wait(
     first: float = 1.0,
     slowest: float = SLOWEST,
     patience: float = math.inf,
-) -> Generator[Asked, None, None]:
+) -> Generator[StatusReport, None, None]:
     """Yield the known states of all runs after each answer of a cluster, until every run has ended.
 
     After a lost connection, the state of that cluster's runs is unknown until the next query opens a new connection.
@@ -211,7 +211,7 @@ class _Places:
         """The clusters that were queried and have not answered yet."""
         return [place for place in self._places if place.asked]
 
-    def rounds(self, patience: float) -> Iterator[Asked]:
+    def rounds(self, patience: float) -> Iterator[StatusReport]:
         """Yield the known states after each answer, for up to `patience` seconds.
 
         If there is nothing to query, the known states are yielded once before the loop.
@@ -237,7 +237,7 @@ class _Places:
                 if place.session:
                     place.session.abandon()
 
-    def given_up(self, patience: float) -> Asked:
+    def given_up(self, patience: float) -> StatusReport:
         """Return the known states after a timeout; runs of clusters that did not answer become unknown."""
         for place in self.waiting:
             self._fail(place, f"no answer within {patience:.0f} s; check that 'ssh' can log in, and try again")
@@ -262,9 +262,9 @@ class _Places:
         """Return the unfinished runs of a cluster."""
         return [one for one in self._known.values() if one.run.cluster == place.name and one.alive]
 
-    def _result(self) -> Asked:
+    def _result(self) -> StatusReport:
         failures = (f"{place.name}: {place.failure}" for place in self._places if place.failure)
-        return Asked(statuses=tuple(self._known[run] for run in self._order), failures=tuple(failures))
+        return StatusReport(statuses=tuple(self._known[run] for run in self._order), failures=tuple(failures))
 
     def _begin(self, place: _Place, session: Session) -> None:
         place.asked = True

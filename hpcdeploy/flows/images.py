@@ -21,7 +21,7 @@ _DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _BY_NAME = "use a file name that contains the image's sha256, because HTCondor's caches identify a file by its name"
 
 
-def taken_by_worker(image: str) -> Delivery | None:
+def fetched_by_worker(image: str) -> Delivery | None:
     """Return the delivery of an `image` that an HTCondor worker gets without the login node; None for other images.
 
     There are two kinds of such images:
@@ -60,7 +60,7 @@ def taken_by_worker(image: str) -> Delivery | None:
     return Delivery(sha256=_digest_in(image), place=image, in_job=True)
 
 
-def refuse_elsewhere(delivery: Delivery, cluster: Cluster, scheduler: SchedulerName) -> None:
+def refuse_other_clusters(delivery: Delivery, cluster: Cluster, scheduler: SchedulerName) -> None:
     """Raise `ConfigError` if a worker must get the image, but `scheduler` on `cluster` cannot do that."""
     if not delivery.place:
         return
@@ -87,7 +87,7 @@ def _digest_in(image: str) -> str:
 Resolve = Callable[[str], PublishedImage]
 """Look up a reference (``oras://...``) in its registry."""
 
-SpeaksPlainHttp = Callable[[str], bool]
+UsesPlainHttp = Callable[[str], bool]
 """Tell whether the registry of a repository uses plain HTTP. By default only registries on loopback do, as for docker."""
 
 
@@ -101,7 +101,7 @@ class RegistryLookup:
     """
 
     resolve: Resolve
-    plain_http: SpeaksPlainHttp
+    plain_http: UsesPlainHttp
 
 
 def delivery_of(image: str, project: Project, cluster: Cluster, store: Store, registries: RegistryLookup) -> Delivery:
@@ -118,7 +118,7 @@ def delivery_of(image: str, project: Project, cluster: Cluster, store: Store, re
 
     Args:
         image: The name of an image of the project, the path of a ``.sif`` on this machine, an ``oras://`` reference, or an
-            image that an HTCondor worker gets without the login node (`taken_by_worker`).
+            image that an HTCondor worker gets without the login node (`fetched_by_worker`).
         project: The project.
         cluster: The cluster that will run the job.
         store: The record.
@@ -135,7 +135,7 @@ def delivery_of(image: str, project: Project, cluster: Cluster, store: Store, re
     if image.startswith("oras://"):
         return pulled(registries.resolve(image))
     if image not in project.images:
-        elsewhere = taken_by_worker(image)
+        elsewhere = fetched_by_worker(image)
         if elsewhere is not None:
             return elsewhere
         return _local_file(Path(image), cluster, f"the image {Path(image).name}")

@@ -10,7 +10,7 @@ from hpcdeploy.config.first_settings import Facts, first_settings
 from hpcdeploy.environments.pixi import Workspace, is_manifest, read_manifest
 from hpcdeploy.errors import ConfigError, EnvironmentFileError
 from hpcdeploy.generated_file import write_generated
-from hpcdeploy.git import ask_git
+from hpcdeploy.git import run_git
 from hpcdeploy.regular_file import LARGEST_TEXT, read_regular
 
 MANIFESTS = ("pixi.toml", "pyproject.toml")
@@ -69,5 +69,5 @@ def _files_of_tasks(folder: Path, workspace: Workspace) -> frozenset[str]:
 
 
 def _origin(folder: Path) -> str:
-    answer = ask_git(folder, "remote", "get-url", "origin")
+    answer = run_git(folder, "remote", "get-url", "origin")
     return answer.stdout.decode(errors="replace").strip() if answer is not None and answer.returncode == 0 else ""

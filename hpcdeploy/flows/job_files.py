@@ -21,7 +21,7 @@ Allow = Callable[[str], bool]
 
 
 @frozen
-class Brought:
+class JobUploads:
     """The files that a job uploads.
 
     Attributes:
@@ -51,9 +51,9 @@ _SHOWN = 3
 """Maximum number of links in one note."""
 
 
-def bring_along(
+def collect_uploads(
     job: Job, project: Path, scheduler: SchedulerName, cluster: Cluster, *, archives: Path | None, allow: Allow
-) -> Brought:
+) -> JobUploads:
     """Return the files that `job` uploads from the folder `project`, and their destinations on `cluster`.
 
     Args:
@@ -91,7 +91,7 @@ def bring_along(
             placements.append(_file(path, given, mounts=mounts))
             notes.append(f"the input {given.source}: {written(placements[-1].upload.size)}")
     _check_places(job, placements, mounts=mounts)
-    return Brought(
+    return JobUploads(
         placements=tuple(placements),
         notes=tuple(notes),
         code_sha256=placements[0].upload.sha256 if tree else "",

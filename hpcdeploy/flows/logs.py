@@ -46,7 +46,7 @@ def read(
         out += piece.out
         err += piece.err
         if len(out) + len(err) > limits.LARGEST_LOG_AS_JSON:
-            most = limits.bytes_in_words(limits.LARGEST_LOG_AS_JSON)
+            most = limits.format_bytes(limits.LARGEST_LOG_AS_JSON)
             raise SchedulerError(
                 f"task {task} of run {known.run.id} has written more than {most}, which is the maximum for --json; omit "
                 f"--json, use --tail, or run 'hpcdeploy fetch {known.run.id}'"

@@ -12,8 +12,8 @@ from hpcdeploy.config.resolution import choose_cluster, resolve_job
 from hpcdeploy.config.validators import name
 from hpcdeploy.errors import ConfigError, UnknownRunError
 from hpcdeploy.flows.choose_runs import Scope, find
-from hpcdeploy.flows.images import RegistryLookup, delivery_of, refuse_elsewhere
-from hpcdeploy.flows.job_files import Allow, Brought
+from hpcdeploy.flows.images import RegistryLookup, delivery_of, refuse_other_clusters
+from hpcdeploy.flows.job_files import Allow, JobUploads
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.frozen import frozen
 from hpcdeploy.job import After, Job, Predecessor, Request
@@ -199,16 +199,16 @@ def plan(
     cluster, scheduler = _where(project, requested)
     job = resolve_job(project, requested.job, cluster.name, requested.options, admit=confirm.admit)
     delivery = delivery_of(job.image, project, cluster, store, registries)
-    refuse_elsewhere(delivery, cluster, scheduler)
+    refuse_other_clusters(delivery, cluster, scheduler)
     confirm.check_image(job.image, delivery)
     run = plan_run(job, cluster, scheduler, delivery, now=now)
     if requested.run_id is not None:
         run = replace(run, id=_unused(requested.run_id, store))
-    uploads = Brought()
+    uploads = JobUploads()
     if job.code or job.inputs:
-        from hpcdeploy.flows.job_files import bring_along
+        from hpcdeploy.flows.job_files import collect_uploads
 
-        uploads = bring_along(job, project.root, scheduler, cluster, archives=archives, allow=confirm.allow)
+        uploads = collect_uploads(job, project.root, scheduler, cluster, archives=archives, allow=confirm.allow)
     run = replace(run, code_sha256=uploads.code_sha256, code_commit=uploads.commit, code_dirty=uploads.dirty)
     run = replace(run, project=str(project.root.resolve()))
     placements = uploads.placements

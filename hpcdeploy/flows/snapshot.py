@@ -15,7 +15,7 @@ from typing import Protocol
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.ignoring import IGNORE_FILE, Rule, kept, leaves_out, read_rules
 from hpcdeploy.frozen import frozen
-from hpcdeploy.git import ask_git, is_refused, list_files
+from hpcdeploy.git import is_refused, list_files, run_git
 from hpcdeploy.git_changes import has_changes
 from hpcdeploy.private import private_folder
 from hpcdeploy.regular_file import LARGEST_TEXT, read_regular
@@ -366,7 +366,7 @@ def _facts(folder: Path) -> tuple[str, bool | None, bool]:
         The commit's id, which is empty if there is no commit or git did not report one; whether the files differ from the
         commit (None if unknown); and whether git rejected the work tree because it belongs to another user.
     """
-    commit = ask_git(folder, "rev-parse", "--verify", "HEAD")
+    commit = run_git(folder, "rev-parse", "--verify", "HEAD")
     return (
         commit.stdout.decode().strip() if commit and not commit.returncode else "",
         has_changes(folder, "--", "."),

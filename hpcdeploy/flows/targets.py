@@ -10,7 +10,7 @@ from hpcdeploy.config.resolution import resolve_job_here
 from hpcdeploy.engine.apptainer import INSTANCE
 from hpcdeploy.engine.contract import SCHEME
 from hpcdeploy.errors import AuthenticationError, ConfigError, RegistryError
-from hpcdeploy.flows.images import Resolve, SpeaksPlainHttp
+from hpcdeploy.flows.images import Resolve, UsesPlainHttp
 from hpcdeploy.frozen import frozen
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.job import Job
@@ -91,7 +91,7 @@ def locate(
     *,
     cache: Path,
     resolve: Resolve,
-    plain_http: SpeaksPlainHttp,
+    plain_http: UsesPlainHttp,
     for_docker: bool = False,
 ) -> Located:
     """Find `image`: the project's latest build, its published image, a file, or a registry reference.
@@ -169,7 +169,7 @@ def _image_alone(image: str, project: Project, options: JobSettings, folder: Pat
     return Wanted(job=job, of_project=False)
 
 
-def _in_registry(image: str, plain_http: SpeaksPlainHttp) -> Located:
+def _in_registry(image: str, plain_http: UsesPlainHttp) -> Located:
     reference = parse_image(image)
     return Located(image=str(reference), plain_http=plain_http(reference.repository))
 

@@ -18,7 +18,7 @@ from requests.adapters import HTTPAdapter
 
 from hpcdeploy import limits
 from hpcdeploy.errors import RegistryError
-from hpcdeploy.limits import bytes_in_words
+from hpcdeploy.limits import format_bytes
 
 
 class _Lines:
@@ -141,7 +141,7 @@ class Body:
                     yield block[: len(block) - (count - self.most)]
                     return
                 raise RegistryError(
-                    f"{self._host} sent more than {bytes_in_words(self.most)}, the maximum of such an answer; "
+                    f"{self._host} sent more than {format_bytes(self.most)}, the maximum of such an answer; "
                     "the answer was discarded; check that this is the address of a registry, not of another service"
                 )
             yield block

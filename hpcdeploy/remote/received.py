@@ -5,7 +5,7 @@ import tarfile
 from typing import BinaryIO
 
 from hpcdeploy import limits
-from hpcdeploy.limits import TooMuchError, bytes_in_words
+from hpcdeploy.limits import TooMuchError, format_bytes
 
 LONGEST_STATE = 256
 """Maximum length in bytes of the text after a file's content: the file's current size and time."""
@@ -51,7 +51,7 @@ class Received:
         self.count += len(inside)
         self.behind += piece[len(inside) : len(inside) + LONGEST_STATE + 1]
         if len(self.behind) > LONGEST_STATE:
-            raise TooMuchError(f"sent more than the {bytes_in_words(self._size)} that it listed")
+            raise TooMuchError(f"sent more than the {format_bytes(self._size)} that it listed")
 
     def _after_marker(self, piece: bytes) -> bytes:
         self._banner += piece
@@ -59,7 +59,7 @@ class Received:
         if place < 0:
             self._searched = max(0, len(self._banner) - len(self._mark))
             if len(self._banner) > limits.BANNER:
-                raise TooMuchError(f"printed more than {bytes_in_words(limits.BANNER)} before its answer")
+                raise TooMuchError(f"printed more than {format_bytes(limits.BANNER)} before its answer")
             return b""
         self.began = True
         rest = bytes(self._banner[place + len(self._mark) :])

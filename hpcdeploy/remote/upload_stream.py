@@ -10,7 +10,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError, HpcdeployError, SchedulerError
 from hpcdeploy.limits import Lines
 from hpcdeploy.progress import Progress
-from hpcdeploy.registry.asking import registry_of
+from hpcdeploy.registry.lookup import registry_of
 from hpcdeploy.remote.answers import number_of, read_answer
 from hpcdeploy.remote.script_parts import ABOUT_RECEIVE, DATA_FOLLOWS, FILES, on_cluster, setup_for
 from hpcdeploy.shell_script import Script, Setup, Value, paths_function

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from hpcdeploy.limits import Collected, Ends, OutputLimit, TooMuchError, seconds_in_words
+from hpcdeploy.limits import Collected, Ends, OutputLimit, TooMuchError, format_seconds
 from hpcdeploy.progress import ignore_output
 from hpcdeploy.transport.contract import Input, Output
 
@@ -259,7 +259,7 @@ class _TimeLimits:
 
     def check(self) -> None:
         if self._total is not None and self._until is not None and time.monotonic() >= self._until:
-            raise TooMuchError(f"took longer than {seconds_in_words(self._total)}")
+            raise TooMuchError(f"took longer than {format_seconds(self._total)}")
 
 
 def _drain(kind: str, read: Callable[[], bytes], events: "queue.Queue[Event]") -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hpcdeploy.registry.asking import registry_of
+from hpcdeploy.registry.lookup import registry_of
 from hpcdeploy.store import Store, default_path
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab

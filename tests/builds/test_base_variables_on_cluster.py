@@ -9,7 +9,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows.build import build_on
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import BuiltImage, ImageSettings, Step
-from hpcdeploy.registry.asking import image_config
+from hpcdeploy.registry.lookup import image_config
 from hpcdeploy.source import DockerfileSource, OciSource, PixiSource
 from hpcdeploy.transport.contract import Transport
 from hpcdeploy_lab.state import Lab

@@ -11,7 +11,7 @@ from hpcdeploy.errors import BuildError
 from hpcdeploy.flows.build import build_on
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import BuiltImage, ImageSettings
-from hpcdeploy.registry.asking import image_config
+from hpcdeploy.registry.lookup import image_config
 from hpcdeploy.source import DockerfileSource, OciConfig
 from hpcdeploy.transport.contract import Transport
 from hpcdeploy_lab.state import Lab

@@ -10,7 +10,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows.build import build_on
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import BuiltImage, FileCopy, ImageSettings, Step
-from hpcdeploy.registry.asking import image_config, image_config_by
+from hpcdeploy.registry.lookup import image_config, image_config_by
 from hpcdeploy.source import OciSource
 from hpcdeploy.transport.contract import Transport
 from hpcdeploy_lab.state import Lab

@@ -13,7 +13,7 @@ from hpcdeploy.cli import show
 from hpcdeploy.cli.columns import Column, fit, wrapped
 from hpcdeploy.cli.status_text import print_recorded, print_statuses, project_names
 from hpcdeploy.cli.watch import page
-from hpcdeploy.flows.follow import Asked
+from hpcdeploy.flows.follow import StatusReport
 from hpcdeploy.run import RunStatus, State, TaskStatus
 from tests.scheduler.samples import PLAIN, run_of
 
@@ -63,7 +63,7 @@ def test_status_shows_whole_ids_and_its_notes_wrap_between_words(width: int) -> 
 def test_watch_shows_whole_ids_at_each_width(width: int) -> None:
     console = Console(width=width, height=60, force_terminal=True, color_system=None, record=True, file=io.StringIO())
     runs = tuple(status(f"train-{number}f0c1ab2de", task=replace(WAITS, state=state)) for number, state in enumerate(State))
-    console.print(page(Asked(statuses=runs[:4], failures=("hpc: no answer " * 9,)), console))
+    console.print(page(StatusReport(statuses=runs[:4], failures=("hpc: no answer " * 9,)), console))
     lines = console.export_text().splitlines()
     assert {one.run.id for one in runs[:4]} <= {line.split()[0] for line in lines if line.split()}
     assert max(map(len, lines)) <= width

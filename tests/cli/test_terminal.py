@@ -15,7 +15,7 @@ from rich.console import Console
 from hpcdeploy.cli import show
 from hpcdeploy.cli.logs import logs
 from hpcdeploy.cli.watch import page
-from hpcdeploy.flows.follow import Asked
+from hpcdeploy.flows.follow import StatusReport
 from hpcdeploy.run import RunStatus, State, TaskStatus
 from hpcdeploy.transport import prompts as asking
 from tests.scheduler.samples import PLAIN, run_of
@@ -66,7 +66,7 @@ def test_watch_shows_what_a_scheduler_says_as_it_is() -> None:
     status = RunStatus(run=run_of(PLAIN, job_id=EVIL), tasks=(held,), asked=1)
     written = io.StringIO()
     console = Console(file=written, width=300, height=40)
-    console.print(page(Asked(statuses=(status,), failures=(f"hpc: {EVIL}",)), console))
+    console.print(page(StatusReport(statuses=(status,), failures=(f"hpc: {EVIL}",)), console))
     assert written.getvalue().count(SHOWN) >= 3
     assert written.getvalue().replace("\n", "").isprintable()
 

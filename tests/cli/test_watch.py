@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from hpcdeploy.cli.watch import page, table_of
-from hpcdeploy.flows.follow import Asked
+from hpcdeploy.flows.follow import StatusReport
 from hpcdeploy.run import RunStatus, State, TaskStatus
 from tests.scheduler.samples import PLAIN, TRAIN, run_of
 
@@ -52,7 +52,7 @@ def test_on_a_narrow_terminal_words_are_cut_and_no_number_and_no_run_id(width: i
     tasks += [TaskStatus(task=number, state=State.RUNNING) for number in range(60, 70)]
     tasks += [TaskStatus(task=number, state=State.FAILED, reason="x" * 90) for number in range(70, 100)]
     console = Console(width=width, height=20, force_terminal=True, color_system=None, record=True)
-    console.print(page(Asked(statuses=(status(*tasks, array=True),), failures=("hpc: line\nbreak",)), console))
+    console.print(page(StatusReport(statuses=(status(*tasks, array=True),), failures=("hpc: line\nbreak",)), console))
     lines = console.export_text().splitlines()
     assert [line for line in lines if line.split()[:1] == [run_of(TRAIN).id]]
     assert [line for line in lines if line.startswith("cannot query hpc: line\\nbreak")]
@@ -64,7 +64,7 @@ def test_on_a_narrow_terminal_words_are_cut_and_no_number_and_no_run_id(width: i
 def test_only_rows_that_fit_on_the_screen_are_drawn_and_the_others_counted(width: int) -> None:
     runs = [status(TaskStatus(task=0, state=State.RUNNING))] * 40
     console = Console(width=width, height=16, force_terminal=True, color_system=None, record=True)
-    console.print(page(Asked(statuses=tuple(runs), failures=()), console))
+    console.print(page(StatusReport(statuses=tuple(runs), failures=()), console))
     lines = console.export_text().splitlines()
     shown = sum(line.split()[:1] == [run_of(PLAIN).id] for line in lines)
     assert 0 < shown < 16

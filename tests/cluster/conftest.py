@@ -9,7 +9,7 @@ import pytest
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.files import load_project
 from hpcdeploy.image import PublishedImage
-from hpcdeploy.registry.asking import registry_of
+from hpcdeploy.registry.lookup import registry_of
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store

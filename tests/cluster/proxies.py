@@ -13,7 +13,7 @@ from hpcdeploy_lab.state import Lab
 
 
 @dataclass(frozen=True)
-class Asked:
+class StatusReport:
     """One request to the registry."""
 
     path: str
@@ -26,12 +26,12 @@ class Counted:
     """A registry behind a proxy: where it answers, what it was asked, whom it turns away, and when it hangs up."""
 
     host: str = ""
-    asked: list[Asked] = field(default_factory=list)
-    turns_away: Callable[[Asked], bool] = lambda _: False
+    asked: list[StatusReport] = field(default_factory=list)
+    turns_away: Callable[[StatusReport], bool] = lambda _: False
     cuts: list[int] = field(default_factory=list)
     """After so many bytes the answer with the next blob ends, once each."""
 
-    def downloads(self, sha256: str) -> list[Asked]:
+    def downloads(self, sha256: str) -> list[StatusReport]:
         """List the requests for the image's own bytes."""
         return [one for one in self.asked if one.path.endswith(f"/blobs/sha256:{sha256}")]
 
@@ -45,7 +45,7 @@ def counted(registry: str) -> Iterator[Counted]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            asked = Asked(self.path, self.headers.get("User-Agent", ""), self.headers.get("Range", ""))
+            asked = StatusReport(self.path, self.headers.get("User-Agent", ""), self.headers.get("Range", ""))
             told.asked.append(asked)
             if told.turns_away(asked):
                 self.send_error(403)

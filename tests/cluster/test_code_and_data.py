@@ -11,7 +11,7 @@ import pytest
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.flows.fetch import fetch
-from hpcdeploy.flows.job_files import bring_along
+from hpcdeploy.flows.job_files import collect_uploads
 from hpcdeploy.flows.submit import Submitted, plan_run, submit
 from hpcdeploy.job import Array, Code, Input, Job
 from hpcdeploy.progress import Feedback
@@ -73,7 +73,7 @@ def send(
     connections: Connections,
     store: Store,
 ) -> tuple[Submitted, str]:
-    brought = bring_along(job, project, scheduler, cluster, archives=project.parent / "archives", allow=lambda _: False)
+    brought = collect_uploads(job, project, scheduler, cluster, archives=project.parent / "archives", allow=lambda _: False)
     run = plan_run(job, cluster, scheduler, delivery, now=time.time())
     script = submission(run, job, cluster, delivery, placements=brought.placements)
     said = bytearray()
@@ -300,7 +300,7 @@ def test_on_the_login_node_itself_no_connection_is_needed(
     write(project, "unique", "data/a/b.csv", content=os.urandom(8).hex())
     inputs = (Input(source="data/a/b.csv", destination="b.csv"),)
     job = Job(name="hand", image="test", command=("cat", "/code/run.sh", "b.csv"), code=Code(), inputs=inputs)
-    brought = bring_along(job, project, "slurm", cluster, archives=tmp_path / "archives", allow=lambda _: False)
+    brought = collect_uploads(job, project, "slurm", cluster, archives=tmp_path / "archives", allow=lambda _: False)
     run = plan_run(job, cluster, "slurm", delivery, now=time.time())
     script = submission(run, job, cluster, delivery, placements=brought.placements).encode("utf-8", "surrogateescape")
     asked = inside(lab, ["bash", "-l", "-s"], user=lab.user, stdin=script)

@@ -12,7 +12,7 @@ import pytest
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows import logs
 from hpcdeploy.job import Job, Resources
-from hpcdeploy.registry.asking import registry_of
+from hpcdeploy.registry.lookup import registry_of
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.run import RunStatus, State
 from hpcdeploy.staged_files import Delivery

@@ -159,7 +159,7 @@ def test_an_exit_code_that_only_accounting_knows_is_unknown_where_it_may_be_eith
     assert [task.state for task in told.tasks] == [State.FAILED] * 3 + [State.COMPLETED]
 
 
-def asked_for(lab: Lab) -> dict[str, int]:
+def required_secrets(lab: Lab) -> dict[str, int]:
     """Count the questions that the controller was asked, by their name (sdiag(1))."""
     lines = inside(lab, ["sdiag"], user=lab.user).stdout.decode().splitlines()
     found = [re.match(r"\s*(REQUEST_JOB\w*_INFO\w*)\s.*count:(\d+)", line) for line in lines]
@@ -176,11 +176,11 @@ def test_the_controller_is_asked_once_and_for_this_persons_jobs_only(
         id="", job="many", cluster="lab", scheduler="slurm", image="", sha256="", tasks=1, command=(), submitted=0
     )  # fmt: skip
     runs = [replace(blank, id=f"many-{place}", job_id=number) for place, number in enumerate(numbers, start=1)]
-    before = asked_for(another)
+    before = required_secrets(another)
     known = [RunStatus(run=run, tasks=(), asked=0) for run in runs]
     asked = follow.status(known, lambda _: connections.to(cluster), store)
     assert {one.state for one in asked.statuses} == {State.HELD}
-    more = {name: number - before.get(name, 0) for name, number in asked_for(another).items()}
+    more = {name: number - before.get(name, 0) for name, number in required_secrets(another).items()}
     assert {name: number for name, number in more.items() if number} == {"REQUEST_JOB_USER_INFO": 1}
     inside(another, ["scancel", *numbers], user=another.user)
 

@@ -16,7 +16,7 @@ from hpcdeploy.flows.plan import Plan, Requested, plan
 from hpcdeploy.flows.submit import Submitted, submit
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.progress import Feedback
-from hpcdeploy.registry import asking
+from hpcdeploy.registry import lookup
 from hpcdeploy.remote import parallel_upload
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.run import RunStatus, State
@@ -59,7 +59,7 @@ def planned(
         project,
         store,
         Requested(scheduler=scheduler, options=options),
-        RegistryLookup(resolve=asking.resolve, plain_http=asking.speaks_plain_http),
+        RegistryLookup(resolve=lookup.resolve, plain_http=lookup.uses_plain_http),
         now=time.time(),
     )
 
@@ -169,7 +169,7 @@ def test_an_image_that_only_this_machine_may_read_is_streamed(
 def test_a_file_of_this_machine_is_brought_and_goes_on_where_it_was_cut(
     lab: Lab, scheduler: SchedulerName, fresh: Cluster, published: PublishedImage, store: Store, tmp_path: Path
 ) -> None:
-    asking.registry_of(published.reference).download(published, tmp_path / "own image.sif")
+    lookup.registry_of(published.reference).download(published, tmp_path / "own image.sif")
     said: list[bytes] = []
     with cut_ssh(lab, tmp_path, [10_000_000, 10_000_000]) as config:
         cluster = replace(fresh, ssh_config=config)
@@ -235,14 +235,14 @@ def test_a_job_that_pulls_another_image_than_it_was_promised_says_so_and_runs_no
     cluster = replace(fresh, image_route="job")
 
     def wrong(_reference: str) -> PublishedImage:
-        return replace(asking.resolve(reference(registry, published)), sha256="0" * 64)
+        return replace(lookup.resolve(reference(registry, published)), sha256="0" * 64)
 
     project = Project(root=tmp_path, clusters={cluster.name: cluster})
     made = plan(
         project,
         store,
         Requested(scheduler="slurm", options=JobSettings(image=reference(registry, published), command=("echo", "ran"))),
-        RegistryLookup(resolve=wrong, plain_http=asking.speaks_plain_http),
+        RegistryLookup(resolve=wrong, plain_http=lookup.uses_plain_http),
         now=time.time(),
     )
     done = go(made, connections, store)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hpcdeploy.config.gres import asks_for_gpus, has_whole_nodes, in_gres
+from hpcdeploy.config.gres import has_whole_nodes, in_gres, requests_gpus
 from hpcdeploy.job import Directives
 
 
@@ -37,7 +37,7 @@ from hpcdeploy.job import Directives
     ids=str,
 )
 def test_every_way_of_asking_for_gpus_asks_for_gpus(directives: Directives) -> None:
-    assert asks_for_gpus(directives)
+    assert requests_gpus(directives)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_every_way_of_asking_for_gpus_asks_for_gpus(directives: Directives) -> N
     ids=str,
 )
 def test_what_asks_for_no_gpu_is_no_wish_for_one(directives: Directives) -> None:
-    assert not asks_for_gpus(directives)
+    assert not requests_gpus(directives)
 
 
 def test_a_list_is_read_as_slurm_reads_it() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.flows.job_files import Brought, bring_along
+from hpcdeploy.flows.job_files import JobUploads, collect_uploads
 from hpcdeploy.job import Code, Input, Job
 from tests.flows.test_snapshot import git, write
 
@@ -23,8 +23,8 @@ def project(tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
-def bring(job: Job, project: Path, scheduler: SchedulerName = "slurm", *, meant: bool = False) -> Brought:
-    return bring_along(job, project, scheduler, CLUSTER, archives=project.parent / "archives", allow=lambda _: meant)
+def bring(job: Job, project: Path, scheduler: SchedulerName = "slurm", *, meant: bool = False) -> JobUploads:
+    return collect_uploads(job, project, scheduler, CLUSTER, archives=project.parent / "archives", allow=lambda _: meant)
 
 
 def test_code_is_an_archive_that_becomes_a_folder_mounted_at_code(project: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_command_that_looks_for_the_code_where_only_other_clusters_have_it_is_
 
 
 def test_what_is_only_looked_at_is_packed_nowhere_and_has_the_same_sha256(project: Path) -> None:
-    looked = bring_along(JOB, project, "slurm", CLUSTER, archives=None, allow=lambda _: False)
+    looked = collect_uploads(JOB, project, "slurm", CLUSTER, archives=None, allow=lambda _: False)
     assert not (project.parent / "archives").exists()
     assert looked.code_sha256 == bring(JOB, project).code_sha256
 
@@ -147,7 +147,7 @@ def test_an_absolute_place_is_refused_where_nothing_can_be_mounted(project: Path
     with pytest.raises(ConfigError, match=r'expected a path relative to the working folder, such as "a.py"'):
         bring(replace(JOB, inputs=inputs), project, "htcondor")
     shared = replace(CLUSTER, htcondor_container="apptainer")
-    done = bring_along(replace(JOB, inputs=inputs), project, "htcondor", shared, archives=None, allow=lambda _: False)
+    done = collect_uploads(replace(JOB, inputs=inputs), project, "htcondor", shared, archives=None, allow=lambda _: False)
     assert [one.place for one in done.placements] == ["/code", "/in/a.py"]
 
 

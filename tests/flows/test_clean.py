@@ -160,7 +160,7 @@ def test_a_run_whose_state_is_unknown_or_that_is_not_recorded_here_stays(
     site.run("unknown-1", state=State.UNKNOWN)
     site.run("running-1", state=State.RUNNING)
     site.run("elsewhere-1", known=False)
-    monkeypatch.setattr("hpcdeploy.flows.clean.status", lambda known, *_rest: type("Asked", (), {"statuses": known}))
+    monkeypatch.setattr("hpcdeploy.flows.clean.status", lambda known, *_rest: type("StatusReport", (), {"statuses": known}))
     planned = site.plan()
     assert (planned.runs, planned.found.runs) == ((), ())
     assert sorted(one.run.id for one in planned.kept) == ["running-1", "unknown-1"]

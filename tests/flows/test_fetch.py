@@ -81,12 +81,12 @@ def there(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bring(machine: Watched, there: Path, tmp_path: Path) -> Callable[..., Fetched]:
-    def bring_home(*patterns: str, run: Run = RUN, to: str = "home") -> Fetched:
+    def download_image(*patterns: str, run: Run = RUN, to: str = "home") -> Fetched:
         cluster = Cluster(name="c", root=str(there.parents[1]))
         with Connections(lambda _: machine, retry=RetryPolicy(pauses=(0, 0))) as connections:
             return fetch(run, tmp_path / to, connections.to(cluster), patterns=patterns)
 
-    return bring_home
+    return download_image
 
 
 def write(folder: Path, *names: str, content: str = "x") -> None:

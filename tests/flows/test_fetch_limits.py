@@ -28,7 +28,7 @@ def bring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Fetc
         (folder / "output" / name).write_text("xyz")
     tar = shutil.which("tar")
 
-    def bring_home(before: str = "", option: str = "") -> Fetched:
+    def download_image(before: str = "", option: str = "") -> Fetched:
         (tmp_path / "bin").mkdir()
         (tmp_path / "bin" / "tar").write_text(f'#!/bin/sh\n{before}\nexec {tar} "$@" {option}\n')
         (tmp_path / "bin" / "tar").chmod(0o755)
@@ -37,7 +37,7 @@ def bring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Fetc
         with Connections(lambda _: LocalTransport()) as connections:
             return fetch(RUN, tmp_path / "home", connections.to(cluster))
 
-    return bring_home
+    return download_image
 
 
 def test_a_tar_that_does_as_it_is_told_brings_all(bring: Callable[..., Fetched]) -> None:

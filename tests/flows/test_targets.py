@@ -12,7 +12,7 @@ from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.errors import ConfigError, HpcdeployError, RegistryError
 from hpcdeploy.flows.targets import Located, choose_target, fetch, locate
 from hpcdeploy.image import BuiltImage, ImageSettings, PublishedImage
-from hpcdeploy.registry.asking import registry_of, resolve, speaks_plain_http
+from hpcdeploy.registry.lookup import registry_of, resolve, uses_plain_http
 from hpcdeploy.source import DefinitionSource, OciSource
 from hpcdeploy.store import Store
 from hpcdeploy_lab.state import Lab
@@ -41,7 +41,7 @@ def find(project: Project, store: Store, tmp_path: Path) -> Locate:
             store,
             cache=tmp_path / "cache",
             resolve=resolve,
-            plain_http=speaks_plain_http,
+            plain_http=uses_plain_http,
             for_docker=for_docker,
         )
 

@@ -2,7 +2,7 @@ import pytest
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.flows.images import refuse_elsewhere, taken_by_worker
+from hpcdeploy.flows.images import fetched_by_worker, refuse_other_clusters
 
 SHA256 = "ab" * 32
 
@@ -19,14 +19,14 @@ SHA256 = "ab" * 32
     ],
 )
 def test_a_worker_takes_what_says_which_content_is_meant(image: str, place: str | None) -> None:
-    delivery = taken_by_worker(image)
+    delivery = fetched_by_worker(image)
     assert delivery is not None
     assert (delivery.sha256, delivery.place, delivery.in_job) == (SHA256, place or image, True)
 
 
 @pytest.mark.parametrize("image", ["oras://ghcr.io/me/x:1", "images/train.sif"])
 def test_what_hpcdeploy_brings_itself_is_not_left_to_the_worker(image: str) -> None:
-    assert taken_by_worker(image) is None
+    assert fetched_by_worker(image) is None
 
 
 @pytest.mark.parametrize(
@@ -45,17 +45,17 @@ def test_what_hpcdeploy_brings_itself_is_not_left_to_the_worker(image: str) -> N
 )
 def test_what_may_be_another_image_tomorrow_is_refused_with_what_to_do(image: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        taken_by_worker(image)
+        fetched_by_worker(image)
 
 
 def test_slurm_fetches_nothing_so_and_a_pool_without_file_transfer_no_addresses() -> None:
-    by_url = taken_by_worker(f"osdf:///ospool/{SHA256}.sif")
-    on_cvmfs = taken_by_worker(f"/cvmfs/site/{SHA256}.sif")
+    by_url = fetched_by_worker(f"osdf:///ospool/{SHA256}.sif")
+    on_cvmfs = fetched_by_worker(f"/cvmfs/site/{SHA256}.sif")
     assert by_url is not None
     assert on_cvmfs is not None
     with pytest.raises(ConfigError, match="HTCondor only"):
-        refuse_elsewhere(on_cvmfs, Cluster(name="c"), "slurm")
+        refuse_other_clusters(on_cvmfs, Cluster(name="c"), "slurm")
     with pytest.raises(ConfigError, match="file transfer"):
-        refuse_elsewhere(by_url, Cluster(name="c", htcondor_container="apptainer"), "htcondor")
-    refuse_elsewhere(on_cvmfs, Cluster(name="c", htcondor_container="apptainer"), "htcondor")
-    refuse_elsewhere(by_url, Cluster(name="c"), "htcondor")
+        refuse_other_clusters(by_url, Cluster(name="c", htcondor_container="apptainer"), "htcondor")
+    refuse_other_clusters(on_cvmfs, Cluster(name="c", htcondor_container="apptainer"), "htcondor")
+    refuse_other_clusters(by_url, Cluster(name="c"), "htcondor")

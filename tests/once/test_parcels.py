@@ -14,7 +14,7 @@ import pytest
 
 from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.flows.job_files import bring_along
+from hpcdeploy.flows.job_files import collect_uploads
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import Code
 from hpcdeploy.remote.submission_script import submission
@@ -47,7 +47,7 @@ def planned(place: Place, scheduler: SchedulerName, folder: Path, setup: tuple[s
     staged = StagedFile(sha256=sha256, size=IMAGE_BYTES, path=path, what="the image", source=str(image))
     delivery = Delivery(sha256=sha256, size=IMAGE_BYTES, upload=staged)
     job = replace(HELD, code=Code(source="code", destination="code"))
-    brought = bring_along(job, folder, scheduler, cluster, archives=folder.parent / "archives", allow=lambda _: False)
+    brought = collect_uploads(job, folder, scheduler, cluster, archives=folder.parent / "archives", allow=lambda _: False)
     run = replace(plan_run(job, cluster, scheduler, delivery, now=0), code_sha256=brought.code_sha256)
     script = submission(run, job, cluster, delivery, placements=brought.placements)
     broken = folder / "upload.sh"

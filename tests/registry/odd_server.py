@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @dataclass(frozen=True)
-class Asked:
+class StatusReport:
     """One request as it came; header names in lower case."""
 
     method: str
@@ -27,7 +27,7 @@ class Reply:
     claim: int | None = None
 
 
-Script = Callable[[Asked], Reply]
+Script = Callable[[StatusReport], Reply]
 
 
 @dataclass
@@ -36,7 +36,7 @@ class OddServer:
 
     script: Script
     host: str = ""
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[StatusReport] = field(default_factory=list)
 
     def methods(self) -> list[str]:
         """Name the methods asked with, in order."""
@@ -53,7 +53,7 @@ def misbehave(script: Script) -> Iterator[OddServer]:
 
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            asked = Asked(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body)
+            asked = StatusReport(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body)
             odd.asked.append(asked)
             reply = odd.script(asked)
             self.send_response(reply.status)

@@ -11,7 +11,7 @@ from hpcdeploy.registry.addresses import NOWHERE, is_same_origin, may_follow, or
 from hpcdeploy.registry.oci_client import OciClient
 from hpcdeploy.registry.reference import parse_reference
 from tests.registry.images import SWIFT, user
-from tests.registry.odd_server import Asked, OddServer, Reply, Script, misbehave
+from tests.registry.odd_server import OddServer, Reply, Script, StatusReport, misbehave
 
 ODD = [
     r"https://evil.example\@reg.example/token",
@@ -99,18 +99,18 @@ def test_without_tls_an_answer_leads_to_this_machine_only(source: str, target: s
     assert may_follow(source, target) is expected
 
 
-Redirect = Callable[[Asked, str], Reply]
+Redirect = Callable[[StatusReport, str], Reply]
 
 
-def read(asked: Asked, url: str) -> Reply:
+def read(asked: StatusReport, url: str) -> Reply:
     return Reply(307, {"Location": url})
 
 
-def upload(asked: Asked, url: str) -> Reply:
+def upload(asked: StatusReport, url: str) -> Reply:
     return Reply(202, {"Location": url}) if asked.method == "POST" else Reply(404)
 
 
-def page(asked: Asked, url: str) -> Reply:
+def page(asked: StatusReport, url: str) -> Reply:
     link = {"Link": f'<{url}>; rel="next"'} if asked.path.endswith("/tags/list") else {}
     return Reply(headers=link, body=b'{"tags": ["a"]}')
 
@@ -128,7 +128,7 @@ def work(odd: OddServer, kind: Redirect) -> None:
             client.list_tags()
 
 
-def locked(asked: Asked, reply: Reply) -> Reply:
+def locked(asked: StatusReport, reply: Reply) -> Reply:
     return reply if "authorization" in asked.headers else Reply(401, {"WWW-Authenticate": 'Basic realm="x"'})
 
 
@@ -167,7 +167,7 @@ def test_a_token_service_with_an_odd_url_gets_no_password(form: str) -> None:
     with misbehave(lambda _asked: Reply(body=b'{"token": "t"}')) as other:
         port = other.host.rpartition(":")[2]
 
-        def script(_asked: Asked) -> Reply:
+        def script(_asked: StatusReport) -> Reply:
             realm = form.format(other=other.host, ours=odd.host, port=port)
             return Reply(401, {"WWW-Authenticate": f'Bearer realm="{realm}",service="x"'})
 

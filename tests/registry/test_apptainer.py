@@ -10,8 +10,8 @@ import pytest
 
 from hpcdeploy.apptainer.contents import read_contents
 from hpcdeploy.flows.freshness import labels_of_published
-from hpcdeploy.registry.asking import head_of
 from hpcdeploy.registry.credentials import Lookup, credential_files, find_credentials, login_command
+from hpcdeploy.registry.lookup import head_of
 from hpcdeploy.registry.manifest import annotate
 from hpcdeploy.registry.oci_client import OciClient
 from hpcdeploy.registry.reference import parse_reference

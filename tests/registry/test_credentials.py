@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.registry.asking import registry_of
 from hpcdeploy.registry.credentials import Credentials, credential_files, find_credentials, login_command, run_helper
+from hpcdeploy.registry.lookup import registry_of
 from hpcdeploy.registry.reference import parse_reference
 
 GHCR = parse_reference("ghcr.io/me/train")

@@ -8,11 +8,11 @@ import pytest
 
 from hpcdeploy.errors import AuthenticationError, ConfigError, RegistryError
 from hpcdeploy.limits import LARGEST_DOCUMENT
-from hpcdeploy.registry.asking import image_config
+from hpcdeploy.registry.lookup import image_config
 from hpcdeploy.registry.reference import Reference, parse_image
 from hpcdeploy.source import OciConfig
 from tests.registry import containers as made
-from tests.registry.odd_server import Asked, Reply, misbehave
+from tests.registry.odd_server import Reply, StatusReport, misbehave
 from tests.registry.token_service import PASSWORD, USER
 
 SAID = {
@@ -130,7 +130,7 @@ def test_credentials_are_found_and_used(basic_host: str, tmp_path: Path) -> None
 IMAGE = made.manifest(made.config(SAID))
 
 
-def odd(asked: Asked) -> Reply:
+def odd(asked: StatusReport) -> Reply:
     """Answer with another thing than was asked for."""
     typed = {"Content-Type": IMAGE.media_type}
     answers = {

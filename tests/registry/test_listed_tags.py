@@ -14,7 +14,7 @@ from hpcdeploy.errors import RegistryError
 from hpcdeploy.flows.tags import Listed, list_tags, version_key
 from hpcdeploy.registry.tag_details import TagDetails, details_of
 from tests.registry.images import Image, make_image, registry
-from tests.registry.odd_server import Asked, Reply, Script, misbehave
+from tests.registry.odd_server import Reply, Script, StatusReport, misbehave
 
 OCI = "application/vnd.oci.image."
 SIF = {"mediaType": "application/vnd.sylabs.sif.layer.v1.sif", "digest": f"sha256:{'1' * 64}", "size": 1_500_000}
@@ -47,7 +47,7 @@ def served(tags: dict[str, bytes], *others: bytes, pages: int = 1000) -> Script:
     by_name = tags | {digest(content): content for content in (*tags.values(), *others)}
     names = list(tags)
 
-    def script(asked: Asked) -> Reply:
+    def script(asked: StatusReport) -> Reply:
         name = asked.path.rpartition("/")[2]
         if "/tags/list" in asked.path:
             start = int(asked.path.partition("?at=")[2] or 0)
@@ -62,7 +62,7 @@ def served(tags: dict[str, bytes], *others: bytes, pages: int = 1000) -> Script:
     return script
 
 
-def listed(tags: dict[str, bytes], *others: bytes, pages: int = 1000, asked: str = "") -> tuple[Listed, list[Asked]]:
+def listed(tags: dict[str, bytes], *others: bytes, pages: int = 1000, asked: str = "") -> tuple[Listed, list[StatusReport]]:
     with misbehave(served(tags, *others, pages=pages)) as odd:
         return list_tags(registry(odd.host, asked=asked)), odd.asked
 
@@ -107,7 +107,7 @@ def test_of_too_many_tags_the_highest_versions_are_described(monkeypatch: pytest
 
 
 def test_a_manifest_that_is_not_that_of_its_digest_tells_nothing() -> None:
-    def script(asked: Asked) -> Reply:
+    def script(asked: StatusReport) -> Reply:
         if "/tags/list" in asked.path:
             return Reply(body=b'{"tags": ["a", "b", "gone"]}')
         if asked.path.endswith("/gone"):

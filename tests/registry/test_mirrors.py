@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.errors import HpcdeployError, RegistryError
-from hpcdeploy.registry.asking import image_config_by
-from tests.registry.odd_server import Asked, OddServer, Reply, misbehave
+from hpcdeploy.registry.lookup import image_config_by
+from tests.registry.odd_server import OddServer, Reply, StatusReport, misbehave
 
 COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
 CONFIG = json.dumps({"os": "linux", "architecture": "amd64", "config": {"Cmd": ["run"]}, "rootfs": {}}).encode()
@@ -32,7 +32,7 @@ MANIFEST = json.dumps(
 DIGEST = f"sha256:{hashlib.sha256(MANIFEST).hexdigest()}"
 
 
-def answer(asked: Asked) -> Reply:
+def answer(asked: StatusReport) -> Reply:
     """Hold one image, hub/x:1."""
     if asked.path.startswith("/v2/hub/x/manifests/"):
         return Reply(headers={"Content-Type": KIND, "Docker-Content-Digest": DIGEST}, body=MANIFEST)

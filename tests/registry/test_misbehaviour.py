@@ -15,20 +15,20 @@ from hpcdeploy.registry.manifest import digest_of, render_manifest
 from hpcdeploy.registry.retries import RetryPolicy
 from tests.disks import small_disk
 from tests.registry.images import CREATED, NOTHING, SWIFT, Image, make_image, registry, user
-from tests.registry.odd_server import Asked, OddServer, Reply, Script, misbehave
+from tests.registry.odd_server import OddServer, Reply, Script, StatusReport, misbehave
 
 
 def published(image: Image, host: str = "example.org") -> PublishedImage:
     return PublishedImage(repository=f"{host}/lab/train", manifest="0" * 64, sha256=image.sha256, size=len(image.content))
 
 
-def ranged(asked: Asked, content: bytes) -> Reply:
+def ranged(asked: StatusReport, content: bytes) -> Reply:
     start = int(asked.headers["range"].removeprefix("bytes=").removesuffix("-"))
     span = f"bytes {start}-{len(content) - 1}/{len(content)}"
     return Reply(206, {"Content-Range": span}, content[start:])
 
 
-def uploads(asked: Asked, *, location: str = "/v2/lab/train/blobs/uploads/1?_state=canary") -> Reply:
+def uploads(asked: StatusReport, *, location: str = "/v2/lab/train/blobs/uploads/1?_state=canary") -> Reply:
     """Answer as a registry does to a push of something new."""
     replies = {"POST": Reply(202, {"Location": location}), "PUT": Reply(201)}
     return replies.get(asked.method, Reply(404))
@@ -49,7 +49,7 @@ def streamed(odd: OddServer, image: Image, start: int = 0) -> bytes:
 def test_a_stream_that_breaks_off_is_taken_up_where_it_broke(image: Image) -> None:
     step = len(image.content) // 5
 
-    def breaks_off(asked: Asked) -> Reply:
+    def breaks_off(asked: StatusReport) -> Reply:
         reply = ranged(asked, image.content) if "range" in asked.headers else Reply(body=image.content)
         return replace(reply, claim=len(reply.body), body=reply.body[:step])
 
@@ -116,7 +116,7 @@ def test_a_digest_that_was_asked_for_counts_more_than_what_the_registry_claims(i
 
 
 def test_a_registry_that_stored_another_manifest_is_found_out(image: Image) -> None:
-    def script(asked: Asked) -> Reply:
+    def script(asked: StatusReport) -> Reply:
         lie = {"Docker-Content-Digest": "sha256:" + "1" * 64} if "/manifests/" in asked.path else {}
         return replace(uploads(asked), headers={**uploads(asked).headers, **lie})
 
@@ -133,7 +133,7 @@ def test_an_endless_manifest_is_not_read_to_its_end() -> None:
 
 
 def test_a_body_that_breaks_off_is_resumed_and_the_end_is_checked(image: Image, tmp_path: Path) -> None:
-    def script(asked: Asked) -> Reply:
+    def script(asked: StatusReport) -> Reply:
         if "range" in asked.headers:
             return ranged(asked, image.content)
         return Reply(body=image.content[:2_000_000], claim=len(image.content))
@@ -162,7 +162,7 @@ def test_a_later_call_goes_on_where_an_earlier_one_broke_off(image: Image, tmp_p
     ids=["416", "another range"],
 )
 def test_a_registry_that_cannot_resume_is_asked_for_everything(refusal: Reply, image: Image, tmp_path: Path) -> None:
-    def script(asked: Asked) -> Reply:
+    def script(asked: StatusReport) -> Reply:
         if "range" in asked.headers:
             return refusal
         if len(odd.asked) == 1:
@@ -175,7 +175,7 @@ def test_a_registry_that_cannot_resume_is_asked_for_everything(refusal: Reply, i
 
 
 def test_a_registry_that_ignores_ranges_sends_everything_again(image: Image, tmp_path: Path) -> None:
-    def script(_asked: Asked) -> Reply:
+    def script(_asked: StatusReport) -> Reply:
         if len(odd.asked) == 1:
             return Reply(body=image.content[:2_000_000], claim=len(image.content))
         return Reply(body=image.content)
@@ -217,7 +217,7 @@ def test_a_download_to_a_full_disk_is_told_and_goes_on_where_there_is_room(image
 
 
 def test_two_downloads_to_one_place_do_not_mix(image: Image, tmp_path: Path) -> None:
-    def script(_asked: Asked) -> Reply:
+    def script(_asked: StatusReport) -> Reply:
         with pytest.raises(RegistryError, match="another download"):
             registry(odd.host).download(published(image), tmp_path / "got.sif")
         return Reply(body=image.content)
@@ -230,7 +230,7 @@ def test_two_downloads_to_one_place_do_not_mix(image: Image, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_passing_trouble_is_waited_out_and_the_file_is_sent_again_from_its_start(status: int, image: Image) -> None:
-    def script(asked: Asked) -> Reply:
+    def script(asked: StatusReport) -> Reply:
         if len(blobs_put(odd)) == 1 and asked.method == "PUT":
             return Reply(status, {"Retry-After": "0"})
         return uploads(asked)
@@ -244,7 +244,7 @@ def test_passing_trouble_is_waited_out_and_the_file_is_sent_again_from_its_start
 def test_retry_after_is_obeyed(image: Image) -> None:
     waits: list[float] = []
 
-    def script(asked: Asked) -> Reply:
+    def script(asked: StatusReport) -> Reply:
         return Reply(429, {"Retry-After": "7"}) if len(odd.asked) == 1 else uploads(asked)
 
     with misbehave(script) as odd:
@@ -285,7 +285,7 @@ def test_a_refused_connection_is_told_after_a_few_short_waits(image: Image) -> N
 BASIC = {"WWW-Authenticate": 'Basic realm="x"'}
 
 
-def locked(asked: Asked, otherwise: Reply) -> Reply:
+def locked(asked: StatusReport, otherwise: Reply) -> Reply:
     return otherwise if "authorization" in asked.headers else Reply(401, BASIC)
 
 
@@ -346,9 +346,9 @@ def test_redirects_in_a_circle_end(image: Image, tmp_path: Path) -> None:
 
 def unknown_upload(times: int, code: str = "BLOB_UPLOAD_UNKNOWN", status: int = 404) -> Script:
     """Answer so often that the upload of the image is not known."""
-    told: list[Asked] = []
+    told: list[StatusReport] = []
 
-    def script(asked: Asked) -> Reply:
+    def script(asked: StatusReport) -> Reply:
         if asked.method == "PUT" and "/blobs/" in asked.path and len(told) < times:
             told.append(asked)
             return Reply(status, body=b'{"errors": [{"code": "%s", "message": "m"}]}' % code.encode())
@@ -418,7 +418,7 @@ def test_a_manifest_that_always_breaks_off_is_a_registrys_error() -> None:
 def test_a_download_that_breaks_off_more_often_than_patience_allows_goes_on_as_long_as_more_comes(
     image: Image, tmp_path: Path
 ) -> None:
-    def script(asked: Asked) -> Reply:
+    def script(asked: StatusReport) -> Reply:
         reply = ranged(asked, image.content) if "range" in asked.headers else Reply(body=image.content)
         return replace(reply, claim=len(reply.body), body=reply.body[:200_000])
 
@@ -446,7 +446,7 @@ def test_tags_in_a_circle_end() -> None:
     assert len(odd.asked) == 2
 
 
-def token_service(odd: OddServer, asked: Asked, *, refused: int, replies: list[Reply]) -> Reply:
+def token_service(odd: OddServer, asked: StatusReport, *, refused: int, replies: list[Reply]) -> Reply:
     """Answer as a registry with a token service of its own, which gives `replies` and then tokens that count.
 
     So many tokens are refused, each with the realm of another host: nvcr.io does that.

@@ -12,7 +12,7 @@ from hpcdeploy.registry.manifest import parse_manifest
 from hpcdeploy.registry.oci_client import OciClient
 from hpcdeploy.registry.reference import parse_reference
 from tests.registry.images import NOTHING, SWIFT, registry, user
-from tests.registry.odd_server import Asked, Reply, misbehave
+from tests.registry.odd_server import Reply, StatusReport, misbehave
 
 BAD = [
     *("http://127.0.0.1:99999/x", "http://127.0.0.1:port/x", "http://[::1/x", "http://[x]/", "//127.0.0.1:-1/x"),
@@ -36,7 +36,7 @@ def test_a_location_that_is_no_address_is_one_error(address: str) -> None:
 
 @pytest.mark.parametrize("address", BAD)
 def test_an_upload_that_is_sent_to_no_address_is_one_error(address: str) -> None:
-    def script(asked: Asked) -> Reply:
+    def script(asked: StatusReport) -> Reply:
         return Reply(202, {"Location": address}) if asked.method == "POST" else Reply(404)
 
     with misbehave(script) as odd:
@@ -47,7 +47,7 @@ def test_an_upload_that_is_sent_to_no_address_is_one_error(address: str) -> None
 
 @pytest.mark.parametrize("address", BAD)
 def test_a_realm_that_is_no_address_is_asked_for_nothing(address: str) -> None:
-    def script(_asked: Asked) -> Reply:
+    def script(_asked: StatusReport) -> Reply:
         return Reply(401, {"WWW-Authenticate": f'Bearer realm="{address}",service="x"'})
 
     with misbehave(script) as odd, pytest.raises(HpcdeployError) as raised:
@@ -90,7 +90,7 @@ def test_an_odd_body_of_an_error_is_left_out_of_the_message(body: str) -> None:
     ],
 )
 def test_an_answer_without_a_usable_token_is_one_error(token: str) -> None:
-    def script(asked: Asked) -> Reply:
+    def script(asked: StatusReport) -> Reply:
         if asked.path.startswith("/token"):
             return Reply(body=token.encode())
         return Reply(401, {"WWW-Authenticate": f'Bearer realm="http://{odd.host}/token",service="x"'})
@@ -108,7 +108,7 @@ def test_what_is_no_list_of_tags_is_one_error(tags: str) -> None:
 
 
 def test_pages_of_tags_that_lead_in_a_circle_are_one_error_and_an_end_is_an_end() -> None:
-    def script(asked: Asked) -> Reply:
+    def script(asked: StatusReport) -> Reply:
         link = "" if "last" in asked.path else '</v2/lab/train/tags/list?last=a>; rel="next"'
         return Reply(headers={"Link": link} if link else {}, body=b'{"tags": ["a"]}')
 
@@ -124,7 +124,7 @@ def test_pages_of_tags_that_lead_in_a_circle_are_one_error_and_an_end_is_an_end(
 def test_pages_without_tags_that_lead_ever_further_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MOST_TAGS", 5)
 
-    def script(_asked: Asked) -> Reply:
+    def script(_asked: StatusReport) -> Reply:
         link = {"Link": f'<?last={len(odd.asked)}>; rel="next"'} if len(odd.asked) < 20 else {}
         return Reply(headers=link, body=b'{"tags": []}')
 

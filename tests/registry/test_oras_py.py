@@ -15,7 +15,7 @@ import oras.provider
 import pytest
 
 from tests.registry.images import Image
-from tests.registry.odd_server import Asked, Reply, misbehave
+from tests.registry.odd_server import Reply, StatusReport, misbehave
 from tests.registry.token_service import PASSWORD, USER, TokenService
 
 
@@ -90,7 +90,7 @@ def test_do_request_still_waits_two_minutes_for_a_connection_that_is_refused(imp
 
 
 def test_one_token_still_goes_to_every_host() -> None:
-    def script(asked: Asked) -> Reply:
+    def script(asked: StatusReport) -> Reply:
         return Reply()
 
     with misbehave(script) as first, misbehave(script) as second:

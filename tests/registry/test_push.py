@@ -14,7 +14,7 @@ import pytest
 from hpcdeploy.errors import AuthenticationError, ConfigError, RegistryError
 from hpcdeploy.flows.push import Pushed, Refused, destinations, push, refuse_same_tags
 from hpcdeploy.image import BuiltImage, ImageSettings
-from hpcdeploy.registry.asking import registry_of
+from hpcdeploy.registry.lookup import registry_of
 from hpcdeploy.source import PixiSource
 from hpcdeploy.store import Store, default_path
 from hpcdeploy.tags import GitFacts

@@ -6,7 +6,7 @@ from pathlib import Path
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.sources.staging import read_text
 from hpcdeploy.frozen import frozen
-from hpcdeploy.git import ask_git
+from hpcdeploy.git import run_git
 from hpcdeploy.image import Definition
 from hpcdeploy.regular_file import LARGEST_LOCK, read_regular
 from hpcdeploy.store import Store
@@ -57,7 +57,7 @@ def older(other: str, lock: Path) -> Older:
     # "REV:./NAME" is relative to git's working folder (gitrevisions(7)).
     revision = other if ":" in other else f"{other}:./{lock.name}"
     # "git show" of anything but a file runs programs that the repository names (git-config(1), diff.external).
-    done = ask_git(folder, "cat-file", "blob", "--end-of-options", revision)
+    done = run_git(folder, "cat-file", "blob", "--end-of-options", revision)
     if done is None or done.returncode != 0:
         reason = (
             "there is no git"

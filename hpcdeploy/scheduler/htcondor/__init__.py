@@ -13,10 +13,10 @@ from hpcdeploy.scheduler.htcondor import reasons
 from hpcdeploy.scheduler.htcondor.event_log import read_log
 from hpcdeploy.scheduler.htcondor.queries import ATTRIBUTES, CLUSTER, HISTORY_ATTRIBUTES, NEVER, read_history, read_queue
 from hpcdeploy.scheduler.htcondor.submit_description import (
-    asks_for_gpus,
     commands,
     lines,
     notes_begin,
+    requests_gpus,
     sends_all,
     warning_of,
     with_inputs,
@@ -38,7 +38,7 @@ def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
         "commands": lines(with_outputs(with_inputs(commands(job, cluster, run_id), job, cluster), job, cluster)),
         "container": cluster.htcondor_container,
         "notes_begin": notes_begin(job, cluster),
-        "gpus": handing(cluster.gpu_vendor, asked=asks_for_gpus(job)),
+        "gpus": handing(cluster.gpu_vendor, asked=requests_gpus(job)),
         "sends_all": sends_all(job, cluster),
         "warning": warning_of(job),
     }

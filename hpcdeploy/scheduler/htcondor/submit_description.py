@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.config.gres import asking_commands
+from hpcdeploy.config.gres import gpu_submit_commands
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Job, ResourceFields, SchedulingFields
 from hpcdeploy.job_field import settings_of
@@ -33,9 +33,9 @@ def one_line(name: str, value: str) -> str:
 _GIVEN_BY_HTCONDOR = ("CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "NVIDIA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
 
-def asks_for_gpus(job: Job) -> bool:
+def requests_gpus(job: Job) -> bool:
     """Tell whether `job` requests GPUs: with the key ``gpus``, with ``request_gpus``, or with a site's own command."""
-    return bool(job.resources.gpus or asking_commands(job.htcondor))
+    return bool(job.resources.gpus or gpu_submit_commands(job.htcondor))
 
 
 def gpu_commands(job: Job) -> list[Command]:
@@ -102,7 +102,7 @@ def refuse_vendor(job: Job, cluster: Cluster) -> None:
     Raises:
         ConfigError: HTCondor starts the container, the job requests GPUs, and the cluster's GPUs are AMD's.
     """
-    if cluster.gpu_vendor != "amd" or cluster.htcondor_container == "apptainer" or not asks_for_gpus(job):
+    if cluster.gpu_vendor != "amd" or cluster.htcondor_container == "apptainer" or not requests_gpus(job):
         return
     raise ConfigError(
         f'job {job.name!r} requests GPUs, and cluster {cluster.name!r} has gpu-vendor = "amd": if HTCondor starts the '

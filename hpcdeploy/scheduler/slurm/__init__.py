@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.config.gres import asks_for_gpus, has_whole_nodes
+from hpcdeploy.config.gres import has_whole_nodes, requests_gpus
 from hpcdeploy.gpus import handing
 from hpcdeploy.job import Job
 from hpcdeploy.run import TERMINAL, UNREAD, Run, State, TaskStatus, numbered
@@ -34,7 +34,7 @@ def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
         "dependency": str(dict(job.slurm).get("dependency", "")),
         "gpus": handing(
             cluster.gpu_vendor,
-            asked=bool(job.resources.gpus) or asks_for_gpus(job.slurm),
+            asked=bool(job.resources.gpus) or requests_gpus(job.slurm),
             whole_nodes=job.resources.gpus is None and has_whole_nodes(job.slurm),
         ),
         **shape_values(job, (*cluster.binds, *job.binds)),

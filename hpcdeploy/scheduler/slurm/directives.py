@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from hpcdeploy import shell
 from hpcdeploy.cluster import Cluster, GpuForm, MemoryForm
-from hpcdeploy.config.gres import GPU_OPTIONS, asks_for_gpus, gpus_in_gres, has_whole_nodes
+from hpcdeploy.config.gres import GPU_OPTIONS, gpus_in_gres, has_whole_nodes, requests_gpus
 from hpcdeploy.config.slurm_options import long_option
 from hpcdeploy.config.srun import needs_a_step, srun_options
-from hpcdeploy.config.task_layout import cpus_on_node, processes_on_node, says_tasks, tasks_on_node
+from hpcdeploy.config.task_layout import cpus_on_node, processes_on_node, sets_tasks, tasks_on_node
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Array, Bind, Job, Resources
 
@@ -27,7 +27,7 @@ def slurm_tasks(job: Job) -> int | None:
     """
     if job.launcher == "torchrun":
         return 1
-    return job.tasks_per_node or (None if says_tasks(job.slurm) else 1)
+    return job.tasks_per_node or (None if sets_tasks(job.slurm) else 1)
 
 
 def shape_values(job: Job, binds: Iterable[Bind]) -> Mapping[str, object]:
@@ -58,7 +58,7 @@ def _torchrun_processes(job: Job) -> str:
         return str(job.tasks_per_node or job.resources.gpus)
     if job.resources.gpus == 0:
         return "1"
-    if not (asks_for_gpus(job.slurm) or has_whole_nodes(job.slurm)):
+    if not (requests_gpus(job.slurm) or has_whole_nodes(job.slurm)):
         return "1"
     return f'"${{SLURM_GPUS_ON_NODE:-{gpus_in_gres(job.slurm) or 1}}}"'
 

@@ -103,7 +103,7 @@ def image_config_by(mirrors: Sequence[tuple[str, str]]) -> ImageConfigOf:
     return query
 
 
-def speaks_plain_http(repository: str) -> bool:
+def uses_plain_http(repository: str) -> bool:
     """Tell whether requests to the registry of `repository` use plain HTTP, because its host is this machine (loopback)."""
     return is_loopback(parse_reference(repository).host)
 

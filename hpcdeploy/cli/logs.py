@@ -55,7 +55,7 @@ def logs(
 ) -> None:
     """Print the standard output and standard error of tasks.
 
-    The output is printed unchanged, including control characters for the terminal; --plain removes these.
+    The output is printed unchanged, as cat does, including control characters for the terminal; --plain removes these.
     With -f all tasks of an array are followed at the same time, and each line begins with the task's number.
     """
     from hpcdeploy.cli.place import here

@@ -133,7 +133,10 @@ def test_inspect_says_what_changed_since_the_last_build(project: Project) -> Non
     assert "nothing changed" in said
     project.change()
     said = project.run("inspect", "train").stdout
-    assert 'images.train.pixi.environment ("default" before, "gpu" now); run \'hpcdeploy build train\' to rebuild it' in said
+    assert (
+        'images.train.pixi.environment ("default" before, "gpu" now); run \'hpcdeploy build train\' to rebuild the image'
+        in said
+    )
     assert "nothing changed" not in said
     assert "no package changed" in said
     found = json.loads(project.run("inspect", "train", "--json").stdout)

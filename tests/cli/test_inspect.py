@@ -280,7 +280,7 @@ def test_a_definition_shows_its_bases_stages_arguments_files_and_notes(folder: F
         (("empty",), 2, "has nothing to inspect"),
         (("some.txt",), 2, "not an Apptainer image"),
         (("locks/pixi.lock",), 65, "version"),
-        (("unlocked",), 65, "Run 'pixi lock'"),
+        (("unlocked",), 65, "run 'pixi lock'"),
         (("--environment", "gpu"), 65, "gpu"),
         (("--against", "nowhere"), 65, "or a git revision"),
         (("--against", "--output=x"), 65, "or a git revision"),

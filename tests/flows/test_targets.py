@@ -157,7 +157,7 @@ def test_an_image_that_was_never_built_here_is_what_its_repository_calls_latest(
 ) -> None:
     pushed = replace(TRAIN, repositories=(f"{lab.registry}/tests/here-{secrets.token_hex(4)}",))
     of = replace(project, images={"train": pushed})
-    with pytest.raises(RegistryError, match="Or run 'hpcdeploy build train'"):
+    with pytest.raises(RegistryError, match="or run 'hpcdeploy build train'"):
         find("train", of=of)
     made = make_image(tmp_path, seed=13)
     registry_of(pushed.repositories[0]).push(made.path, sha256=made.sha256, created=CREATED, tags=("latest",))

@@ -57,7 +57,7 @@ class ImageSettings:
 
     Attributes:
         name: The NAME of ``[images.NAME]``; a fixed name for ``[image]``.
-        source: What the image is built from, such as a Pixi environment or a Dockerfile.
+        source: Source of the image, such as a Pixi environment or a Dockerfile.
         repositories: The repositories to which the image is pushed, as ``HOST/PATH``.
         tags: Additional tags, which are set whenever the tag ``latest`` is set.
         base: The base image of the build stage; if empty, the source determines it.

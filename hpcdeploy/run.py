@@ -44,6 +44,12 @@ TERMINAL = frozenset(
     }
 )
 
+LOST = "lost: no longer in the queue, and its end is not recorded"
+"""Reason of a task whose state will stay unknown."""
+
+_LOST_BEFORE = "gone "
+"""Beginning of that reason in records of releases up to November 2026."""
+
 UNREAD = "its row cannot be read: "
 """Prefix of a task's reason if the scheduler's output about the task is malformed. The malformed row follows."""
 
@@ -92,7 +98,7 @@ class TaskStatus:
 
         This is true if the scheduler no longer has the task, and the end of the task was not recorded.
         """
-        return self.state is State.UNKNOWN and self.reason.startswith("gone ")
+        return self.state is State.UNKNOWN and self.reason.startswith((LOST, _LOST_BEFORE))
 
 
 def numbered(status: TaskStatus, task: int) -> TaskStatus:

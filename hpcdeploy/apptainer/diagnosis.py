@@ -21,7 +21,7 @@ class Cause:
     Attributes:
         name: The cause, as the end of the sentence "Probable cause: ...".
         pattern: Matches an output line of a build that failed for this cause.
-        advice: What the user can do.
+        advice: The advice to the user.
         source: The program or issue from which the pattern was taken.
     """
 

@@ -14,11 +14,11 @@ from hpcdeploy.store import Store
 
 @frozen
 class Plan:
-    """What can be removed from a cluster.
+    """The runs and files that can be removed from a cluster.
 
     Attributes:
         runs: The runs that ended before the minimum age, and whose folders were not removed yet.
-        found: What the login node reported for these runs, and for staged files.
+        found: The report of the login node on these runs, and on staged files.
         kept: The runs that were submitted before the minimum age, but have not ended or have an unknown state. They are not
             removed.
     """

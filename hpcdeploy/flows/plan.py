@@ -129,7 +129,7 @@ class Plan:
 
 @frozen
 class Requested:
-    """What the user asked for, apart from the project's settings.
+    """The request of the user, apart from the project's settings.
 
     Attributes:
         job: The job's name; None for the project's only job.

@@ -110,7 +110,7 @@ def files_as_commands(cluster: Cluster, kind: str, files: Iterable[NamedFile]) -
 
     Args:
         cluster: The cluster.
-        kind: What the files are used for, such as an input.
+        kind: The use of the files, such as an input.
         files: The files outside of the project.
     """
     host = (Command(f"host = {json.dumps(cluster.host)}"),) if cluster.of_project else ()

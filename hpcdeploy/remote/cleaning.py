@@ -44,7 +44,7 @@ class Item:
 
 @frozen
 class Cleaned:
-    """What can be removed from a cluster, or was removed.
+    """The runs and files that can be removed from a cluster, or were removed.
 
     Attributes:
         runs: The examined folders of runs.

@@ -187,7 +187,7 @@ def _receive(
         stdin: The script's standard input.
 
     Returns:
-        What was received, and the result of the script.
+        The received data, and the result of the script.
 
     Raises:
         ConnectionLostError: The connection was lost in each attempt.

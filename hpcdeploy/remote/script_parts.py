@@ -94,7 +94,7 @@ def query_script(
     """Render a script that uses no other folder of the cluster than its root.
 
     Args:
-        title: What the script does, as a sentence.
+        title: A sentence about what the script does.
         values: The variables that the script assigns, by name.
         cluster: The cluster.
         files: The script's key in `FILES`.

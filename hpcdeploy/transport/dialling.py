@@ -85,7 +85,7 @@ class Line:
             return
         atexit.unregister(self.close)
         for number in (signal.SIGTERM, signal.SIGKILL):
-            # macOS raises PermissionError if all processes of the group have ended, but nobody has waited for them.
+            # macOS raises PermissionError if all processes of the group have ended, but none was waited for.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -51,7 +51,7 @@ class _LocalProcess:
         return self._process.wait()
 
     def kill(self) -> None:
-        # macOS raises PermissionError if all processes of the group have ended, but nobody has waited for them.
+        # macOS raises PermissionError if all processes of the group have ended, but none was waited for.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
 

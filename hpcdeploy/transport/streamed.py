@@ -83,7 +83,7 @@ class StreamedTransport(ABC):
 
         Args:
             line: The command line.
-            task: What the command does, for messages.
+            task: The purpose of the command, for messages.
             timeout: Maximum time in seconds without a byte in either direction; None for no limit.
 
         Raises:

@@ -42,7 +42,7 @@ def test_the_log_of_a_task_that_is_gone_without_a_trace_is_not_waited_for(
 ) -> None:
     quick = replace(cluster, poll_interval=1)
     gone = replace(unsure, scheduler=scheduler, job_id="99999999")
-    with pytest.raises(SchedulerError, match=f"{gone.id}, task 1-2: no longer in the queue"):
+    with pytest.raises(SchedulerError, match=f"{gone.id}, task 1-2: lost: no longer in the queue"):
         list(logs.follow(RunStatus(run=gone, tasks=(), asked=0), [1, 2], connections.to(quick), store, interval=0.2))
 
 
@@ -57,7 +57,7 @@ def test_what_was_written_is_read_before_a_log_is_given_up(
     quick = replace(cluster, poll_interval=1)
     assert connections.to(cluster).link.open().run(["sh", "-c", f"rm {run.folder}/tasks/1.*"]).exit_code == 0
     told: list[Piece] = []
-    with pytest.raises(SchedulerError, match=f"{run.id}, task 1: no longer in the queue"):
+    with pytest.raises(SchedulerError, match=f"{run.id}, task 1: lost: no longer in the queue"):
         told.extend(logs.follow(known, range(3), connections.to(quick), store, interval=0.2))
     assert sorted(piece.task for piece in told if piece.out == b"here\n") == [0, 1, 2]
 

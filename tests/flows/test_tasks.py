@@ -13,7 +13,7 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.run_tasks import as_csv, check_alone, choose_tasks, clock, relatives, repeated, results
 from hpcdeploy.job import Array, Request
 from hpcdeploy.parameters import Parameters
-from hpcdeploy.run import Run, RunStatus, State, TaskStatus
+from hpcdeploy.run import LOST, Run, RunStatus, State, TaskStatus
 from hpcdeploy.store import Store
 
 STATES = [State.COMPLETED, State.FAILED, State.RUNNING, State.UNKNOWN, State.CANCELLED, State.TIMEOUT]
@@ -22,7 +22,6 @@ ARRAY = Array(size=6, throttle=2, parameters=PARAMETERS)
 RUN = Run(
     id="r", job="j", cluster="c", scheduler="slurm", image="i", sha256="", tasks=6, command=(), submitted=0, job_id="7"
 )
-LOST = "no longer in the queue, and no exit code was recorded"
 STATUS = RunStatus(
     run=RUN,
     asked=1000,
@@ -178,3 +177,9 @@ def test_a_run_of_ten_thousand_tasks_counts_those_that_are_over_once() -> None:
     status = RunStatus(run=replace(RUN, tasks=10_000), tasks=tasks, asked=1)
     assert status.over is status.over
     assert len(status.over) == 10_000
+
+
+@pytest.mark.parametrize("reason", [LOST, "gone from the queue, and no end was recorded"], ids=["now", "in an older record"])
+def test_a_task_that_its_scheduler_forgot_is_lost(reason: str) -> None:
+    assert TaskStatus(task=0, state=State.UNKNOWN, reason=reason).lost
+    assert not TaskStatus(task=0, state=State.UNKNOWN, reason="squeue could not be queried").lost

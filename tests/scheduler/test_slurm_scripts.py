@@ -283,7 +283,9 @@ def test_of_an_answer_beyond_the_limit_nothing_is_used(
     limited_to(monkeypatch, 500, 5000)
     site = replace(at(tmp_path, *commands), schedulers=(scheduler,))
     known = RunStatus(run=run_of(PLAIN, scheduler, job_id="12"), tasks=(), asked=0)
-    with pytest.raises(SchedulerError, match=f"{named}: more than 500 bytes about these runs, or more than 5000 in all"):
+    with pytest.raises(
+        SchedulerError, match=f"{named}: more than 500 bytes about these runs, or more than 5000 bytes in total"
+    ):
         list(query_scheduler(session(site, LocalTransport()), scheduler, [known]))
 
 

@@ -84,7 +84,7 @@ class ImageReport:
 
     Attributes:
         file: The path of the file.
-        contents: What was read from the file itself.
+        contents: The content that was read from the file itself.
         record: The record of the image's build; None if there is no record, or if it belongs to another file.
         notes: Messages for the user.
     """

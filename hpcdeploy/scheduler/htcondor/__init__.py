@@ -7,7 +7,7 @@ from hpcdeploy.checked_values import whole_number
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.gpus import handing
 from hpcdeploy.job import Job
-from hpcdeploy.run import NEVER_BEGAN, TERMINAL, UNREAD, Run, State, TaskStatus, numbered
+from hpcdeploy.run import LOST, NEVER_BEGAN, TERMINAL, UNREAD, Run, State, TaskStatus, numbered
 from hpcdeploy.scheduler.contract import NO_ROWS, Answers
 from hpcdeploy.scheduler.htcondor import reasons
 from hpcdeploy.scheduler.htcondor.event_log import read_log
@@ -136,7 +136,7 @@ def _combine(
     if dagman:
         # DAGMan is in the queue, so it will submit the job, or submitted it after the queue was read: the log is read later.
         return noted.get(task, replace(dagman, task=task))
-    why = "no longer in the queue, and its end is neither in its event log nor in the history"
+    why = LOST
     if unread or not answered:
         why = f"{UNREAD}{unread}" if unread else "condor_q could not be queried"
     return TaskStatus(task=task, state=State.UNKNOWN, word=logged.word if logged else "", reason=why)

@@ -8,7 +8,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.gres import has_whole_nodes, requests_gpus
 from hpcdeploy.gpus import handing
 from hpcdeploy.job import Job
-from hpcdeploy.run import TERMINAL, UNREAD, Run, State, TaskStatus, numbered
+from hpcdeploy.run import LOST, TERMINAL, UNREAD, Run, State, TaskStatus, numbered
 from hpcdeploy.scheduler.contract import NO_ROWS, Answers, Rows
 from hpcdeploy.scheduler.slurm import queries as slurm_answers
 from hpcdeploy.scheduler.slurm import reasons
@@ -153,5 +153,5 @@ def _combine(task: int, sources: _Sources, *, answered: bool, accounting_failed:
     elif accounting_failed:
         why = "no longer in the queue, and sacct could not be queried"
     else:
-        why = "no longer in the queue, and no exit code was recorded"
+        why = LOST
     return TaskStatus(task=task, state=State.UNKNOWN, reason=why, started=record.started, node=record.node)

@@ -253,7 +253,7 @@ flock --nonblock "$run_lock" || {
     die 10 "files in $run cannot be locked; set root in the cluster's settings to another file system"
 }
 
-# --- login/trust.sh: check that nobody but this user and trusted users can have changed an image.
+# --- login/trust.sh: check that only this user and trusted users can have changed an image.
 
 # Test whether $1 is a folder (no link) that belongs to this user, and to which only this user can write.
 is_private() { [ ! -L "$1" ] && [ -d "$1" ] && [ -O "$1" ] && [ $((0$(stat -c %a -- "$1") & 022)) = 0 ]; }

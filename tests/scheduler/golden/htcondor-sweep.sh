@@ -127,7 +127,7 @@ HPCDEPLOY_END_0123456789
 
 # --- login/run_lock.sh: lock the run, so that only one script at a time works on it.
 
-# --- login/trust.sh: check that nobody but this user and trusted users can have changed an image.
+# --- login/trust.sh: check that only this user and trusted users can have changed an image.
 
 # --- login/image.sh: provide the image as $cache/SHA256.sif, once for all runs. $image_from tells where a missing image is taken from.
 

@@ -33,7 +33,7 @@ class Cluster:
         memory_form: The option of sbatch that requests memory. Slurm rejects a job with two of these options.
         gpu_vendor: The vendor of the GPUs that a job's container gets. ``auto`` means the vendor whose driver is found on
             the job's node.
-        htcondor_container: The program that starts the container under HTCondor. ``universe``: HTCondor's container universe;
+        htcondor_container: The program that starts containers under HTCondor. ``universe``: HTCondor's container universe;
             ``singularity-image``: a worker that reads ``+SingularityImage``; ``apptainer``: the job's own script.
         apptainer: The name or path of the Apptainer program on the cluster.
         setup: Shell lines that make Apptainer available (``module load apptainer``), for the login node and for jobs.

@@ -315,7 +315,7 @@ def test_whoever_may_write_to_the_work_trees_own_folder_may_write_all_of_it(proj
     if not objection(top, trusted_users({})):
         assert generate(ImageSettings(name="x", source=source), project).text == DEFINITION
         return
-    with pytest.raises(DefinitionError, match=rf"but {top} may be written by .*: files that others own or may change"):
+    with pytest.raises(DefinitionError, match=rf"but {top} may be written by .*, files that others own or may change"):
         generate(ImageSettings(name="x", source=source), project)
 
 

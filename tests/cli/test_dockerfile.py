@@ -29,7 +29,7 @@ def test_a_dockerfile_is_printed_with_what_to_know_on_the_side(project: Path) ->
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("# syntax=docker/dockerfile:1\n")
     assert 'ARG CUDA_VERSION="12.4"\n' in done.stdout
-    assert "'test' is not in the Dockerfile" in done.stderr
+    assert "'test' has no effect in the Dockerfile" in done.stderr
 
 
 def test_a_dockerfile_is_written_beside_its_ignore_file(project: Path) -> None:

@@ -251,7 +251,7 @@ def test_a_job_that_is_requeued_waits_again_and_says_so(
     [task] = status.tasks
     assert task.restarts == 1
     assert task.expected > task.started == 0
-    assert "after a requeue" in slurm.explain(task)
+    assert "a requeue sets it two minutes ahead" in slurm.explain(task)
     cancel([status], lambda _: connections.to(cluster), store)
 
 

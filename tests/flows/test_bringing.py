@@ -57,7 +57,7 @@ def test_a_command_that_looks_for_the_code_where_only_other_clusters_have_it_is_
     scheduler: SchedulerName, code: Code, command: tuple[str, ...], said: bool, project: Path
 ) -> None:
     notes = bring(replace(JOB, code=code, command=command), project, scheduler).notes
-    assert any("not at /code but at code in the working folder" in note for note in notes) == said
+    assert any("so the code is at code in the working folder" in note for note in notes) == said
 
 
 def test_what_is_only_looked_at_is_packed_nowhere_and_has_the_same_sha256(project: Path) -> None:
@@ -144,7 +144,7 @@ def test_two_things_at_one_place_are_refused(place: str, project: Path) -> None:
 
 def test_an_absolute_place_is_refused_where_nothing_can_be_mounted(project: Path) -> None:
     inputs = (Input(source="a.py", destination="/in/a.py"),)
-    with pytest.raises(ConfigError, match=r'expected a path relative to the working folder, such as "a.py"'):
+    with pytest.raises(ConfigError, match=r'use a path relative to the working folder, such as "a.py"'):
         bring(replace(JOB, inputs=inputs), project, "htcondor")
     shared = replace(CLUSTER, htcondor_container="apptainer")
     done = collect_uploads(replace(JOB, inputs=inputs), project, "htcondor", shared, archives=None, allow=lambda _: False)

@@ -237,7 +237,7 @@ def test_what_nobody_knows_of_is_refused(staged: StagedFile, cluster: Cluster) -
     asked = [{"sha256": "0" * 64, "path": "/there", "have": 0}]
     with (
         Connections(lambda _: LocalTransport(), retry=AT_ONCE) as connections,
-        pytest.raises(SchedulerError, match="asks for /there"),
+        pytest.raises(SchedulerError, match="requested /there"),
     ):
         upload(asked, [staged], connections.to(cluster))
 

@@ -51,7 +51,7 @@ def test_a_packed_archive_is_not_unpacked(bring: Callable[..., Fetched], tmp_pat
 
 
 def test_a_sparse_member_is_not_filled_up(bring: Callable[..., Fetched], tmp_path: Path) -> None:
-    with pytest.raises(SchedulerError, match="is sparse"):
+    with pytest.raises(SchedulerError, match="is a sparse file"):
         bring(before="truncate --size 8M ./a", option="--sparse")
     assert not (tmp_path / "home" / "output" / "a").exists()
 

@@ -144,7 +144,7 @@ def delivers(cluster: Cluster, connections: Connections, folder: Path) -> None:
 def submits(cluster: Cluster, connections: Connections, folder: Path) -> None:
     run = replace(RUN, id="new-0011223344", job_id="")
     script = submission(run, PLAIN, cluster, BROUGHT)
-    with pytest.raises(SchedulerError, match=r"asks for .*, which is not part of this submission|profile|setup") as caught:
+    with pytest.raises(SchedulerError, match=r"requested .*, which is not part of this submission|profile|setup") as caught:
         submit(run, script, connections.to(cluster), Store(folder / "runs.db"))
     if "not part of this submission" not in str(caught.value):
         raise caught.value

@@ -33,13 +33,13 @@ def test_what_hpcdeploy_brings_itself_is_not_left_to_the_worker(image: str) -> N
     ("image", "said"),
     [
         ("docker://python:3.12", "use its digest"),
-        ("osdf:///ospool/me/train.sif", "a file name that contains its sha256"),
-        (f"https://example.org/{SHA256}/train.sif", "a file name that contains its sha256"),
-        ("/cvmfs/singularity.opensciencegrid.org/htc/tensorflow:latest", "a file name that contains its sha256"),
+        ("osdf:///ospool/me/train.sif", "a file name that contains the image's sha256"),
+        (f"https://example.org/{SHA256}/train.sif", "a file name that contains the image's sha256"),
+        ("/cvmfs/singularity.opensciencegrid.org/htc/tensorflow:latest", "a file name that contains the image's sha256"),
         (f"https://example.org/{SHA256}", "ends in .sif"),
-        (f"https://example.org/$(id)/{SHA256}.sif", "is not a URL"),
-        (f"https://example.org/a,b/{SHA256}.sif", "is not a URL"),
-        (f"ftp://example.org/{SHA256}.sif", "is not a URL"),
+        (f"https://example.org/$(id)/{SHA256}.sif", "is not an image URL"),
+        (f"https://example.org/a,b/{SHA256}.sif", "is not an image URL"),
+        (f"ftp://example.org/{SHA256}.sif", "is not an image URL"),
         (f'/cvmfs/a"b/{SHA256}', "cannot be written in a submit description"),
     ],
 )
@@ -53,7 +53,7 @@ def test_slurm_fetches_nothing_so_and_a_pool_without_file_transfer_no_addresses(
     on_cvmfs = fetched_by_worker(f"/cvmfs/site/{SHA256}.sif")
     assert by_url is not None
     assert on_cvmfs is not None
-    with pytest.raises(ConfigError, match="HTCondor only"):
+    with pytest.raises(ConfigError, match="only HTCondor's workers can fetch"):
         refuse_other_clusters(on_cvmfs, Cluster(name="c"), "slurm")
     with pytest.raises(ConfigError, match="file transfer"):
         refuse_other_clusters(by_url, Cluster(name="c", htcondor_container="apptainer"), "htcondor")

@@ -73,7 +73,7 @@ def test_ends_are_told_apart(more: dict[str, object], state: State, exit_code: i
 def test_what_the_history_does_not_tell_stays_unknown(more: dict[str, object]) -> None:
     task = told({**AD, **more}, events=SUBMITTED)
     assert task.state is State.UNKNOWN
-    assert "neither in its event log nor in the history" in task.reason
+    assert "its end is not recorded" in task.reason
 
 
 def test_a_history_that_could_not_be_asked_ends_nothing() -> None:

@@ -61,7 +61,7 @@ QUEUED = "12|N/A|RUNNING|node1|1790000000|0|None|"
 )
 def test_a_job_is_followed_by_its_number_and_its_comment_or_name(texts: str, state: State, tmp_path: Path) -> None:
     [task] = followed(tmp_path, [RUN], printing("squeue", QUEUED + texts), NO_ACCOUNTING)[ID]
-    assert (task.state, task.reason.startswith("no longer ")) == (state, state is State.UNKNOWN)
+    assert (task.state, task.lost) == (state, state is State.UNKNOWN)
 
 
 def test_a_reason_that_holds_the_separator_is_whole_in_front_of_the_comment(tmp_path: Path) -> None:

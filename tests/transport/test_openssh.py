@@ -546,7 +546,7 @@ def test_a_second_factor_is_asked_with_all_that_the_server_says(client: Client, 
         _, said = at_a_terminal(client, {b"Code:": code, b"Place:": "here"})
     assert b"Look at your telephone." in said
     # This server runs no commands: to be let in is to be told so.
-    assert (b"so this was not done: run echo hello one" in said) == (code == "123456")
+    assert (b"so this was not started: run echo hello one" in said) == (code == "123456")
     assert (b"AuthenticationError" in said) == (code != "123456")
 
 
@@ -606,7 +606,7 @@ def test_without_an_ssh_program_nothing_is_tried(client: Client, server: Server)
 
 def test_a_channel_that_is_refused_ran_nothing(client: Client, start_server: StartServer) -> None:
     client.host("cluster", start_server("MaxSessions 0"))
-    assert "so this was not done: run echo hello" in why_not(client.open_openssh("cluster"), TransportError)
+    assert "so this was not started: run echo hello" in why_not(client.open_openssh("cluster"), TransportError)
 
 
 @pytest.mark.parametrize("whose", ["ours", "theirs"])

@@ -308,7 +308,7 @@ def test_a_job_that_nobody_remembers_has_not_ended(
     condor(f": >{lab.scratch}/{OWN}/pool/spool/history")
     status = asked(run, site, connections, store)
     assert status.state is State.UNKNOWN
-    assert "its end is neither in its event log nor in the history" in status.tasks[0].reason
+    assert "its end is not recorded" in status.tasks[0].reason
 
 
 def test_the_history_is_not_read_for_what_the_queue_or_a_log_tells(

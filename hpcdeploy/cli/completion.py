@@ -130,7 +130,11 @@ def targets(place: "Place") -> Offered:
 @_offers
 def engines(_place: "Place") -> Offered:
     """Offer the container engines."""
-    return ("auto", "apptainer", "singularity", "docker", "podman")
+    from typing import get_args
+
+    from hpcdeploy.engine.contract import EngineName
+
+    return ["auto", *get_args(EngineName)]
 
 
 def _store() -> "Store | None":

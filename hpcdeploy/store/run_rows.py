@@ -168,20 +168,22 @@ class RunRows(RecordFile):
 
         A condition is an SQL expression with one placeholder ``?``, and the value of the placeholder.
         """
-        conditions = " AND ".join(condition for condition, _ in where) or "1"
-        with self.opened() as connection:
-            rows = connection.execute(
-                f"SELECT id, run, tasks, asked, project FROM runs WHERE {conditions}"  # noqa: S608
-                " ORDER BY submitted DESC, rowid DESC LIMIT ?",
-                (*(value for _, value in where), most or -1),
-            ).fetchall()
-        for row in rows:
+        for row in self._newest_first("id, run, tasks, asked, project", where, most):
             try:
                 yield self._status(*row)
             except ConfigError as error:
                 if damaged is None:
                     raise
                 damaged(str(error))
+
+    def _newest_first(self, columns: str, where: Sequence[tuple[str, object]], most: int) -> list[tuple[object, ...]]:
+        """Return the `columns` of the runs that fulfil all conditions of `where` (see `_select`), newest first."""
+        conditions = " AND ".join(condition for condition, _ in where) or "1"
+        with self.opened() as connection:
+            return connection.execute(
+                f"SELECT {columns} FROM runs WHERE {conditions} ORDER BY submitted DESC, rowid DESC LIMIT ?",  # noqa: S608
+                (*(value for _, value in where), most or -1),
+            ).fetchall()
 
     def find(self, run_ids: Sequence[str]) -> list[RunStatus]:
         """Return the runs with exactly these ids, in this order.
@@ -201,13 +203,7 @@ class RunRows(RecordFile):
 
     def labels(self, *, project: Path | None = None, most: int = 0) -> list[tuple[str, str, bool]]:
         """Return the id of each run, its cluster, and whether it has ended, newest first. The tasks are not read."""
-        where = _where(project=project)
-        conditions = " AND ".join(condition for condition, _ in where) or "1"
-        with self.opened() as connection:
-            rows = connection.execute(
-                f"SELECT id, cluster, ended FROM runs WHERE {conditions} ORDER BY submitted DESC, rowid DESC LIMIT ?",  # noqa: S608
-                (*(value for _, value in where), most or -1),
-            ).fetchall()
+        rows = self._newest_first("id, cluster, ended", _where(project=project), most)
         return [(str(run_id), str(cluster), bool(ended)) for run_id, cluster, ended in rows]
 
     def projects(self) -> list[Path]:

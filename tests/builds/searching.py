@@ -52,11 +52,12 @@ def watching(wanted: Iterable[bytes]) -> Iterator[Seen]:
             seen.looks += 1
             for process in Path("/proc").glob("[0-9]*"):
                 try:
-                    arguments = (process / "cmdline").read_bytes()
                     environment = (process / "environ").read_bytes()
+                    arguments = (process / "cmdline").read_bytes()  # last: a program that execs has its environment first
+                    name = (process / "comm").read_text().strip()
                 except OSError:  # it has ended
                     continue
-                words = arguments.replace(b"\0", b" ").decode(errors="replace").strip()
+                words = arguments.replace(b"\0", b" ").decode(errors="replace").strip() or f"{name} (no arguments yet)"
                 if any(needle in arguments for needle in wanted):
                     seen.arguments.add(words)
                 if any(needle in environment for needle in wanted):

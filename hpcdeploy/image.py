@@ -112,6 +112,19 @@ class ContextFile:
 
 
 @frozen
+class CodePlace:
+    """A file or folder of the project's code in an image.
+
+    Attributes:
+        staged: The path of the file or folder in the build's folder.
+        destination: The absolute path in the image.
+    """
+
+    staged: str
+    destination: str
+
+
+@frozen
 class Definition:
     """A definition file, and all other values that its build needs.
 
@@ -127,6 +140,9 @@ class Definition:
         notes: Messages for the user that are no errors.
         given: Names and values of the build arguments on the command line. Some of them may also be in `build_args`.
         asked: The references of the images whose configuration was read from a registry, each with the configuration.
+        code: The project's code (the setting ``files``). Its files are also in `files`.
+        why_baked: The reason why the code must be copied while the image is built; empty if it can be appended to an image
+            that was built without it.
     """
 
     name: str
@@ -139,6 +155,8 @@ class Definition:
     notes: tuple[str, ...] = ()
     given: tuple[tuple[str, str], ...] = ()
     asked: tuple[tuple[str, OciConfig], ...] = ()
+    code: tuple[CodePlace, ...] = ()
+    why_baked: str = ""
 
 
 @frozen

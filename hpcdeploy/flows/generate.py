@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcdeploy.definition.checking import check_definition
+from hpcdeploy.definition.code import code_of, why_baked
 from hpcdeploy.definition.guard import argument
 from hpcdeploy.definition.parts import with_mount_point
 from hpcdeploy.errors import DefinitionError
@@ -75,6 +76,8 @@ def generate(
         notes=prepared.notes,
         given=tuple(build_args),
         asked=tuple(configs.items()),
+        code=code_of(settings),
+        why_baked=why_baked(settings, prepared.files, project),
     )
 
 

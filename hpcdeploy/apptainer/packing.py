@@ -1,0 +1,175 @@
+"""Pack images in a repeatable way on this machine: find the squashfs tools, and run ``login/squashfs.py`` as mksquashfs.
+
+Apptainer finds mksquashfs on the caller's PATH, unless the site sets ``mksquashfs path`` or ``binary path`` in apptainer.conf.
+So a folder with a program of this name, first on PATH, is called at the end of a build, when all files of the image exist.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from hpcdeploy.apptainer.sif_edit import rewrites_of
+from hpcdeploy.build_keys import APPTAINER_DEFAULT, Compression
+from hpcdeploy.errors import BuildError, ConfigError
+from hpcdeploy.frozen import frozen
+from hpcdeploy.shell import word
+from hpcdeploy.shell_script import library_file
+
+EPOCH = 315_532_800
+"""The time of all files of an image, unless SOURCE_DATE_EPOCH is set: 1980-01-01 00:00 UTC, in seconds since 1970.
+
+Earlier times cannot be written into a zip file, such as a Python wheel that a build makes.
+"""
+
+_LATEST = (1 << 32) - 1
+"""The latest time in squashfs, and in a compiled Python file."""
+
+_SEARCHED = ("/bin", "/usr/bin", "/sbin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin")
+"""Folders in which Apptainer searches after those of PATH (``internal/pkg/util/env``: DefaultPath)."""
+
+_FIRST = (4, 4)
+"""The first version with ``-all-time`` and repeatable output (README of squashfs-tools 4.4)."""
+
+MEMORY = "512M"
+"""Limit of mksquashfs's memory (``-mem``); without it, mksquashfs uses a quarter of the machine's memory."""
+
+_VERSION = re.compile(r"squashfs version ([0-9]+)\.([0-9]+)")
+
+
+def epoch_of(environment: Mapping[str, str]) -> int:
+    """Return the time to write into images, in seconds since 1970: SOURCE_DATE_EPOCH, or `EPOCH` if it is not set.
+
+    Source: https://reproducible-builds.org/specs/source-date-epoch/
+
+    Raises:
+        ConfigError: SOURCE_DATE_EPOCH is no whole number of seconds, or later than the year 2106.
+    """
+    text = environment.get("SOURCE_DATE_EPOCH", "")
+    if not text:
+        return EPOCH
+    if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) > _LATEST:
+        raise ConfigError(
+            f"SOURCE_DATE_EPOCH is {text!r}; expected whole seconds since 1970, at most {_LATEST}, such as the output of "
+            "'git log -1 --format=%ct'"
+        )
+    return int(text)
+
+
+@frozen
+class SquashfsTools:
+    """The squashfs tools of this machine.
+
+    Attributes:
+        mksquashfs: The path of mksquashfs.
+        unsquashfs: The path of unsquashfs; empty if it is missing.
+    """
+
+    mksquashfs: str
+    unsquashfs: str
+
+
+def find_tools() -> SquashfsTools | str:
+    """Return the squashfs tools that Apptainer would use, or the reason why they cannot pack in a repeatable way."""
+    path = os.pathsep.join((os.environ.get("PATH", ""), *_SEARCHED))
+    mksquashfs = shutil.which("mksquashfs", path=path)
+    if mksquashfs is None:
+        return "mksquashfs is not on this machine's PATH"
+    done = subprocess.run(
+        [mksquashfs, "-version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    match = _VERSION.search(done.stdout.decode(errors="replace"))
+    version = (int(match[1]), int(match[2])) if match else (0, 0)
+    if version < _FIRST:
+        return f"{mksquashfs} is older than version 4.4" if match else f"{mksquashfs} does not print its version"
+    return SquashfsTools(mksquashfs=mksquashfs, unsquashfs=shutil.which("unsquashfs", path=path) or "")
+
+
+@frozen
+class Packing:
+    """How the files of an image are packed.
+
+    Attributes:
+        epoch: The time of all files, in seconds since 1970.
+        compression: The compression of the file system.
+        addresses: The address of a registry by the address of the mirror that replaces it in the build.
+        places: The paths in the image at which the code will be; none if the code is copied in the build.
+    """
+
+    epoch: int
+    compression: Compression = APPTAINER_DEFAULT
+    addresses: Mapping[str, str]
+    places: tuple[str, ...] = ()
+
+
+@frozen
+class Packed:
+    """What ``login/squashfs.py`` reported.
+
+    Attributes:
+        problem: The reason why the places of the code could not be replaced by links; empty if they were.
+        beside: The names beside the code, by the path of their folder in the image.
+        left: The number of compiled Python files that could not be changed.
+    """
+
+    problem: str
+    beside: Mapping[str, tuple[str, ...]]
+    left: int
+
+
+def options_of(compression: Compression) -> list[str]:
+    """Return the options of mksquashfs for a compression; none for Apptainer's own choice.
+
+    The level is always given with the compressor: Apptainer passes a level for gzip, which other compressors refuse.
+    """
+    if compression == APPTAINER_DEFAULT:
+        return []
+    level = ["-Xcompression-level", str(compression.level)] if compression.level else []
+    return ["-comp", compression.name, *level, "-b", str(compression.block)]
+
+
+def install_packer(folder: Path, tools: SquashfsTools, packing: Packing) -> Path:
+    """Write the program ``mksquashfs`` to the new `folder`, which must be first on Apptainer's PATH; return its report's path.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    folder.mkdir()
+    report = folder.absolute() / "report.json"
+    plan = {
+        "program": tools.mksquashfs,
+        "epoch": packing.epoch,
+        "options": [*options_of(packing.compression), "-mem", MEMORY],
+        "rewrites": rewrites_of(packing.epoch, packing.addresses),
+        "places": list(packing.places),
+        "started": time.time(),
+        "report": str(report),
+    }
+    script = folder / "squashfs.py"
+    script.write_text(library_file("squashfs.py"), encoding="utf-8")
+    program = folder / "mksquashfs"
+    words = " ".join(map(word, (sys.executable, "-I", "-S", str(script.absolute()), json.dumps(plan))))
+    program.write_text(f'#!/bin/sh\nexec {words} "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    return report
+
+
+def read_report(report: Path) -> Packed | None:
+    """Return what was done in the build; None if Apptainer did not run the program of `install_packer`.
+
+    Raises:
+        BuildError: The report is damaged.
+    """
+    if not report.exists():
+        return None
+    try:
+        values = json.loads(report.read_text(encoding="utf-8"))
+        beside = {folder: tuple(names) for folder, names in values["beside"].items()}
+        return Packed(problem=str(values["problem"]), beside=beside, left=int(values["left"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BuildError(f"{report} is damaged: {error}; build again") from error

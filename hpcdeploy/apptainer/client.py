@@ -233,6 +233,22 @@ class ApptainerClient:
         finally:
             part.unlink(missing_ok=True)
 
+    def test(
+        self,
+        image: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        on_line: Line = ignore_line,
+        mask: Mask = as_it_is,
+    ) -> None:
+        """Run the image's ``%test``, as ``build`` does: in the root folder, without the user's home folder.
+
+        Raises:
+            CommandFailedError: The test failed.
+        """
+        command = [*self._command("test"), "--no-home", "--pwd", "/", str(image.absolute())]
+        self._run(command, cwd=image.parent, environ=environment, on_line=on_line, mask=mask)
+
     def _check_begins(self, image: Path, environment: Mapping[str, str] | None) -> None:
         """Raise `CommandFailedError` if the image's environment script exits with 0 before the program starts.
 

@@ -1,7 +1,8 @@
 """Pack images in a repeatable way on this machine: find the squashfs tools, and run ``login/squashfs.py`` as mksquashfs.
 
-Apptainer finds mksquashfs on the caller's PATH, unless the site sets ``mksquashfs path`` or ``binary path`` in apptainer.conf.
-So a folder with a program of this name, first on PATH, is called at the end of a build, when all files of the image exist.
+Apptainer finds mksquashfs on the caller's PATH, unless the site sets ``mksquashfs path`` or ``binary path`` in
+apptainer.conf. So a program of this name in a folder that is first on PATH is called at the end of a build, when all files
+of the image exist.
 """
 
 import json
@@ -134,7 +135,7 @@ def options_of(compression: Compression) -> list[str]:
 
 
 def install_packer(folder: Path, tools: SquashfsTools, packing: Packing) -> Path:
-    """Write the program ``mksquashfs`` to the new `folder`, which must be first on Apptainer's PATH; return its report's path.
+    """Write the program ``mksquashfs`` to the new `folder`, which must be first on Apptainer's PATH; return the report.
 
     Raises:
         OSError: A file cannot be written.

@@ -88,8 +88,7 @@ def build_date(epoch: int) -> str:
 def rewrites_of(epoch: int, addresses: "Mapping[str, str]") -> "Rewrites":
     """Return what to replace in the texts that Apptainer writes into an image.
 
-    The time of the build becomes `epoch`. Each address of a mirror, a key of `addresses`, becomes the address of the registry,
-    its value.
+    The time of the build becomes `epoch`. Each address of a mirror (a key of `addresses`) becomes the registry's address.
     """
     date = [(f'(?<={label}){_DATE}(?=")', build_date(epoch)) for label in _DATE_LABELS]
     mirrors = [

@@ -43,6 +43,17 @@ def redirect(text: str, mirrors: Sequence[tuple[str, str]]) -> str:
     return "".join(map(stage, split_stages(text)))
 
 
+def mirror_addresses(text: str, redirected: str) -> dict[str, str]:
+    """Return the address of each base image of `text`, by the address of its mirror in the `redirected` text.
+
+    Raises:
+        DefinitionError: A text is malformed.
+    """
+    both = zip(read_definition(redirected), read_definition(text), strict=True)
+    pairs = ((mirror.header.get("from", ""), original.header.get("from", "")) for mirror, original in both)
+    return {mirror: original for mirror, original in pairs if mirror != original}
+
+
 def needs_plain_http(text: str) -> bool:
     """Tell whether base images come from a registry on loopback, which is accessed without TLS.
 

@@ -46,6 +46,10 @@ def code_of(settings: ImageSettings) -> tuple[CodePlace, ...]:
     )
 
 
+MARK = ".hpcdeploy-code"
+"""Name of the only file in the place of a folder of code; the place of a file has this text (``login/squashfs.py``)."""
+
+
 def belongs_to(code: Iterable[CodePlace], file: ContextFile) -> bool:
     """Tell whether a file of the build's folder is part of the code."""
     return any(file.staged == place.staged or file.staged.startswith(f"{place.staged}/") for place in code)

@@ -9,15 +9,19 @@ from functools import partial
 from pathlib import Path
 
 from hpcdeploy.apptainer import build_script
-from hpcdeploy.apptainer.build_folder import check_temporary, only_build, pack_context, remove, stage_context
+from hpcdeploy.apptainer.build_folder import check_temporary, only_build, pack_context
 from hpcdeploy.apptainer.build_progress import UNCHANGED, Report, Show, ignore_event
 from hpcdeploy.apptainer.build_record import check_output, describe, read_image, read_record, write_record
 from hpcdeploy.apptainer.client import Version, check_version, parse_version
 from hpcdeploy.apptainer.diagnosis import explain
-from hpcdeploy.apptainer.secret_pipes import check_secrets, kept_back, secret_lines, serving
+from hpcdeploy.apptainer.environments import Environments
+from hpcdeploy.apptainer.packing import epoch_of
+from hpcdeploy.apptainer.secret_pipes import check_secrets, kept_back, secret_lines
+from hpcdeploy.build_keys import APPTAINER_DEFAULT, Compression
 from hpcdeploy.definition.base_images import needs_plain_http, redirect
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.errors import BuildError, TransportError
+from hpcdeploy.flows.local_build import LocalBuild, build_image, variable
 from hpcdeploy.frozen import frozen
 from hpcdeploy.image import BuiltImage, Definition
 from hpcdeploy.progress import Carrying, Progress, ignore_progress, silently
@@ -37,11 +41,13 @@ class LocalBuilds:
             its temporary files there too, unless APPTAINER_TMPDIR is set.
         program: The name or path of the Apptainer program; empty to find Apptainer on PATH.
         mirrors: Pairs of a registry and the registry that replaces it during a build.
+        compression: The compression of the images.
     """
 
     work: Path
     program: str = ""
     mirrors: Sequence[tuple[str, str]] = ()
+    compression: Compression = APPTAINER_DEFAULT
 
 
 def build_here(
@@ -78,31 +84,47 @@ def build_here(
     from hpcdeploy.apptainer.client import ApptainerClient
 
     check_secrets(definition, secrets)
+    epoch = epoch_of(os.environ)
     client = ApptainerClient(builds.program, kept_back=kept_back(secrets))
     _check(version := client.version(), definition)
-    text = redirect(definition.text, builds.mirrors)
     show = Show(report, masking(secrets.values()))
     folder = builds.work / definition.inputs[:16]
     with only_build(folder, show):
         check_output(output, force=force)
         if not force and (known := _unchanged(definition, output, is_recorded, show)):
             return known
-        check_temporary(os.environ.get(_variable("TMPDIR", version)) or str(folder / "tmp"))
-        with _cleaned(folder):
-            path = stage_context(definition, text, folder / "context")
-            environment = _environment(text, version, folder)
-            output.parent.mkdir(parents=True, exist_ok=True)
-            with serving(secrets, folder / "secrets") as options, _explained(definition):
-                client.build(
-                    path,
-                    output,
-                    build_args=definition.build_args,
-                    options=options,
-                    environment=environment,
-                    on_line=show.line,
-                    mask=show.mask,
-                )
+        check_temporary(os.environ.get(variable("TMPDIR", version)) or str(folder / "tmp"))
+        output.parent.mkdir(parents=True, exist_ok=True)
+        build = LocalBuild(
+            client=client,
+            version=version,
+            work=builds.work,
+            environments=Environments(builds.work.parent / "environments"),
+            mirrors=tuple(builds.mirrors),
+            secrets=secrets,
+            show=show,
+            epoch=epoch,
+            compression=builds.compression,
+            force=force,
+        )
+        with _unfinished(output) as made, _explained(definition):
+            build_image(build, definition, made, folder)
+            made.replace(output)
         return write_record(describe(definition, output, version.text))
+
+
+@contextmanager
+def _unfinished(output: Path) -> Iterator[Path]:
+    """Give the path at which the image is built, and remove what this or an interrupted build left there."""
+    made = output.with_name(f".{output.name}.new")
+    left = (made, made.with_name(f"{made.name}.moved"))
+    for path in left:
+        path.unlink(missing_ok=True)
+    try:
+        yield made
+    finally:
+        for path in left:
+            path.unlink(missing_ok=True)
 
 
 def _unchanged(
@@ -128,35 +150,6 @@ def _explained(definition: Definition) -> Iterator[None]:
         yield
     except CommandFailedError as error:
         raise BuildError(_failure(definition, "this machine", error.tail)) from error
-
-
-@contextmanager
-def _cleaned(folder: Path) -> Iterator[None]:
-    """Remove a build's files from its `folder`: files of an interrupted build before this one, and its own afterwards."""
-    left = (folder / "context", folder / "tmp", folder / "secrets")
-    remove(*left)
-    try:
-        yield
-    finally:
-        remove(*left)
-
-
-def _environment(text: str, version: Version, folder: Path) -> dict[str, str]:
-    """Return the environment variables for a build of the definition `text`.
-
-    Unless the user has set a temporary folder, one is created in `folder`.
-    """
-    environment = {_variable("NOHTTPS", version): "1"} if needs_plain_http(text) else {}
-    temporary = _variable("TMPDIR", version)
-    if not os.environ.get(temporary):
-        (folder / "tmp").mkdir()
-        environment[temporary] = str((folder / "tmp").absolute())
-    return environment
-
-
-def _variable(name: str, version: Version) -> str:
-    """Return the full name of a variable; its prefix depends on whether the program is Apptainer or Singularity."""
-    return f"{'SINGULARITY' if version.program.startswith('singularity') else 'APPTAINER'}_{name}"
 
 
 def build_on(

@@ -1,0 +1,104 @@
+"""Keep the images of environments, to which code is appended, in a private folder of this machine.
+
+An entry is the image ``KEY.sif`` and ``KEY.json``. The second file is written last and names the checksum of the first, so
+an incomplete or damaged image is detected. An entry is never changed: code is appended to a copy.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from hpcdeploy.checked_values import read_json, whole_number
+from hpcdeploy.frozen import frozen
+from hpcdeploy.private import private_folder
+from hpcdeploy.regular_file import LARGEST_TEXT, UnsuitableFileError, read_regular
+from hpcdeploy.whole_file import sha256_of, write_whole
+
+Checksum = Callable[[Path], str]
+
+
+@frozen
+class Environment:
+    """An image without its code.
+
+    Attributes:
+        image: The path of the image.
+        problem: The reason why code cannot be appended to it; empty if it can. With a problem, there is no image.
+        beside: The names beside the code, by the path of their folder in the image.
+    """
+
+    image: Path
+    problem: str = ""
+    beside: Mapping[str, tuple[str, ...]]
+
+
+class Environments:
+    """The environments in a folder. Only the process that holds the lock of a key may use the entry of this key.
+
+    Args:
+        folder: The private folder.
+        checksum: Returns the sha256 of an image.
+    """
+
+    def __init__(self, folder: Path, checksum: Checksum = sha256_of) -> None:
+        self.folder = folder
+        self._checksum = checksum
+
+    def path(self, key: str) -> Path:
+        """Return the path of the image with this key."""
+        return self.folder / f"{key}.sif"
+
+    def prepare(self, key: str) -> Path:
+        """Create the folder, remove what an interrupted build of this key left, and return the path for the new image."""
+        private_folder(self.folder)
+        for left in self.folder.glob(f".{key}.*"):
+            left.unlink(missing_ok=True)
+        return self.folder / f".{key}.new"
+
+    def find(self, key: str) -> Environment | None:
+        """Return the entry with this key; None if there is none, or if it is damaged. A damaged image is renamed.
+
+        Raises:
+            OSError: The entry cannot be read.
+        """
+        image, record = self.path(key), self._record(key)
+        try:
+            values = read_json(read_regular(record, LARGEST_TEXT).decode())
+            problem, beside = (
+                values["problem"],
+                {str(folder): tuple(map(str, names)) for folder, names in values["beside"].items()},
+            )
+            size, sha256 = whole_number(values["size"]), str(values["sha256"])
+        except (OSError, UnsuitableFileError, ValueError, KeyError, TypeError, AttributeError):
+            image.unlink(missing_ok=True)
+            record.unlink(missing_ok=True)
+            return None
+        if problem:
+            return Environment(image=image, problem=str(problem), beside={})
+        if image.is_file() and image.stat().st_size == size and self._checksum(image) == sha256:
+            return Environment(image=image, beside=beside)
+        record.unlink()
+        if image.exists():
+            image.replace(image.with_suffix(".damaged"))
+        return None
+
+    def keep(self, key: str, made: Path, beside: Mapping[str, tuple[str, ...]], problem: str = "") -> Environment:
+        """Add the image `made` under `key`, or only the `problem` that forbids appending; return the entry.
+
+        Raises:
+            OSError: The entry cannot be written. There is then no entry.
+        """
+        self._record(key).unlink(missing_ok=True)
+        values = {"problem": problem, "beside": dict(beside), "size": 0, "sha256": ""}
+        if not problem:
+            values |= {"size": made.stat().st_size, "sha256": self._checksum(made)}
+            made.chmod(0o600)
+            with made.open("rb") as file:
+                os.fsync(file.fileno())
+            made.replace(self.path(key))
+        write_whole(self._record(key), json.dumps(values))
+        return Environment(image=self.path(key), problem=problem, beside=beside)
+
+    def _record(self, key: str) -> Path:
+        return self.folder / f"{key}.json"

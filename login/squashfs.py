@@ -242,6 +242,9 @@ def main(text: str, root: str, target: str, given: "List[str]") -> None:
             report["beside"] = names
         except (UnfitError, OSError) as error:
             report["problem"] = str(error)
+    with contextlib.suppress(OSError):
+        # In a folder with the setgid bit, the root of the image has the group of this folder.
+        os.chown(root, os.geteuid(), os.getegid())
     remove_logs(root, plan.started)
     report["left"] = adjust_all_compiled(root, plan.epoch)
     with open(plan.report, "w", encoding="utf-8") as file:

@@ -65,6 +65,9 @@ SecretPlaces = Annotated[
         show_default=False,
     ),
 ]
+CheckReproducible = Annotated[
+    bool, typer.Option("--check-reproducible", help="Build twice on this machine, and list the files that differ.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the definition as generate does; build nothing.")]
 
 
@@ -75,6 +78,7 @@ class Target:
     on: On = None
     output: Output = None
     fetch: Fetch = False
+    check_reproducible: CheckReproducible = False
 
 
 @spread
@@ -100,6 +104,8 @@ def build(
     from hpcdeploy.flows.secrets import check_given, parse_given, read_secrets
 
     place, on = here(), target.on
+    if on and target.check_reproducible:
+        raise ConfigError("--check-reproducible builds on this machine; use it without --on")
     chosen = choose_images(place.project, selection.images or (), every=selection.every)
     given = {words: parse_given(words) for words in secret or ()}
     check_given(tuple(given.values()), chosen)
@@ -129,7 +135,7 @@ def build(
         built = _build_on(place, on, definition, secrets, force=force)
         built = download_image(place, built, file) if target.fetch or target.output else built
     else:
-        built = _build_here(place, definition, file, secrets, force=force)
+        built = _build_here(place, definition, file, secrets, force=force, twice=target.check_reproducible)
     _record(place, definition, built, inputs, known)
     if json:
         show.as_json(asdict(built))
@@ -145,6 +151,7 @@ def _common_options(target: Target, arguments: GivenArguments, *, force: bool) -
         "--on": target.on,
         "--fetch": target.fetch,
         "--force": force,
+        "--check-reproducible": target.check_reproducible,
         "--build-arg": arguments.build_arg,
         "--build-arg-file": arguments.build_arg_file,
     }
@@ -203,14 +210,23 @@ def _own_options(settings: "ImageSettings", given: Mapping[str, "Secret"], folde
     return [*many.option("--secret", secrets), *many.option("--output", folder and folder / f"{settings.name}.sif")]
 
 
-def _build_here(place: "Place", definition: "Definition", target: Path, secrets: "Secrets", *, force: bool) -> "BuiltImage":
+def _build_here(
+    place: "Place", definition: "Definition", target: Path, secrets: "Secrets", *, force: bool, twice: bool
+) -> "BuiltImage":
+    from hpcdeploy.apptainer.build_record import check_output
     from hpcdeploy.flows.build import LocalBuilds, build_here
     from hpcdeploy.folders import cache_folder
 
+    builds = LocalBuilds(work=cache_folder(os.environ) / "builds")
+    if twice:
+        from hpcdeploy.flows.reproducible import build_twice
+
+        check_output(target, force=force)
+        return build_twice(definition, target, builds, secrets=secrets, report=show_event)
     return build_here(
         definition,
         target,
-        LocalBuilds(work=cache_folder(os.environ) / "builds"),
+        builds,
         is_recorded=place.store.has_built,
         force=force,
         secrets=secrets,

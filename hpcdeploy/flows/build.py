@@ -42,12 +42,14 @@ class LocalBuilds:
         program: The name or path of the Apptainer program; empty to find Apptainer on PATH.
         mirrors: Pairs of a registry and the registry that replaces it during a build.
         compression: The compression of the images.
+        environments: The private folder with the images without code; None for a folder beside `work`.
     """
 
     work: Path
     program: str = ""
     mirrors: Sequence[tuple[str, str]] = ()
     compression: Compression = APPTAINER_DEFAULT
+    environments: Path | None = None
 
 
 def build_here(
@@ -99,7 +101,7 @@ def build_here(
             client=client,
             version=version,
             work=builds.work,
-            environments=Environments(builds.work.parent / "environments"),
+            environments=Environments(builds.environments or builds.work.parent / "environments"),
             mirrors=tuple(builds.mirrors),
             secrets=secrets,
             show=show,

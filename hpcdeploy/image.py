@@ -120,13 +120,18 @@ class Definition:
         text: The text of the definition file.
         files: The files that are copied to the build's folder.
         build_args: Names and values of the build arguments. They override ``%arguments`` in the definition.
-        inputs: The sha256 of the text, the files and the build arguments together (64 hex digits). An image with the same
-            inputs is not built again.
+        inputs: The key of the image (64 hex digits). An image with the same inputs is not built again. Before the digests of
+            the base images are known, this is the sha256 of the text, the files and the build arguments together, which
+            releases without keys recorded (`former`).
         secrets: The names of the secrets that the steps use.
         base: The base image of the last stage.
         notes: Messages for the user that are no errors.
         given: Names and values of the build arguments on the command line. Some of them may also be in `build_args`.
         asked: The references of the images whose configuration was read from a registry, each with the configuration.
+        environment: The key of the environment (64 hex digits); empty before the digests of the base images are known.
+        former: The `inputs` that releases without keys recorded; empty if `inputs` is that value.
+        bases: The references of the base images, each with its digest.
+        architecture: The architecture in the key, such as ``amd64``; empty without a key.
     """
 
     name: str
@@ -139,6 +144,10 @@ class Definition:
     notes: tuple[str, ...] = ()
     given: tuple[tuple[str, str], ...] = ()
     asked: tuple[tuple[str, OciConfig], ...] = ()
+    environment: str = ""
+    former: str = ""
+    bases: tuple[tuple[str, str], ...] = ()
+    architecture: str = ""
 
 
 @frozen
@@ -149,7 +158,7 @@ class BuiltImage:
         name: The name of the image in the settings.
         sha256: The checksum of the file (64 hex digits, no prefix). The file has this name in every image cache.
         size: The size of the file in bytes.
-        inputs: The sha256 of the build's inputs (`Definition.inputs`).
+        inputs: The key of the image (`Definition.inputs`).
         apptainer: The program that built the image, and its version, such as ``apptainer 1.4.5``.
         created: The time of the build (RFC 3339).
         path: The path of the file on this machine; if the file is only in the image cache of the cluster `built_on`, its
@@ -158,6 +167,10 @@ class BuiltImage:
         base: The base image of the last stage.
         cached_on: The name of the cluster from which the file was downloaded, and whose image cache still has it; empty if
             there is none.
+        environment: The key of the environment (64 hex digits); empty for an image that was built without keys.
+        builder: The builder, such as ``apptainer``; empty for an image of a release that did not record it.
+        tools: Names and versions of the tools that built the image, in addition to `apptainer`. They are in no key: images
+            with equal keys have equal content, and equal bytes if the tools are equal too.
     """
 
     name: str
@@ -170,6 +183,9 @@ class BuiltImage:
     built_on: str = ""
     base: str = ""
     cached_on: str = ""
+    environment: str = ""
+    builder: str = ""
+    tools: tuple[tuple[str, str], ...] = ()
 
 
 @frozen

@@ -3,19 +3,23 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from hpcdeploy import __version__
 from hpcdeploy.apptainer import build_script
 from hpcdeploy.apptainer.build_folder import check_temporary, only_build, pack_context, remove, stage_context
-from hpcdeploy.apptainer.build_progress import UNCHANGED, Report, Show, ignore_event
+from hpcdeploy.apptainer.build_progress import FROM_CACHE, UNCHANGED, Report, Show, ignore_event
 from hpcdeploy.apptainer.build_record import check_output, describe, read_image, read_record, write_record
-from hpcdeploy.apptainer.client import Version, check_version, parse_version
+from hpcdeploy.apptainer.client import Version, check_version, parse_version, squashfs_version
 from hpcdeploy.apptainer.diagnosis import explain
+from hpcdeploy.apptainer.downloads import keeping
+from hpcdeploy.apptainer.image_cache import ImageCache
 from hpcdeploy.apptainer.secret_pipes import check_secrets, kept_back, secret_lines, serving
-from hpcdeploy.definition.base_images import needs_plain_http, redirect
+from hpcdeploy.apptainer.verified_files import VerifiedFiles
+from hpcdeploy.definition.base_images import needs_plain_http, pinned, redirect
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.errors import BuildError, TransportError
 from hpcdeploy.frozen import frozen
@@ -37,11 +41,48 @@ class LocalBuilds:
             its temporary files there too, unless APPTAINER_TMPDIR is set.
         program: The name or path of the Apptainer program; empty to find Apptainer on PATH.
         mirrors: Pairs of a registry and the registry that replaces it during a build.
+        images: The private folder in which built images are kept by key; None to keep none.
+        verified: The private folder with the checksums of unchanged images.
+        downloads: The private folder in which the image's downloads are kept; None to keep none.
+        project: The project's folder, which `hpcdeploy cache list` shows for the downloads.
     """
 
     work: Path
     program: str = ""
     mirrors: Sequence[tuple[str, str]] = ()
+    images: Path | None = None
+    verified: Path | None = None
+    downloads: Path | None = None
+    project: str = ""
+
+    @property
+    def checksums(self) -> VerifiedFiles:
+        """The checksums of unchanged images."""
+        return VerifiedFiles(self.verified or self.work.parent / "verified")
+
+    @property
+    def cache(self) -> ImageCache | None:
+        """The images that are kept by key; None if none are kept."""
+        return ImageCache(self.images, self.checksums) if self.images else None
+
+
+@frozen
+class Request:
+    """How a build treats an image that exists.
+
+    Attributes:
+        force: Build even if the image exists; overwrite any file at the output.
+        exact_tools: Build if the image exists, but was built with other tools or other versions of them.
+        downloads: The name of the folder on a login node in which the image's downloads are kept; empty to keep none.
+    """
+
+    force: bool = False
+    exact_tools: bool = False
+    downloads: str = ""
+
+
+NORMAL = Request()
+"""An image that exists is not built again."""
 
 
 def build_here(
@@ -50,21 +91,22 @@ def build_here(
     builds: LocalBuilds,
     *,
     is_recorded: Callable[[BuiltImage], bool],
-    force: bool = False,
+    request: Request = NORMAL,
     secrets: Mapping[str, SecretValue] = NO_SECRETS,
     report: Report = ignore_event,
 ) -> BuiltImage:
     """Build `definition` with this machine's Apptainer into `output`, and write the image's record next to it.
 
-    If `output` is already a build of the same inputs, that image is returned, unless `force` is set. A project may contain
-    an image with a forged record file, so `is_recorded` must confirm that the user built the image.
+    If `output` is already a build with the same key, or the cache has one, that image is returned, and Apptainer is not
+    started. A project may contain an image with a forged record file, so `is_recorded` must confirm that the user built the
+    image.
 
     Args:
         definition: The definition to build.
         output: The path of the image.
-        builds: The program and the folder for builds.
+        builds: The program and the folders for builds.
         is_recorded: Tells whether the user's own record (the database, not the file next to the image) has this build.
-        force: Build even if the image exists; overwrite any file at `output`.
+        request: How an existing image is treated.
         secrets: Values by name of the secrets that the definition uses.
         report: Receives the build's progress.
 
@@ -75,47 +117,92 @@ def build_here(
         DefinitionError: The definition is invalid.
         MissingProgramError: Apptainer is not installed.
     """
+    check_secrets(definition, secrets)
+    show = Show(report, masking(secrets.values()))
+    folder, checksums = builds.work / definition.inputs[:16], builds.checksums
+    with only_build(folder, show):
+        check_output(output, force=request.force, sha256=checksums.sha256)
+        same_tools = _same_tools(builds) if request.exact_tools else None
+        if not request.force and (known := _existing(definition, output, builds, is_recorded, same_tools, show)):
+            return known
+        version = _build(definition, output, folder, builds, secrets, show)
+        built = write_record(describe(definition, output, version.text, tools=squashfs_version(), sha256=checksums.sha256))
+        if builds.cache and definition.environment:
+            with suppress(OSError):  # a full disk, for example; the image itself is complete
+                builds.cache.keep(built)
+        return built
+
+
+def _build(
+    definition: Definition,
+    output: Path,
+    folder: Path,
+    builds: LocalBuilds,
+    secrets: Mapping[str, SecretValue],
+    show: Show,
+) -> Version:
+    """Run Apptainer; return its version. The build's `folder` is locked, and is empty afterwards."""
     from hpcdeploy.apptainer.client import ApptainerClient
 
-    check_secrets(definition, secrets)
     client = ApptainerClient(builds.program, kept_back=kept_back(secrets))
     _check(version := client.version(), definition)
-    text = redirect(definition.text, builds.mirrors)
-    show = Show(report, masking(secrets.values()))
-    folder = builds.work / definition.inputs[:16]
-    with only_build(folder, show):
-        check_output(output, force=force)
-        if not force and (known := _unchanged(definition, output, is_recorded, show)):
-            return known
-        check_temporary(os.environ.get(_variable("TMPDIR", version)) or str(folder / "tmp"))
-        with _cleaned(folder):
-            path = stage_context(definition, text, folder / "context")
-            environment = _environment(text, version, folder)
-            output.parent.mkdir(parents=True, exist_ok=True)
-            with serving(secrets, folder / "secrets") as options, _explained(definition):
-                client.build(
-                    path,
-                    output,
-                    build_args=definition.build_args,
-                    options=options,
-                    environment=environment,
-                    on_line=show.line,
-                    mask=show.mask,
-                )
-        return write_record(describe(definition, output, version.text))
+    check_temporary(os.environ.get(_variable("TMPDIR", version)) or str(folder / "tmp"))
+    text = redirect(pinned(definition.text, dict(definition.bases)), builds.mirrors)
+    about = {"project": builds.project, "image": definition.name}
+    with _cleaned(folder), keeping(builds.downloads, client.program, about) as (mounts, variables, note):
+        if note:
+            show.step(note)
+        path = stage_context(definition, text, folder / "context")
+        environment = _environment(text, version, folder)
+        environment |= {_variable(name, version, "ENV_"): value for name, value in variables.items()}
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with serving(secrets, folder / "secrets") as options, _explained(definition):
+            client.build(
+                path,
+                output,
+                build_args=definition.build_args,
+                options=(*options, *mounts),
+                environment=environment,
+                on_line=show.line,
+                mask=show.mask,
+            )
+    return version
 
 
-def _unchanged(
-    definition: Definition, output: Path, is_recorded: Callable[[BuiltImage], bool], show: Show
+SameTools = Callable[[BuiltImage], bool]
+
+
+def _same_tools(builds: LocalBuilds) -> SameTools:
+    """Return a function that tells whether an image was built with the tools that would build it now."""
+    from hpcdeploy.apptainer.client import ApptainerClient
+
+    version = ApptainerClient(builds.program).version().text
+    tools = (("hpcdeploy", __version__), *squashfs_version())
+    return lambda image: (image.builder, image.apptainer, image.tools) == ("apptainer", version, tools)
+
+
+def _existing(
+    definition: Definition,
+    output: Path,
+    builds: LocalBuilds,
+    is_recorded: Callable[[BuiltImage], bool],
+    same_tools: SameTools | None,
+    show: Show,
 ) -> BuiltImage | None:
-    """Return the image at `output` if it is the user's own build of the same inputs; report this through `show`."""
-    known = read_record(output, inputs=definition.inputs)
-    if known is None:
-        return None
-    if is_recorded(known):
+    """Return the user's own image with the same key, at `output` or copied there from the cache; None if there is none."""
+    wanted = tuple(filter(None, (definition.inputs, definition.former)))
+    known = read_record(output, inputs=wanted, sha256=builds.checksums.sha256)
+    if known and not is_recorded(known):
+        show.step(f"{output} exists, but is not from a build of yours; building it again")
+    elif known and (same_tools is None or same_tools(known)):
         show.step(UNCHANGED)
         return known
-    show.step(f"{output} exists, but is not from a build of yours; building it again")
+    kept = builds.cache.find(definition.inputs, show.step) if builds.cache and definition.environment else None
+    if builds.cache and kept and (same_tools is None or same_tools(kept)):
+        show.step(FROM_CACHE)
+        return replace(builds.cache.give(replace(kept, name=definition.name), output), name=definition.name)
+    if same_tools and (known or kept):
+        show.step("the image was built with other tools; building it again (--exact-tools)")
     return None
 
 
@@ -154,16 +241,16 @@ def _environment(text: str, version: Version, folder: Path) -> dict[str, str]:
     return environment
 
 
-def _variable(name: str, version: Version) -> str:
+def _variable(name: str, version: Version, separator: str = "_") -> str:
     """Return the full name of a variable; its prefix depends on whether the program is Apptainer or Singularity."""
-    return f"{'SINGULARITY' if version.program.startswith('singularity') else 'APPTAINER'}_{name}"
+    return f"{'SINGULARITY' if version.program.startswith('singularity') else 'APPTAINER'}{separator}{name}"
 
 
 def build_on(
     definition: Definition,
     session: Session,
     *,
-    force: bool = False,
+    request: Request = NORMAL,
     secrets: Mapping[str, SecretValue] = NO_SECRETS,
     report: Report = ignore_event,
     carrying: Carrying = silently,
@@ -176,7 +263,7 @@ def build_on(
     Args:
         definition: The definition to build.
         session: A session with the cluster.
-        force: Build even if the image exists.
+        request: How an existing image is treated.
         secrets: Values by name of the secrets that the definition uses.
         report: Receives the build's progress.
         carrying: Shows the progress of the upload.
@@ -189,7 +276,7 @@ def build_on(
     """
     check_secrets(definition, secrets)
     cluster = session.cluster
-    text = redirect(definition.text, cluster.mirrors)
+    text = redirect(pinned(definition.text, dict(definition.bases)), cluster.mirrors)
     show = Show(report, masking(secrets.values()))
     with tempfile.TemporaryDirectory(prefix="hpcdeploy-") as folder:
         archive = Path(folder) / "context.tar"
@@ -199,7 +286,7 @@ def build_on(
             cluster,
             context_sha256=context_sha256,
             plain_http=needs_plain_http(text),
-            force=force,
+            force=request.force,
             secrets=secrets,
             overrides=session.overrides,
         ).encode()

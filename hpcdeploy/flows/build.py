@@ -121,6 +121,7 @@ def build_here(
     show = Show(report, masking(secrets.values()))
     folder, checksums = builds.work / definition.inputs[:16], builds.checksums
     with only_build(folder, show):
+        output.with_name(f".{output.name}.part").unlink(missing_ok=True)  # of a build that was killed
         check_output(output, force=request.force, sha256=checksums.sha256)
         same_tools = _same_tools(builds) if request.exact_tools else None
         if not request.force and (known := _existing(definition, output, builds, is_recorded, same_tools, show)):

@@ -82,8 +82,8 @@ class Target:
 
 
 @frozen
-class Repeating:
-    """The options that decide what earlier builds are used for."""
+class Earlier:
+    """The options that decide what is used of earlier builds."""
 
     force: Force = False
     exact_tools: ExactTools = False
@@ -95,7 +95,7 @@ def build(
     selection: ImageSelection,
     target: Target,
     arguments: GivenArguments,
-    repeating: Repeating,
+    earlier: Earlier,
     secret: SecretPlaces = None,
     dry_run: DryRun = False,
     json: AsJson = False,
@@ -119,7 +119,7 @@ def build(
     if len(chosen) > 1:
         if dry_run:
             raise ConfigError("--dry-run prints one definition; 'hpcdeploy generate -o FOLDER' writes several")
-        options = _common_options(target, arguments, repeating)
+        options = _common_options(target, arguments, earlier)
         _ask_ahead(place, chosen, tuple(given.values()), on)
         many.build(
             {one.name: [*options, *_own_options(one, given, target.output)] for one in chosen},
@@ -140,11 +140,11 @@ def build(
     secrets = read_secrets(settings, definition.secrets, place.project.root, os.environ, tuple(given.values()), admit=admit)
     if on:
         if target.fetch or target.output:
-            check_output(file, force=repeating.force)
-        built = _build_on(place, on, definition, secrets, repeating)
+            check_output(file, force=earlier.force)
+        built = _build_on(place, on, definition, secrets, earlier)
         built = download_image(place, built, file) if target.fetch or target.output else built
     else:
-        built = _build_here(place, definition, file, secrets, repeating)
+        built = _build_here(place, definition, file, secrets, earlier)
     _record(place, definition, built, inputs, known)
     if json:
         show.as_json(asdict(built))
@@ -152,16 +152,16 @@ def build(
         show.put(f"{built.path}  sha256:{built.sha256}  {written(built.size)}  ({built.apptainer})")
 
 
-def _common_options(target: Target, arguments: GivenArguments, repeating: Repeating) -> list[str]:
+def _common_options(target: Target, arguments: GivenArguments, earlier: Earlier) -> list[str]:
     """Return the options that are passed to the build of every image, if there are several images."""
     from hpcdeploy.cli import many
 
     common = {
         "--on": target.on,
         "--fetch": target.fetch,
-        "--force": repeating.force,
-        "--exact-tools": repeating.exact_tools,
-        "--no-cache": repeating.no_cache,
+        "--force": earlier.force,
+        "--exact-tools": earlier.exact_tools,
+        "--no-cache": earlier.no_cache,
         "--build-arg": arguments.build_arg,
         "--build-arg-file": arguments.build_arg_file,
     }
@@ -244,9 +244,10 @@ def _own_options(settings: "ImageSettings", given: Mapping[str, "Secret"], folde
 
 
 def _build_here(
-    place: "Place", definition: "Definition", target: Path, secrets: "Secrets", repeating: Repeating
+    place: "Place", definition: "Definition", target: Path, secrets: "Secrets", earlier: Earlier
 ) -> "BuiltImage":
-    from hpcdeploy.flows.build import LocalBuilds, Request, build_here
+    from hpcdeploy.apptainer.build_script import Repeating
+    from hpcdeploy.flows.build import LocalBuilds, build_here
     from hpcdeploy.flows.cache import LocalCache
     from hpcdeploy.folders import cache_folder
 
@@ -258,18 +259,19 @@ def _build_here(
             work=cache.builds,
             images=cache.images,
             verified=cache.verified,
-            downloads=None if repeating.no_cache else cache.downloads_of(place.project.root, definition.name),
+            downloads=None if earlier.no_cache else cache.downloads_of(place.project.root, definition.name),
             project=str(place.project.root),
         ),
         is_recorded=place.store.has_built,
-        request=Request(force=repeating.force, exact_tools=repeating.exact_tools),
+        repeating=Repeating(force=earlier.force, exact_tools=earlier.exact_tools),
         secrets=secrets,
         report=show_event,
     )
 
 
-def _build_on(place: "Place", name: str, definition: "Definition", secrets: "Secrets", repeating: Repeating) -> "BuiltImage":
-    from hpcdeploy.flows.build import Request, build_on
+def _build_on(place: "Place", name: str, definition: "Definition", secrets: "Secrets", earlier: Earlier) -> "BuiltImage":
+    from hpcdeploy.apptainer.build_script import Repeating
+    from hpcdeploy.flows.build import build_on
     from hpcdeploy.flows.cache import downloads_name
 
     cluster = place.cluster(name)
@@ -277,10 +279,11 @@ def _build_on(place: "Place", name: str, definition: "Definition", secrets: "Sec
         return build_on(
             definition,
             open_connections.to(cluster),
-            request=Request(
-                force=repeating.force,
-                exact_tools=repeating.exact_tools,
-                downloads="" if repeating.no_cache else downloads_name(place.project.root, definition.name),
+            repeating=Repeating(
+                force=earlier.force,
+                exact_tools=earlier.exact_tools,
+                downloads="" if earlier.no_cache else downloads_name(place.project.root, definition.name),
+                project=str(place.project.root),
             ),
             secrets=secrets,
             report=show_event,

@@ -13,6 +13,7 @@ from hpcdeploy.apptainer import build_script
 from hpcdeploy.apptainer.build_folder import check_temporary, only_build, pack_context, remove, stage_context
 from hpcdeploy.apptainer.build_progress import FROM_CACHE, UNCHANGED, Report, Show, ignore_event
 from hpcdeploy.apptainer.build_record import check_output, describe, read_image, read_record, write_record
+from hpcdeploy.apptainer.build_script import NORMAL, Repeating
 from hpcdeploy.apptainer.client import Version, check_version, parse_version, squashfs_version
 from hpcdeploy.apptainer.diagnosis import explain
 from hpcdeploy.apptainer.downloads import keeping
@@ -66,32 +67,13 @@ class LocalBuilds:
         return ImageCache(self.images, self.checksums) if self.images else None
 
 
-@frozen
-class Request:
-    """How a build treats an image that exists.
-
-    Attributes:
-        force: Build even if the image exists; overwrite any file at the output.
-        exact_tools: Build if the image exists, but was built with other tools or other versions of them.
-        downloads: The name of the folder on a login node in which the image's downloads are kept; empty to keep none.
-    """
-
-    force: bool = False
-    exact_tools: bool = False
-    downloads: str = ""
-
-
-NORMAL = Request()
-"""An image that exists is not built again."""
-
-
 def build_here(
     definition: Definition,
     output: Path,
     builds: LocalBuilds,
     *,
     is_recorded: Callable[[BuiltImage], bool],
-    request: Request = NORMAL,
+    repeating: Repeating = NORMAL,
     secrets: Mapping[str, SecretValue] = NO_SECRETS,
     report: Report = ignore_event,
 ) -> BuiltImage:
@@ -106,7 +88,7 @@ def build_here(
         output: The path of the image.
         builds: The program and the folders for builds.
         is_recorded: Tells whether the user's own record (the database, not the file next to the image) has this build.
-        request: How an existing image is treated.
+        repeating: How an existing image is treated.
         secrets: Values by name of the secrets that the definition uses.
         report: Receives the build's progress.
 
@@ -122,9 +104,9 @@ def build_here(
     folder, checksums = builds.work / definition.inputs[:16], builds.checksums
     with only_build(folder, show):
         output.with_name(f".{output.name}.part").unlink(missing_ok=True)  # of a build that was killed
-        check_output(output, force=request.force, sha256=checksums.sha256)
-        same_tools = _same_tools(builds) if request.exact_tools else None
-        if not request.force and (known := _existing(definition, output, builds, is_recorded, same_tools, show)):
+        check_output(output, force=repeating.force, sha256=checksums.sha256)
+        same_tools = _same_tools(builds) if repeating.exact_tools else None
+        if not repeating.force and (known := _existing(definition, output, builds, is_recorded, same_tools, show)):
             return known
         version = _build(definition, output, folder, builds, secrets, show)
         built = write_record(describe(definition, output, version.text, tools=squashfs_version(), sha256=checksums.sha256))
@@ -251,7 +233,7 @@ def build_on(
     definition: Definition,
     session: Session,
     *,
-    request: Request = NORMAL,
+    repeating: Repeating = NORMAL,
     secrets: Mapping[str, SecretValue] = NO_SECRETS,
     report: Report = ignore_event,
     carrying: Carrying = silently,
@@ -264,7 +246,7 @@ def build_on(
     Args:
         definition: The definition to build.
         session: A session with the cluster.
-        request: How an existing image is treated.
+        repeating: How an existing image is treated.
         secrets: Values by name of the secrets that the definition uses.
         report: Receives the build's progress.
         carrying: Shows the progress of the upload.
@@ -287,7 +269,7 @@ def build_on(
             cluster,
             context_sha256=context_sha256,
             plain_http=needs_plain_http(text),
-            force=request.force,
+            repeating=repeating,
             secrets=secrets,
             overrides=session.overrides,
         ).encode()

@@ -14,10 +14,11 @@ import pytest
 from hpcdeploy.apptainer import image_cache
 from hpcdeploy.apptainer.build_progress import FROM_CACHE, UNCHANGED
 from hpcdeploy.apptainer.build_record import read_record, record_path
+from hpcdeploy.apptainer.build_script import Repeating
 from hpcdeploy.apptainer.image_cache import DAMAGED
 from hpcdeploy.errors import BuildError
 from hpcdeploy.flows.bases import with_keys
-from hpcdeploy.flows.build import LocalBuilds, Request, build_here
+from hpcdeploy.flows.build import LocalBuilds, build_here
 from hpcdeploy.flows.cache import LocalCache
 from hpcdeploy.image import BuiltImage, Definition
 from hpcdeploy.store import Store
@@ -58,7 +59,7 @@ class Workplace:
         program.chmod(0o755)
 
     def build(
-        self, output: str = "x.sif", definition: Definition = KEYED, request: Request | None = None
+        self, output: str = "x.sif", definition: Definition = KEYED, repeating: Repeating | None = None
     ) -> tuple[BuiltImage, list[str]]:
         steps: list[str] = []
         built = build_here(
@@ -72,7 +73,7 @@ class Workplace:
                 downloads=self.cache.downloads / "x",
             ),
             is_recorded=self.store.has_built,
-            request=request or Request(),
+            repeating=repeating or Repeating(),
             report=lambda event: steps.append(event.text),
         )
         self.store.built(self.folder, built)
@@ -144,7 +145,7 @@ def test_an_image_that_was_removed_comes_from_the_cache(work: Workplace) -> None
 
 def test_force_builds_anyway_and_replaces_the_entry(work: Workplace) -> None:
     first, _ = work.build()
-    second, _ = work.build(request=Request(force=True))
+    second, _ = work.build(repeating=Repeating(force=True))
     assert (work.builds, second.sha256 == first.sha256) == (2, False)
     assert sha256_of(work.entry()) == second.sha256
 
@@ -160,9 +161,9 @@ def test_other_tools_count_only_with_exact_tools(work: Workplace, output: str) -
     work.build()
     (work.folder / "version").write_text("1.5.3")
     assert work.build(output)[1] in ([UNCHANGED], [FROM_CACHE])
-    exact = Request(exact_tools=True)
-    assert any("other tools" in step for step in work.build(output, request=exact)[1])
-    assert work.build(output, request=exact)[1] == [UNCHANGED]
+    exact = Repeating(exact_tools=True)
+    assert any("other tools" in step for step in work.build(output, repeating=exact)[1])
+    assert work.build(output, repeating=exact)[1] == [UNCHANGED]
     assert work.builds == 2
 
 
@@ -300,7 +301,7 @@ def test_a_build_that_fails_leaves_the_image_and_no_part(work: Workplace) -> Non
     program = work.folder / "apptainer"
     program.write_text(program.read_text().replace('echo "built by $$" >"$part"', 'echo half >"$part"; exit 1'))
     with pytest.raises(BuildError):
-        work.build(request=Request(force=True))
+        work.build(repeating=Repeating(force=True))
     assert sha256_of(work.folder / "x.sif") == first.sha256
     assert work.left() == []
 
@@ -323,7 +324,7 @@ def test_a_mount_point_that_a_killed_build_left_is_removed(work: Workplace, tmp_
     left = Path("/tmp/hpcdeploy-left1234")
     left.mkdir()
     (downloads / "mounted").write_text(str(left))
-    work.build(request=Request(force=True))
+    work.build(repeating=Repeating(force=True))
     assert not left.exists()
 
 

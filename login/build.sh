@@ -19,7 +19,8 @@ image_exists() {
     [ -s "$from/sha256" ] || continue
     sha256=$(<"$from/sha256")
     [[ $sha256 =~ ^[0-9a-f]{64}$ ]] || continue
-    [ -e "$cache/$sha256.sif" ] && [ -s "$cache/$sha256.json" ] && trusted "$(stat -Lc %u -- "$cache/$sha256.json")" || continue
+    if [ ! -e "$cache/$sha256.sif" ] || [ ! -s "$cache/$sha256.json" ]; then continue; fi
+    trusted "$(stat -Lc %u -- "$cache/$sha256.json")" || continue
     check_image "$cache/$sha256.sif" "$sha256" "$root" || die 10 "$image_fault"
     if ! is_intact "$cache/$sha256.sif" "$sha256" "$root"; then
       move_aside "$cache/$sha256.sif" || die 10 "the image $cache/$sha256.sif is damaged, and cannot be moved; remove it"

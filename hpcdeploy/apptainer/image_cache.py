@@ -66,7 +66,7 @@ class ImageCache:
                 os.utime(record_path(image))
             return found
         if image.exists():
-            self._move_aside(key)
+            self.move_aside(key)
             report(f"the image {key[:16]} in the cache is damaged; it was moved to {self.folder / DAMAGED}")
         record_path(image).unlink(missing_ok=True)
         return None
@@ -125,7 +125,8 @@ class ImageCache:
                 if found:
                     yield found
 
-    def _move_aside(self, key: str) -> None:
+    def move_aside(self, key: str) -> None:
+        """Move the entry of a key to the folder `DAMAGED`, where nothing uses it."""
         aside = self.folder / DAMAGED
         own_folder(aside)
         for path in (self.path(key), record_path(self.path(key))):

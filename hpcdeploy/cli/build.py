@@ -247,8 +247,8 @@ def _build_here(
     place: "Place", definition: "Definition", target: Path, secrets: "Secrets", earlier: Earlier
 ) -> "BuiltImage":
     from hpcdeploy.apptainer.build_script import Repeating
+    from hpcdeploy.apptainer.local_cache import LocalCache
     from hpcdeploy.flows.build import LocalBuilds, build_here
-    from hpcdeploy.flows.cache import LocalCache
     from hpcdeploy.folders import cache_folder
 
     cache = LocalCache(root=cache_folder(os.environ))
@@ -271,8 +271,8 @@ def _build_here(
 
 def _build_on(place: "Place", name: str, definition: "Definition", secrets: "Secrets", earlier: Earlier) -> "BuiltImage":
     from hpcdeploy.apptainer.build_script import Repeating
+    from hpcdeploy.apptainer.local_cache import downloads_name
     from hpcdeploy.flows.build import build_on
-    from hpcdeploy.flows.cache import downloads_name
 
     cluster = place.cluster(name)
     with place.connections() as open_connections:

@@ -1,50 +1,53 @@
-"""List, prune and verify what hpcdeploy keeps on this machine to build faster."""
+"""List, prune and verify what hpcdeploy keeps to build faster, on this machine or on a cluster."""
 
-import hashlib
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import replace
 
-from hpcdeploy.frozen import frozen
+from hpcdeploy.apptainer.local_cache import LocalCache, list_items, remove_item, verify_images
+from hpcdeploy.cache_items import CacheItem, to_remove
+from hpcdeploy.remote.cache import manage
+from hpcdeploy.remote.session import Session
+
+Where = LocalCache | Session
+"""The cache of this machine, or a session with the cluster that has the cache."""
 
 
-@frozen
-class LocalCache:
-    """The folders of the cache on this machine.
+def items(where: Where) -> tuple[CacheItem, ...]:
+    """Return what the cache keeps.
 
-    Attributes:
-        root: The folder that contains all of them.
+    Raises:
+        SchedulerError: The login node's answer cannot be parsed.
+        TransportError: The connection failed.
     """
-
-    root: Path
-
-    @property
-    def builds(self) -> Path:
-        """The folder for unfinished builds, with one folder and one lock for each key."""
-        return self.root / "builds"
-
-    @property
-    def images(self) -> Path:
-        """The built images, by key (`hpcdeploy.apptainer.image_cache`)."""
-        return self.root / "images"
-
-    @property
-    def verified(self) -> Path:
-        """The recorded checksums of images (`hpcdeploy.apptainer.verified_files`)."""
-        return self.root / "verified"
-
-    @property
-    def downloads(self) -> Path:
-        """The downloads of package managers, with one folder for each image of a project."""
-        return self.root / "downloads"
-
-    def downloads_of(self, project: Path, image: str) -> Path:
-        """Return the folder for the downloads of an image of the project in the folder `project`."""
-        return self.downloads / downloads_name(project, image)
+    return list_items(where) if isinstance(where, LocalCache) else manage(where, "list")
 
 
-def downloads_name(project: Path, image: str) -> str:
-    """Return the name of a folder for downloads.
+def prune(where: Where, found: Iterable[CacheItem], keep: int) -> tuple[CacheItem, ...]:
+    """Remove the least recently used items of `found`, until at most `keep` bytes are left; return the examined items.
 
-    Each image of each project has its own folder, because the steps of a build can write there. So a project of another
-    person cannot change what the next build of your own project reads.
+    What a build, or a queued or running job uses is kept. This is checked again when an item is removed.
+
+    Raises:
+        SchedulerError: The login node's answer cannot be parsed; items may have been removed.
+        TransportError: The connection failed; items may have been removed.
     """
-    return hashlib.sha256(f"{project.resolve()}\0{image}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    chosen = to_remove(found, keep)
+    if isinstance(where, LocalCache):
+        return tuple(replace(item, verdict=remove_item(where, item)) for item in chosen)
+    sizes = {(item.kind, item.name): item for item in chosen}
+    done = manage(where, "remove", chosen) if chosen else ()
+    return tuple(
+        replace(sizes[item.kind, item.name], verdict=item.verdict) for item in done if (item.kind, item.name) in sizes
+    )
+
+
+def verify(where: Where, *, dry_run: bool = False) -> tuple[CacheItem, ...]:
+    """Compare the images with their checksums, and move damaged ones aside, unless `dry_run` is set; return the images.
+
+    Raises:
+        SchedulerError: The login node's answer cannot be parsed.
+        TransportError: The connection failed.
+    """
+    if isinstance(where, LocalCache):
+        return tuple(verify_images(where, dry_run=dry_run))
+    return manage(where, "verify", dry_run=dry_run)

@@ -16,10 +16,10 @@ from hpcdeploy.apptainer.build_progress import FROM_CACHE, UNCHANGED
 from hpcdeploy.apptainer.build_record import read_record, record_path
 from hpcdeploy.apptainer.build_script import Repeating
 from hpcdeploy.apptainer.image_cache import DAMAGED
+from hpcdeploy.apptainer.local_cache import LocalCache
 from hpcdeploy.errors import BuildError
 from hpcdeploy.flows.bases import with_keys
 from hpcdeploy.flows.build import LocalBuilds, build_here
-from hpcdeploy.flows.cache import LocalCache
 from hpcdeploy.image import BuiltImage, Definition
 from hpcdeploy.store import Store
 from hpcdeploy.whole_file import sha256_of

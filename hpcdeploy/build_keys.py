@@ -12,10 +12,11 @@ import hashlib
 import json
 import platform
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from hpcdeploy.errors import ConfigError
 from hpcdeploy.frozen import frozen
-from hpcdeploy.image import ContextFile
+from hpcdeploy.image import EPOCH, ContextFile
 
 _ENVIRONMENT = "hpcdeploy environment 1"
 _IMAGE = "hpcdeploy image 1"
@@ -44,6 +45,9 @@ class Compression:
     level: int = 0
     block: int = 131_072
 
+
+_LATEST = (1 << 32) - 1
+"""The latest time in squashfs, and in a compiled Python file."""
 
 APPTAINER_DEFAULT = Compression(name="gzip")
 """The compression of a build without ``--mksquashfs-args``."""
@@ -78,6 +82,7 @@ class EnvironmentInputs:
             the digest is that of the file. A base whose digest is unknown is missing.
         architecture: The architecture of the image (`architecture_of`).
         compression: The compression of the file system.
+        epoch: The time of all files, in seconds since 1970.
     """
 
     text: str
@@ -86,6 +91,7 @@ class EnvironmentInputs:
     bases: tuple[tuple[str, str], ...] = ()
     architecture: str = "amd64"
     compression: Compression = APPTAINER_DEFAULT
+    epoch: int = EPOCH
 
 
 def environment_key(inputs: EnvironmentInputs) -> str:
@@ -100,6 +106,7 @@ def environment_key(inputs: EnvironmentInputs) -> str:
             "bases": dict(inputs.bases),
             "architecture": inputs.architecture,
             "compression": [compression.name, compression.level, compression.block],
+            "epoch": inputs.epoch,
         },
     )
 
@@ -120,6 +127,25 @@ def image_key(environment: str, code: Iterable[CodeEntry] = ()) -> str:
 def code_entries(files: Iterable[ContextFile]) -> tuple[CodeEntry, ...]:
     """Return the entries of staged `files`. A staged file has no links: they were followed when the file was found."""
     return tuple(CodeEntry(path=file.staged, mode=file.mode, sha256=file.sha256) for file in files)
+
+
+def epoch_of(environment: Mapping[str, str]) -> int:
+    """Return the time to write into images, in seconds since 1970: SOURCE_DATE_EPOCH, or `EPOCH` if it is not set.
+
+    Source: https://reproducible-builds.org/specs/source-date-epoch/
+
+    Raises:
+        ConfigError: SOURCE_DATE_EPOCH is no whole number of seconds, or later than the year 2106.
+    """
+    text = environment.get("SOURCE_DATE_EPOCH", "")
+    if not text:
+        return EPOCH
+    if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) > _LATEST:
+        raise ConfigError(
+            f"SOURCE_DATE_EPOCH is {text!r}; expected whole seconds since 1970, at most {_LATEST}, such as the output of "
+            "'git log -1 --format=%ct'"
+        )
+    return int(text)
 
 
 def without_release(text: str) -> str:

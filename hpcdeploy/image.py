@@ -5,6 +5,12 @@ from pathlib import Path
 from hpcdeploy.frozen import frozen
 from hpcdeploy.source import OciConfig, Source
 
+EPOCH = 315_532_800
+"""The time of all files of an image, unless SOURCE_DATE_EPOCH is set: 1980-01-01 00:00 UTC, in seconds since 1970.
+
+Earlier times cannot be written into a zip file, such as a Python wheel that a build makes.
+"""
+
 
 @frozen
 class FileCopy:
@@ -133,8 +139,9 @@ class Definition:
         text: The text of the definition file.
         files: The files that are copied to the build's folder.
         build_args: Names and values of the build arguments. They override ``%arguments`` in the definition.
-        inputs: The sha256 of the text, the files and the build arguments together (64 hex digits). An image with the same
-            inputs is not built again.
+        inputs: The key of the image (64 hex digits). An image with the same inputs is not built again. Before the digests of
+            the base images are known, this is the sha256 of the text, the files and the build arguments together, which
+            releases without keys recorded (`former`).
         secrets: The names of the secrets that the steps use.
         base: The base image of the last stage.
         notes: Messages for the user that are no errors.
@@ -143,6 +150,11 @@ class Definition:
         code: The project's code (the setting ``files``). Its files are also in `files`.
         why_baked: The reason why the code must be copied while the image is built; empty if it can be appended to an image
             that was built without it.
+        environment: The key of the environment (64 hex digits); empty before the digests of the base images are known.
+        former: The `inputs` that releases without keys recorded; empty if `inputs` is that value.
+        bases: The references of the base images, each with its digest.
+        architecture: The architecture in the key, such as ``amd64``; empty without a key.
+        epoch: The time of all files of the image, in seconds since 1970.
     """
 
     name: str
@@ -157,6 +169,11 @@ class Definition:
     asked: tuple[tuple[str, OciConfig], ...] = ()
     code: tuple[CodePlace, ...] = ()
     why_baked: str = ""
+    environment: str = ""
+    former: str = ""
+    bases: tuple[tuple[str, str], ...] = ()
+    architecture: str = ""
+    epoch: int = EPOCH
 
 
 @frozen
@@ -167,7 +184,7 @@ class BuiltImage:
         name: The name of the image in the settings.
         sha256: The checksum of the file (64 hex digits, no prefix). The file has this name in every image cache.
         size: The size of the file in bytes.
-        inputs: The sha256 of the build's inputs (`Definition.inputs`).
+        inputs: The key of the image (`Definition.inputs`).
         apptainer: The program that built the image, and its version, such as ``apptainer 1.4.5``.
         created: The time of the build (RFC 3339).
         path: The path of the file on this machine; if the file is only in the image cache of the cluster `built_on`, its
@@ -176,6 +193,10 @@ class BuiltImage:
         base: The base image of the last stage.
         cached_on: The name of the cluster from which the file was downloaded, and whose image cache still has it; empty if
             there is none.
+        environment: The key of the environment (64 hex digits); empty for an image that was built without keys.
+        builder: The builder, such as ``apptainer``; empty for an image of a release that did not record it.
+        tools: Names and versions of the tools that built the image, in addition to `apptainer`. They are in no key: images
+            with equal keys have equal content, and equal bytes if the tools are equal too.
     """
 
     name: str
@@ -188,6 +209,9 @@ class BuiltImage:
     built_on: str = ""
     base: str = ""
     cached_on: str = ""
+    environment: str = ""
+    builder: str = ""
+    tools: tuple[tuple[str, str], ...] = ()
 
 
 @frozen

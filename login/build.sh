@@ -11,16 +11,42 @@ keep_private "$root/builds" "$root/cache" "$folder"
 # Print the line that hpcdeploy parses; a login shell may print other lines before and after this one.
 answer() { printf '\nHPCDEPLOY {%s}\n' "$1" || true; }
 
+# Test whether the image of these inputs exists; set existing to its sha256. Releases without keys named the folder of a build differently
+# ($former). An image whose content has changed is moved aside.
 image_exists() {
-  local sha256
-  [ -s "$folder/sha256" ] || return
-  sha256=$(<"$folder/sha256")
-  [ -e "$cache/$sha256.sif" ] && [ -s "$cache/$sha256.json" ] && trusted "$(stat -Lc %u -- "$cache/$sha256.json")" || return
-  check_image "$cache/$sha256.sif" "$sha256" "$root" || die 10 "$image_fault"
+  local sha256 from
+  for from in "$folder" ${former:+"$root/builds/$former"}; do
+    [ -s "$from/sha256" ] || continue
+    sha256=$(<"$from/sha256")
+    [[ $sha256 =~ ^[0-9a-f]{64}$ ]] || continue
+    if [ ! -e "$cache/$sha256.sif" ] || [ ! -s "$cache/$sha256.json" ]; then continue; fi
+    trusted "$(stat -Lc %u -- "$cache/$sha256.json")" || continue
+    check_image "$cache/$sha256.sif" "$sha256" "$root" || die 10 "$image_fault"
+    if ! is_intact "$cache/$sha256.sif" "$sha256" "$root"; then
+      move_aside "$cache/$sha256.sif" || die 10 "the image $cache/$sha256.sif is damaged, and cannot be moved; remove it"
+      note "the image $sha256 was damaged; it was moved to $cache/damaged"
+      continue
+    fi
+    if [ "$exact_tools" = yes ] && ! has_same_tools "$(<"$cache/$sha256.json")"; then
+      note "the image was built with other tools; building it again (--exact-tools)"
+      continue
+    fi
+    existing=$sha256
+    return 0
+  done
+  return 1
 }
+# Print the names and versions of further tools as JSON.
+tools_json() {
+  local version
+  printf '[["hpcdeploy", %s]' "$(json "$release")"
+  version=$(mksquashfs -version 2>/dev/null </dev/null) || version=""
+  [[ ! $version =~ mksquashfs\ version\ ([0-9][0-9A-Za-z.-]*) ]] || printf ', ["mksquashfs", %s]' "$(json "${BASH_REMATCH[1]}")"
+  printf ']'
+}
+has_same_tools() { [[ $1 == *"\"apptainer\": $(json "$("$apptainer" --version)"),"* && $1 == *"\"tools\": $(tools_json)"* ]]; }
 answer_image() {
-  local sha256
-  sha256=$(<"$folder/sha256")
+  local sha256=$existing
   answer "\"state\": \"built\", \"reused\": $1, \"path\": $(json "$cache/$sha256.sif"), \"image\": $(<"$cache/$sha256.json")"
 }
 
@@ -35,6 +61,7 @@ part=""
 clean() {
   [ -z "$temporary" ] || { chmod -R u+rwX -- "$temporary" 2>/dev/null || true; rm -rf -- "$temporary"; }
   rm -rf -- "$folder/context" "$folder/temporary" ${part:+"$part"}
+  remove_place
 }
 # Remove the files of an earlier build that was killed. Each build records the unpredictable name of its temporary folder here.
 if [ -s "$folder/temporary" ]; then
@@ -47,6 +74,7 @@ temporary=""
 part=""
 
 [ "$force" = no ] || rm -f -- "$folder/sha256"
+existing=""
 if image_exists; then
   say "these inputs were built before"
   answer_image true
@@ -80,12 +108,14 @@ export "${prefix}_TMPDIR=$temporary" "$own_cache=${!own_cache:-$root/cache}" TMP
 unset "${prefix}_BIND" "${prefix}_BINDPATH"
 options=()
 for argument in ${build_args[@]+"${build_args[@]}"}; do options+=(--build-arg "$argument"); done
+[ -z "$downloads" ] || start_keeping
 [ "$has_secrets" = no ] || start_serving
 
 # Build with umask 022, because folders that the build makes have the umask's mode in the image too.
 code=0
 (
   [ "$has_secrets" = no ] || exec {serving}>&-
+  [ "${#kept_variables[@]}" = 0 ] || export "${kept_variables[@]}"
   umask 022 && cd -- "$folder/context" && tar -xf ../context.tar &&
     "$apptainer" build ${options[@]+"${options[@]}"} "$part" image.def
 ) >&2 </dev/null || code=$?
@@ -102,12 +132,15 @@ fi
 sha256=$(sha256sum <"$part")
 sha256=${sha256%% *}
 size=$(stat -c %s -- "$part")
-record=$(printf '{"name": %s, "sha256": "%s", "size": %s, "inputs": "%s", "apptainer": %s, "created": "%s"}' \
+record=$(printf '{"name": %s, "sha256": "%s", "size": %s, "inputs": "%s", "apptainer": %s, "created": "%s"' \
   "$name_json" "$sha256" "$size" "$inputs" "$(json "$version")" "$(date -u +%Y-%m-%dT%H:%M:%SZ)")
+record+=$(printf ', "environment": "%s", "builder": "apptainer", "tools": %s}' "$environment" "$(tools_json)")
 write() { printf '%s\n' "$1" >"$2.part" && mv -f -- "$2.part" "$2"; }
 chmod "$(image_mode "$cache")" -- "$part"
 mv -f -- "$part" "$cache/$sha256.sif"
+note_intact "$cache/$sha256.sif" "$sha256" "$root" "$(identity_of "$cache/$sha256.sif")"
 write "$record" "$cache/$sha256.json"
 write "$sha256" "$folder/sha256"
 rm -f -- "$folder/context.tar"
+existing=$sha256
 answer_image false

@@ -12,7 +12,7 @@ ROWS = (
     ("flows",),
     ("remote",),
     ("apptainer", "engine", "registry", "scheduler", "transport", "store"),
-    ("build_keys", "config", "definition", "picture", "tags"),
+    ("build_keys", "cache_items", "config", "definition", "picture", "tags"),
     (
         *("templates", "sandbox", "compiled_templates", "boundary", "environments", "image", "job", "job_field"),
         *("known_files", "parameters", "cluster", "run", "shell", "shell_script", "staged_files"),

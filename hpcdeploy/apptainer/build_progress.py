@@ -44,6 +44,9 @@ _BUILT_BEFORE = "these inputs were built before"
 UNCHANGED = "unchanged: an image of these inputs exists (--force builds it again)"
 """The only step of a build whose image already exists."""
 
+FROM_CACHE = "unchanged: the cache has an image of these inputs (--force builds it again)"
+"""The only step of a build whose image is copied from the cache."""
+
 _ERROR = "error: "
 """Prefix of the error messages of ``login/build.sh``. A script that fails prints one as its last line."""
 

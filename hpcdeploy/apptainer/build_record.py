@@ -2,10 +2,13 @@
 
 import json
 import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from hpcdeploy import __version__
 from hpcdeploy.checked_values import read_json, whole_number
 from hpcdeploy.errors import BuildError, ConfigError
 from hpcdeploy.image import BuiltImage, Definition
@@ -14,6 +17,7 @@ from hpcdeploy.whole_file import sha256_of, write_whole
 
 SUFFIX = ".json"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_MOST_TOOLS = 32
 
 
 def record_path(image: Path) -> Path:
@@ -33,14 +37,19 @@ def write_record(image: BuiltImage) -> BuiltImage:
     return image
 
 
-def read_record(image: Path, *, inputs: str = "") -> BuiltImage | None:
+Checksum = Callable[[Path], str]
+"""Return the sha256 of an image, such as `hpcdeploy.apptainer.verified_files.VerifiedFiles.sha256`."""
+
+
+def read_record(image: Path, *, inputs: Collection[str] = (), sha256: Checksum | None = sha256_of) -> BuiltImage | None:
     """Return the record of an image file.
 
     The result is None in these cases:
 
     - The image or the record does not exist.
-    - `inputs` is given, and the record has other inputs.
-    - The image has another size or sha256 than the record, so the record belongs to another image.
+    - `inputs` is given, and the inputs in the record are none of them.
+    - The image has another size or sha256 than the record, so the record belongs to another image. If `sha256` is None,
+      only the size is compared.
 
     Raises:
         BuildError: The record is malformed, too large, or not a regular file.
@@ -54,12 +63,18 @@ def read_record(image: Path, *, inputs: str = "") -> BuiltImage | None:
     except (ValueError, UnsuitableFileError) as error:
         raise BuildError(f"{path} is not the record of an image: {error}; remove it and build again") from error
     built = replace(read_image(values, str(path)), path=str(image))
-    if (inputs and built.inputs != inputs) or image.stat().st_size != built.size or sha256_of(image) != built.sha256:
+    if (inputs and built.inputs not in inputs) or image.stat().st_size != built.size:
         return None
-    return built
+    return built if sha256 is None or sha256(image) == built.sha256 else None
 
 
-def check_output(image: Path, *, force: bool, advice: str = "use -o, or overwrite it with --force") -> None:
+def check_output(
+    image: Path,
+    *,
+    force: bool,
+    advice: str = "use -o, or overwrite it with --force",
+    sha256: Checksum = sha256_of,
+) -> None:
     """Check that a new image and its record would overwrite only files that hpcdeploy wrote, unless `force` is set.
 
     hpcdeploy wrote an existing image if the image's record has the size and sha256 of the image.
@@ -71,7 +86,7 @@ def check_output(image: Path, *, force: bool, advice: str = "use -o, or overwrit
         return
     record = record_path(image)
     try:
-        known = read_record(image)
+        known = read_record(image, sha256=sha256)
         if known is None and record.exists():
             read_image(read_json(read_regular(record, LARGEST_TEXT).decode()), str(record))
     except (BuildError, ValueError, OSError):
@@ -80,20 +95,37 @@ def check_output(image: Path, *, force: bool, advice: str = "use -o, or overwrit
         raise ConfigError(f"{image} exists, and is not an image that hpcdeploy built; {advice}")
 
 
-def describe(definition: Definition, image: Path, version: str) -> BuiltImage:
+def describe(
+    definition: Definition,
+    image: Path,
+    version: str,
+    *,
+    builder: str = "apptainer",
+    tools: Sequence[tuple[str, str]] = (),
+    sha256: Checksum = sha256_of,
+) -> BuiltImage:
     """Return the values of the record of `image`, which was just built from `definition`.
 
-    `version` is the name and version of the program that built the image, such as ``apptainer 1.4.5``.
+    Args:
+        definition: The definition.
+        image: The image file.
+        version: The name and version of the program that built the image, such as ``apptainer 1.4.5``.
+        builder: The builder (`hpcdeploy.image.BuiltImage.builder`).
+        tools: Names and versions of further tools (`hpcdeploy.image.BuiltImage.tools`).
+        sha256: Computes the checksum of the image.
     """
     return BuiltImage(
         name=definition.name,
-        sha256=sha256_of(image),
+        sha256=sha256(image),
         size=image.stat().st_size,
         inputs=definition.inputs,
         apptainer=version,
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         path=str(image),
         base=definition.base,
+        environment=definition.environment,
+        builder=builder,
+        tools=(("hpcdeploy", __version__), *tools),
     )
 
 
@@ -109,7 +141,25 @@ def read_image(values: object, where: str) -> BuiltImage:
         digests = all(_SHA256.fullmatch(str(texts[name])) for name in ("sha256", "inputs"))
         if all(isinstance(text, str) for text in texts.values()) and size is not None and digests:
             base = values.get("base")
-            return BuiltImage(
-                **{name: str(text) for name, text in texts.items()}, size=size, base=base if isinstance(base, str) else ""
+            image = BuiltImage(
+                name=str(texts["name"]),
+                sha256=str(texts["sha256"]),
+                size=size,
+                inputs=str(texts["inputs"]),
+                apptainer=str(texts["apptainer"]),
+                created=str(texts["created"]),
+                base=base if isinstance(base, str) else "",
             )
+            return replace(image, **_recorded_tools(values))
     raise BuildError(f"{where} is not the record of an image: {repr(values)[:500]}; remove it and build again")
+
+
+def _recorded_tools(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that records of earlier releases lack; malformed values are left out."""
+    environment, builder, tools = values.get("environment"), values.get("builder"), values.get("tools")
+    pairs = [pair for pair in tools if isinstance(pair, list) and len(pair) == 2] if isinstance(tools, list) else []
+    return {
+        "environment": environment if isinstance(environment, str) and _SHA256.fullmatch(environment) else "",
+        "builder": builder if isinstance(builder, str) else "",
+        "tools": tuple((str(name), str(version)) for name, version in pairs[:_MOST_TOOLS]),
+    }

@@ -4,16 +4,38 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from hpcdeploy import shell
+from hpcdeploy import __version__, shell
 from hpcdeploy.apptainer.client import build_argument
 from hpcdeploy.apptainer.diagnosis import NO_PROGRAM_BEGINS
 from hpcdeploy.cluster import Cluster
+from hpcdeploy.frozen import frozen
 from hpcdeploy.image import Definition
 from hpcdeploy.secret import NO_SECRETS, SecretValue
 from hpcdeploy.shell_script import CALL, Script, Setup, Value, paths_function
 from hpcdeploy.templates import refuse_former
 
 FAILED = 12
+
+
+@frozen
+class Repeating:
+    """What a build uses of earlier builds.
+
+    Attributes:
+        force: Build even if the image exists; here, overwrite any file at the output.
+        exact_tools: Build if the image exists, but was built with other tools or other versions of them.
+        downloads: The name of the folder on a login node in which the image's downloads are kept; empty to keep none.
+        project: The project's folder, which `hpcdeploy cache list` shows for the downloads.
+    """
+
+    force: bool = False
+    exact_tools: bool = False
+    downloads: str = ""
+    project: str = ""
+
+
+NORMAL = Repeating()
+"""An image that exists is not built again, and no downloads are kept."""
 
 _ABOUT = """\
 
@@ -37,7 +59,7 @@ def building(
     *,
     context_sha256: str,
     plain_http: bool = False,
-    force: bool = False,
+    repeating: Repeating = NORMAL,
     secrets: Mapping[str, SecretValue] = NO_SECRETS,
     overrides: Path | None = None,
 ) -> str:
@@ -50,7 +72,7 @@ def building(
         cluster: The cluster with the login node.
         context_sha256: The checksum of the archive that contains the definition and its files.
         plain_http: Whether Apptainer may pull base images by plain HTTP, which registries on loopback need.
-        force: Build even if the image exists.
+        repeating: How an existing image and kept downloads are treated.
         secrets: The secrets of the build, by name.
         overrides: The project's folder. The project must not override a template of an earlier version there.
 
@@ -64,6 +86,9 @@ def building(
     values: dict[str, Value] = {
         "name_json": json.dumps(definition.name),
         "inputs": definition.inputs,
+        "former": definition.former,
+        "environment": definition.environment,
+        "release": __version__,
         "image_cache_owners": cluster.image_cache_owners,
         "apptainer": cluster.apptainer,
         "prefix": "SINGULARITY" if Path(cluster.apptainer).name.startswith("singularity") else "APPTAINER",
@@ -71,7 +96,10 @@ def building(
         "build_args": tuple(build_argument(name, value) for name, value in definition.build_args),
         "plain_http": plain_http,
         "no_program_begins": NO_PROGRAM_BEGINS,
-        "force": force,
+        "force": repeating.force,
+        "exact_tools": repeating.exact_tools,
+        "downloads": repeating.downloads,
+        "project_json": json.dumps(repeating.project),
         "has_secrets": bool(secrets),
         **({"secret_variables": variables} if variables else {}),
     }
@@ -83,7 +111,8 @@ def building(
         before_setup=("secret_variables.sh",) if variables else (),
         setup=Setup(lines=cluster.setup, must_succeed=True),
         files=(
-            *("build_messages.sh", "paths.sh", "owners.sh", "folders.sh", "trust.sh", "make_temporary.sh", "image_mode.sh"),
+            *("build_messages.sh", "paths.sh", "owners.sh", "folders.sh", "trust.sh", "intact.sh", "make_temporary.sh"),
+            *("image_mode.sh", "keep_downloads.sh"),
             *(("secrets.sh", "build_secrets.sh") if secrets else ()),
             *("json.sh", "build.sh"),
         ),

@@ -116,6 +116,20 @@ def check_version(version: Version, *, empty_argument: bool = False, headers: It
         )
 
 
+_SQUASHFS = re.compile(r"mksquashfs version (?P<version>[0-9][0-9A-Za-z.-]{0,40})")
+
+
+def squashfs_version() -> tuple[tuple[str, str], ...]:
+    """Return the name and version of the mksquashfs on PATH, which Apptainer uses; nothing if there is none."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(
+            ["mksquashfs", "-version"], capture_output=True, check=False, stdin=subprocess.DEVNULL, timeout=10
+        )
+        if found := _SQUASHFS.search(done.stdout.decode(errors="replace")):
+            return (("mksquashfs", found["version"]),)
+    return ()
+
+
 PROGRAMS = ("apptainer", "singularity")
 BEGUN = "HPCDEPLOY_BEGUN"
 Line = Callable[[str], None]

@@ -17,19 +17,10 @@ from pathlib import Path
 
 from hpcdeploy.apptainer.sif_edit import rewrites_of
 from hpcdeploy.build_keys import APPTAINER_DEFAULT, Compression
-from hpcdeploy.errors import BuildError, ConfigError
+from hpcdeploy.errors import BuildError
 from hpcdeploy.frozen import frozen
 from hpcdeploy.shell import word
 from hpcdeploy.shell_script import library_file
-
-EPOCH = 315_532_800
-"""The time of all files of an image, unless SOURCE_DATE_EPOCH is set: 1980-01-01 00:00 UTC, in seconds since 1970.
-
-Earlier times cannot be written into a zip file, such as a Python wheel that a build makes.
-"""
-
-_LATEST = (1 << 32) - 1
-"""The latest time in squashfs, and in a compiled Python file."""
 
 _SEARCHED = ("/bin", "/usr/bin", "/sbin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin")
 """Folders in which Apptainer searches after those of PATH (``internal/pkg/util/env``: DefaultPath)."""
@@ -41,25 +32,6 @@ MEMORY = "512M"
 """Limit of mksquashfs's memory (``-mem``); without it, mksquashfs uses a quarter of the machine's memory."""
 
 _VERSION = re.compile(r"squashfs version ([0-9]+)\.([0-9]+)")
-
-
-def epoch_of(environment: Mapping[str, str]) -> int:
-    """Return the time to write into images, in seconds since 1970: SOURCE_DATE_EPOCH, or `EPOCH` if it is not set.
-
-    Source: https://reproducible-builds.org/specs/source-date-epoch/
-
-    Raises:
-        ConfigError: SOURCE_DATE_EPOCH is no whole number of seconds, or later than the year 2106.
-    """
-    text = environment.get("SOURCE_DATE_EPOCH", "")
-    if not text:
-        return EPOCH
-    if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) > _LATEST:
-        raise ConfigError(
-            f"SOURCE_DATE_EPOCH is {text!r}; expected whole seconds since 1970, at most {_LATEST}, such as the output of "
-            "'git log -1 --format=%ct'"
-        )
-    return int(text)
 
 
 @frozen

@@ -82,13 +82,13 @@ def serving(secrets: Mapping[str, SecretValue], folder: Path) -> Iterator[tuple[
             )
         server.stdin.write(secret_lines(secrets) + b"\n")
         server.stdin.flush()
-        yield ("--bind", f"{_escaped(folder.absolute())}:{PLACE}")
+        yield ("--bind", f"{escaped(folder.absolute())}:{PLACE}")
     finally:
         with server.stdout:
             server.stdin.close()
             server.wait()
 
 
-def _escaped(path: Path) -> str:
+def escaped(path: Path) -> str:
     """Escape a path for ``--bind``, where colon and comma are special (seen with Apptainer 1.4.5)."""
     return str(path).replace(":", "\\:").replace(",", "\\,")

@@ -68,6 +68,10 @@ SecretPlaces = Annotated[
 CheckReproducible = Annotated[
     bool, typer.Option("--check-reproducible", help="Build twice on this machine, and list the files that differ.")
 ]
+ExactTools = Annotated[
+    bool, typer.Option("--exact-tools", help="Build again if the last build used other versions of the tools.")
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Use and keep no downloads of package managers.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the definition as generate does; build nothing.")]
 
 
@@ -81,12 +85,21 @@ class Target:
     check_reproducible: CheckReproducible = False
 
 
+@frozen
+class Earlier:
+    """The options that decide what is used of earlier builds."""
+
+    force: Force = False
+    exact_tools: ExactTools = False
+    no_cache: NoCache = False
+
+
 @spread
 def build(
     selection: ImageSelection,
     target: Target,
     arguments: GivenArguments,
-    force: Force = False,
+    earlier: Earlier,
     secret: SecretPlaces = None,
     dry_run: DryRun = False,
     json: AsJson = False,
@@ -112,7 +125,7 @@ def build(
     if len(chosen) > 1:
         if dry_run:
             raise ConfigError("--dry-run prints one definition; 'hpcdeploy generate -o FOLDER' writes several")
-        options = _common_options(target, arguments, force=force)
+        options = _common_options(target, arguments, earlier)
         _ask_ahead(place, chosen, tuple(given.values()), on)
         many.build(
             {one.name: [*options, *_own_options(one, given, target.output)] for one in chosen},
@@ -122,20 +135,22 @@ def build(
         return
     [settings] = chosen
     cluster = choose_cluster(place.project, on) if on else None
-    definition, inputs, known = _define(place, settings, build_args_of(arguments), cluster.mirrors if cluster else ())
+    mirrors = cluster.mirrors if cluster else ()
+    definition, known = _define(place, settings, build_args_of(arguments), mirrors)
     if dry_run:
         show.exact(definition.text)
         return
+    definition, inputs = _with_keys(place, settings, definition, known, mirrors, on=on)
     file = target.output or file_of(place, settings)
     admit = admit_build(place.project.root, cluster)
     secrets = read_secrets(settings, definition.secrets, place.project.root, os.environ, tuple(given.values()), admit=admit)
     if on:
         if target.fetch or target.output:
-            check_output(file, force=force)
-        built = _build_on(place, on, definition, secrets, force=force)
+            check_output(file, force=earlier.force)
+        built = _build_on(place, on, definition, secrets, earlier)
         built = download_image(place, built, file) if target.fetch or target.output else built
     else:
-        built = _build_here(place, definition, file, secrets, force=force, twice=target.check_reproducible)
+        built = _build_here(place, definition, file, secrets, earlier, twice=target.check_reproducible)
     _record(place, definition, built, inputs, known)
     if json:
         show.as_json(asdict(built))
@@ -143,14 +158,16 @@ def build(
         show.put(f"{built.path}  sha256:{built.sha256}  {written(built.size)}  ({built.apptainer})")
 
 
-def _common_options(target: Target, arguments: GivenArguments, *, force: bool) -> list[str]:
+def _common_options(target: Target, arguments: GivenArguments, earlier: Earlier) -> list[str]:
     """Return the options that are passed to the build of every image, if there are several images."""
     from hpcdeploy.cli import many
 
     common = {
         "--on": target.on,
         "--fetch": target.fetch,
-        "--force": force,
+        "--force": earlier.force,
+        "--exact-tools": earlier.exact_tools,
+        "--no-cache": earlier.no_cache,
         "--check-reproducible": target.check_reproducible,
         "--build-arg": arguments.build_arg,
         "--build-arg-file": arguments.build_arg_file,
@@ -169,24 +186,48 @@ def _ask_ahead(place: "Place", images: "Sequence[ImageSettings]", given: "Sequen
 
 def _define(
     place: "Place", settings: "ImageSettings", build_args: "BuildArguments", mirrors: "Sequence[tuple[str, str]]"
-) -> "tuple[Definition, BuildInputs, KnownFiles]":
-    """Generate the definition of an image, and determine the inputs of its build.
+) -> "tuple[Definition, KnownFiles]":
+    """Generate the definition of an image; return it with the checksums of the files that were read.
 
     Args:
         place: The project.
         settings: The settings of the image.
         build_args: Names and values of build arguments.
         mirrors: Mirrors that the base image is read from instead of its registry.
-
-    Returns:
-        The definition, the inputs, and the checksums of the files that were read.
     """
-    from hpcdeploy.flows.freshness import inputs_of
     from hpcdeploy.known_files import KnownFiles, remembering
 
-    with remembering(KnownFiles()) as known:
-        definition = definition_of(place, settings, build_args, mirrors)
-        return definition, inputs_of(definition, settings, place.project.root, known), known
+    with remembering(KnownFiles(place.store.known_files(place.project.root, settings.name))) as known:
+        return definition_of(place, settings, build_args, mirrors), known
+
+
+def _with_keys(
+    place: "Place",
+    settings: "ImageSettings",
+    definition: "Definition",
+    known: "KnownFiles",
+    mirrors: "Sequence[tuple[str, str]]",
+    *,
+    on: str | None,
+) -> "tuple[Definition, BuildInputs]":
+    """Look up the base images of a definition; return it with its keys, and the inputs of the build.
+
+    Notes on what can change the image without changing its key are printed.
+    """
+    from hpcdeploy.build_keys import epoch_of
+    from hpcdeploy.flows.bases import find_bases, with_keys
+    from hpcdeploy.flows.freshness import bases_before, inputs_of
+    from hpcdeploy.known_files import remembering
+    from hpcdeploy.registry.lookup import digest_by
+
+    root = place.project.root
+    with remembering(known):
+        before = bases_before(place.store, root, settings.name)
+        bases = find_bases(definition, digest_by(mirrors), before=before, here=not on)
+        show.notes(bases.notes)
+        # Images for a cluster are built for linux/amd64, like those in registries.
+        definition = with_keys(definition, bases.digests, machine="x86_64" if on else "", epoch=epoch_of(os.environ))
+        return definition, inputs_of(definition, settings, root, known)
 
 
 def _record(
@@ -211,30 +252,41 @@ def _own_options(settings: "ImageSettings", given: Mapping[str, "Secret"], folde
 
 
 def _build_here(
-    place: "Place", definition: "Definition", target: Path, secrets: "Secrets", *, force: bool, twice: bool
+    place: "Place", definition: "Definition", target: Path, secrets: "Secrets", earlier: Earlier, *, twice: bool
 ) -> "BuiltImage":
     from hpcdeploy.apptainer.build_record import check_output
+    from hpcdeploy.apptainer.build_script import Repeating
+    from hpcdeploy.apptainer.local_cache import LocalCache
     from hpcdeploy.flows.build import LocalBuilds, build_here
     from hpcdeploy.folders import cache_folder
 
-    builds = LocalBuilds(work=cache_folder(os.environ) / "builds")
+    cache = LocalCache(root=cache_folder(os.environ))
+    builds = LocalBuilds(
+        work=cache.builds,
+        images=cache.images,
+        verified=cache.verified,
+        downloads=None if earlier.no_cache else cache.downloads_of(place.project.root, definition.name),
+        project=str(place.project.root),
+    )
     if twice:
         from hpcdeploy.flows.reproducible import build_twice
 
-        check_output(target, force=force)
+        check_output(target, force=earlier.force)
         return build_twice(definition, target, builds, secrets=secrets, report=show_event)
     return build_here(
         definition,
         target,
         builds,
         is_recorded=place.store.has_built,
-        force=force,
+        repeating=Repeating(force=earlier.force, exact_tools=earlier.exact_tools),
         secrets=secrets,
         report=show_event,
     )
 
 
-def _build_on(place: "Place", name: str, definition: "Definition", secrets: "Secrets", *, force: bool) -> "BuiltImage":
+def _build_on(place: "Place", name: str, definition: "Definition", secrets: "Secrets", earlier: Earlier) -> "BuiltImage":
+    from hpcdeploy.apptainer.build_script import Repeating
+    from hpcdeploy.apptainer.local_cache import downloads_name
     from hpcdeploy.flows.build import build_on
 
     cluster = place.cluster(name)
@@ -242,7 +294,12 @@ def _build_on(place: "Place", name: str, definition: "Definition", secrets: "Sec
         return build_on(
             definition,
             open_connections.to(cluster),
-            force=force,
+            repeating=Repeating(
+                force=earlier.force,
+                exact_tools=earlier.exact_tools,
+                downloads="" if earlier.no_cache else downloads_name(place.project.root, definition.name),
+                project=str(place.project.root),
+            ),
             secrets=secrets,
             report=show_event,
             carrying=show.transfer,

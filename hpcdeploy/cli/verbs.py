@@ -63,6 +63,13 @@ VERBS = {
         panel="Images",
         help="Build and test an image, here or on a cluster.",
     ),
+    "cache": Verb(
+        module="cache",
+        attribute="app",
+        reaches=True,
+        panel="Images",
+        help="List, prune or verify kept images and downloads.",
+    ),
     "push": Verb(
         module="push",
         attribute="push",
@@ -264,7 +271,10 @@ class Verbs(TyperGroup):
             return _group(added, cmd_name) if added else None
         found = getattr(import_module(f"hpcdeploy.cli.{verb.module}"), verb.attribute)
         if isinstance(found, typer.Typer):
-            return _group(found, cmd_name)
+            group = _group(found, cmd_name)
+            for command in getattr(group, "commands", {}).values() if verb.reaches else ():
+                command.params.append(_trust_option())
+            return group
         alone = typer.Typer(add_completion=False)
         alone.command(cmd_name, cls=WithCommand if verb.takes_command else None)(found)
         command = get_command(alone)

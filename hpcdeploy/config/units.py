@@ -4,6 +4,7 @@ Values are never rounded down: a job that requests ``1.5 MB`` gets 2 MiB, and ``
 """
 
 import re
+from collections.abc import Mapping
 
 from hpcdeploy.config.reading import found
 from hpcdeploy.errors import ConfigError
@@ -29,6 +30,11 @@ _SECONDS = {
         604800: ("w", "week", "weeks"),
     }.items()
     for unit in units
+}
+_BYTES: Mapping[str, int] = {
+    "b": 1,
+    **{f"{prefix}b": 1000**power for power, prefix in enumerate("kmgt", start=1)},
+    **{f"{prefix}ib": 1024**power for power, prefix in enumerate("kmgt", start=1)},
 }
 # Maximum number of digits before and after the point: more than any cluster needs, and below Python's limit for int().
 _DIGITS = 15
@@ -59,6 +65,23 @@ def parse_memory(text: str) -> int:
     if amount == 0:
         raise ConfigError(f"found {found(text)}; expected more than zero: {MEMORY}")
     return amount
+
+
+def parse_size(text: str) -> int:
+    """Return the number of bytes in ``"20 GB"``, ``"1.5TB"``, ``"500 MiB"`` or ``"0"``, rounded down.
+
+    ``GB`` means 10^9 bytes, as in the sizes that hpcdeploy prints, and ``GiB`` means 2^30 bytes.
+
+    Raises:
+        ConfigError: `text` is malformed, or a number without a unit.
+    """
+    words = text.strip(" \t")
+    if words == "0":
+        return 0
+    match = _AMOUNT.fullmatch(words)
+    if match is None or match[2].lower() not in _BYTES:
+        raise ConfigError(f'found {found(text)}; expected a size with its unit, such as "20 GB", or 0')
+    return int(_fine(match[1]) * _BYTES[match[2].lower()] // _FINEST)
 
 
 def parse_time(text: str) -> int:

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -35,10 +35,39 @@ def redirect(text: str, mirrors: Sequence[tuple[str, str]]) -> str:
             an address, and the longest matching prefix is used. A name without a registry belongs to Docker Hub.
     """
 
+    return _with_sources(text, lambda source: mirrored(source, mirrors))
+
+
+def pinned(text: str, digests: Mapping[str, str]) -> str:
+    """Return a definition whose base images in ``From`` cannot change.
+
+    Args:
+        text: The definition.
+        digests: The digest of each base image, by its address in ``From``. A base image without a digest is not changed.
+    """
+    return _with_sources(text, lambda source: with_digest(source, digests[source]) if source in digests else source)
+
+
+def with_digest(source: str, digest: str) -> str:
+    """Return the address of the image `source` with its `digest` instead of its tag.
+
+    The tag is removed because Apptainer before 1.4 refuses a reference with both (containers/image,
+    docker/docker_transport.go: "Docker references with both a tag and digest are currently not supported").
+    """
+    name, at, _ = source.partition("@")
+    if at:
+        return source
+    last = name.rfind("/") + 1
+    return f"{name[:last]}{name[last:].partition(':')[0]}@{digest}"
+
+
+def _with_sources(text: str, change: Callable[[str], str]) -> str:
+    """Return a definition in which each value of ``From`` in a header is replaced by the result of `change`."""
+
     def stage(part: str) -> str:
         section = _SECTION.search(part)
         end = section.start() if section else len(part)
-        return _FROM.sub(lambda match: match["key"] + mirrored(match["source"], mirrors), part[:end]) + part[end:]
+        return _FROM.sub(lambda match: match["key"] + change(match["source"]), part[:end]) + part[end:]
 
     return "".join(map(stage, split_stages(text)))
 

@@ -5,6 +5,7 @@ nothing else may be at its place. A program may read any file, so the steps of `
 lead to the code. If in doubt, the code is copied while the image is built, as before.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -12,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.parts import staged_copy
 from hpcdeploy.definition.pixi import WORKSPACE
-from hpcdeploy.image import CodePlace, ContextFile, ImageSettings
+from hpcdeploy.image import CodePlace, ContextFile, Definition, ImageSettings
 from hpcdeploy.source import DefinitionSource, DockerfileSource, OciSource, PixiSource, SpackSource
 
 _TEMPLATES = {PixiSource: "pixi.def", SpackSource: "spack.def", OciSource: "oci.def"}
@@ -53,6 +54,22 @@ MARK = ".hpcdeploy-code"
 def belongs_to(code: Iterable[CodePlace], file: ContextFile) -> bool:
     """Tell whether a file of the build's folder is part of the code."""
     return any(file.staged == place.staged or file.staged.startswith(f"{place.staged}/") for place in code)
+
+
+def environment_files(definition: Definition, mark: Path) -> tuple[ContextFile, ...]:
+    """Return the files of a build without the code. A mark is at the place of each file and folder of the code.
+
+    Args:
+        definition: The definition of the whole image.
+        mark: The path of a file with the text `MARK`.
+    """
+    staged = {file.staged for file in definition.files}
+    sha256 = hashlib.sha256(MARK.encode()).hexdigest()
+    marks = (place.staged if place.staged in staged else f"{place.staged}/{MARK}" for place in definition.code)
+    return (
+        *(file for file in definition.files if not belongs_to(definition.code, file)),
+        *(ContextFile(source=mark, staged=name, mode=0o644, sha256=sha256) for name in marks),
+    )
 
 
 def why_baked(settings: ImageSettings, files: Sequence[ContextFile], project: Path) -> str:

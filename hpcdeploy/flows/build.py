@@ -3,22 +3,25 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from hpcdeploy import __version__
 from hpcdeploy.apptainer import build_script
 from hpcdeploy.apptainer.build_folder import check_temporary, only_build, pack_context
-from hpcdeploy.apptainer.build_progress import UNCHANGED, Report, Show, ignore_event
+from hpcdeploy.apptainer.build_progress import FROM_CACHE, UNCHANGED, Report, Show, ignore_event
 from hpcdeploy.apptainer.build_record import check_output, describe, read_image, read_record, write_record
-from hpcdeploy.apptainer.client import Version, check_version, parse_version
+from hpcdeploy.apptainer.build_script import NORMAL, Repeating
+from hpcdeploy.apptainer.client import Version, check_version, parse_version, squashfs_version
 from hpcdeploy.apptainer.diagnosis import explain
 from hpcdeploy.apptainer.environments import Environments
-from hpcdeploy.apptainer.packing import epoch_of
+from hpcdeploy.apptainer.image_cache import ImageCache
 from hpcdeploy.apptainer.secret_pipes import check_secrets, kept_back, secret_lines
+from hpcdeploy.apptainer.verified_files import VerifiedFiles
 from hpcdeploy.build_keys import APPTAINER_DEFAULT, Compression
-from hpcdeploy.definition.base_images import needs_plain_http, redirect
+from hpcdeploy.definition.base_images import needs_plain_http, pinned, redirect
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.errors import BuildError, TransportError
 from hpcdeploy.flows.local_build import LocalBuild, build_image, variable
@@ -43,6 +46,10 @@ class LocalBuilds:
         mirrors: Pairs of a registry and the registry that replaces it during a build.
         compression: The compression of the images.
         environments: The private folder with the images without code; None for a folder beside `work`.
+        images: The private folder in which built images are kept by key; None to keep none.
+        verified: The private folder with the checksums of unchanged images.
+        downloads: The private folder in which the image's downloads are kept; None to keep none.
+        project: The project's folder, which `hpcdeploy cache list` shows for the downloads.
     """
 
     work: Path
@@ -50,6 +57,20 @@ class LocalBuilds:
     mirrors: Sequence[tuple[str, str]] = ()
     compression: Compression = APPTAINER_DEFAULT
     environments: Path | None = None
+    images: Path | None = None
+    verified: Path | None = None
+    downloads: Path | None = None
+    project: str = ""
+
+    @property
+    def checksums(self) -> VerifiedFiles:
+        """The checksums of unchanged images."""
+        return VerifiedFiles(self.verified or self.work.parent / "verified")
+
+    @property
+    def cache(self) -> ImageCache | None:
+        """The images that are kept by key; None if none are kept."""
+        return ImageCache(self.images, self.checksums) if self.images else None
 
 
 def build_here(
@@ -58,21 +79,22 @@ def build_here(
     builds: LocalBuilds,
     *,
     is_recorded: Callable[[BuiltImage], bool],
-    force: bool = False,
+    repeating: Repeating = NORMAL,
     secrets: Mapping[str, SecretValue] = NO_SECRETS,
     report: Report = ignore_event,
 ) -> BuiltImage:
     """Build `definition` with this machine's Apptainer into `output`, and write the image's record next to it.
 
-    If `output` is already a build of the same inputs, that image is returned, unless `force` is set. A project may contain
-    an image with a forged record file, so `is_recorded` must confirm that the user built the image.
+    If `output` is already a build with the same key, or the cache has one, that image is returned, and Apptainer is not
+    started. A project may contain an image with a forged record file, so `is_recorded` must confirm that the user built the
+    image.
 
     Args:
         definition: The definition to build.
         output: The path of the image.
-        builds: The program and the folder for builds.
+        builds: The program and the folders for builds.
         is_recorded: Tells whether the user's own record (the database, not the file next to the image) has this build.
-        force: Build even if the image exists; overwrite any file at `output`.
+        repeating: How an existing image is treated.
         secrets: Values by name of the secrets that the definition uses.
         report: Receives the build's progress.
 
@@ -83,36 +105,57 @@ def build_here(
         DefinitionError: The definition is invalid.
         MissingProgramError: Apptainer is not installed.
     """
+    check_secrets(definition, secrets)
+    show = Show(report, masking(secrets.values()))
+    folder, checksums = builds.work / definition.inputs[:16], builds.checksums
+    with only_build(folder, show):
+        output.with_name(f".{output.name}.part").unlink(missing_ok=True)  # of a build that was killed
+        check_output(output, force=repeating.force, sha256=checksums.sha256)
+        same_tools = _same_tools(builds) if repeating.exact_tools else None
+        if not repeating.force and (known := _existing(definition, output, builds, is_recorded, same_tools, show)):
+            return known
+        version = _build(definition, output, folder, builds, secrets, show, force=repeating.force)
+        built = write_record(describe(definition, output, version.text, tools=squashfs_version(), sha256=checksums.sha256))
+        if builds.cache and definition.environment:
+            with suppress(OSError):  # a full disk, for example; the image itself is complete
+                builds.cache.keep(built)
+        return built
+
+
+def _build(
+    definition: Definition,
+    output: Path,
+    folder: Path,
+    builds: LocalBuilds,
+    secrets: Mapping[str, SecretValue],
+    show: Show,
+    *,
+    force: bool,
+) -> Version:
+    """Run Apptainer; return its version. The build's `folder` is locked, and is empty afterwards."""
     from hpcdeploy.apptainer.client import ApptainerClient
 
-    check_secrets(definition, secrets)
-    epoch = epoch_of(os.environ)
     client = ApptainerClient(builds.program, kept_back=kept_back(secrets))
     _check(version := client.version(), definition)
-    show = Show(report, masking(secrets.values()))
-    folder = builds.work / definition.inputs[:16]
-    with only_build(folder, show):
-        check_output(output, force=force)
-        if not force and (known := _unchanged(definition, output, is_recorded, show)):
-            return known
-        check_temporary(os.environ.get(variable("TMPDIR", version)) or str(folder / "tmp"))
-        output.parent.mkdir(parents=True, exist_ok=True)
-        build = LocalBuild(
-            client=client,
-            version=version,
-            work=builds.work,
-            environments=Environments(builds.environments or builds.work.parent / "environments"),
-            mirrors=tuple(builds.mirrors),
-            secrets=secrets,
-            show=show,
-            epoch=epoch,
-            compression=builds.compression,
-            force=force,
-        )
-        with _unfinished(output) as made, _explained(definition):
-            build_image(build, definition, made, folder)
-            made.replace(output)
-        return write_record(describe(definition, output, version.text))
+    check_temporary(os.environ.get(variable("TMPDIR", version)) or str(folder / "tmp"))
+    build = LocalBuild(
+        client=client,
+        version=version,
+        work=builds.work,
+        environments=Environments(builds.environments or builds.work.parent / "environments", builds.checksums.sha256),
+        mirrors=tuple(builds.mirrors),
+        secrets=secrets,
+        show=show,
+        compression=builds.compression,
+        force=force,
+        downloads=builds.downloads,
+        project=builds.project,
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with _unfinished(output) as made, _explained(definition):
+        build_image(build, definition, made, folder)
+        made.replace(output)
+    return version
 
 
 @contextmanager
@@ -129,17 +172,40 @@ def _unfinished(output: Path) -> Iterator[Path]:
             path.unlink(missing_ok=True)
 
 
-def _unchanged(
-    definition: Definition, output: Path, is_recorded: Callable[[BuiltImage], bool], show: Show
+SameTools = Callable[[BuiltImage], bool]
+
+
+def _same_tools(builds: LocalBuilds) -> SameTools:
+    """Return a function that tells whether an image was built with the tools that would build it now."""
+    from hpcdeploy.apptainer.client import ApptainerClient
+
+    version = ApptainerClient(builds.program).version().text
+    tools = (("hpcdeploy", __version__), *squashfs_version())
+    return lambda image: (image.builder, image.apptainer, image.tools) == ("apptainer", version, tools)
+
+
+def _existing(
+    definition: Definition,
+    output: Path,
+    builds: LocalBuilds,
+    is_recorded: Callable[[BuiltImage], bool],
+    same_tools: SameTools | None,
+    show: Show,
 ) -> BuiltImage | None:
-    """Return the image at `output` if it is the user's own build of the same inputs; report this through `show`."""
-    known = read_record(output, inputs=definition.inputs)
-    if known is None:
-        return None
-    if is_recorded(known):
+    """Return the user's own image with the same key, at `output` or copied there from the cache; None if there is none."""
+    wanted = tuple(filter(None, (definition.inputs, definition.former)))
+    known = read_record(output, inputs=wanted, sha256=builds.checksums.sha256)
+    if known and not is_recorded(known):
+        show.step(f"{output} exists, but is not from a build of yours; building it again")
+    elif known and (same_tools is None or same_tools(known)):
         show.step(UNCHANGED)
         return known
-    show.step(f"{output} exists, but is not from a build of yours; building it again")
+    kept = builds.cache.find(definition.inputs, show.step) if builds.cache and definition.environment else None
+    if builds.cache and kept and (same_tools is None or same_tools(kept)):
+        show.step(FROM_CACHE)
+        return replace(builds.cache.give(replace(kept, name=definition.name), output), name=definition.name)
+    if same_tools and (known or kept):
+        show.step("the image was built with other tools; building it again (--exact-tools)")
     return None
 
 
@@ -158,7 +224,7 @@ def build_on(
     definition: Definition,
     session: Session,
     *,
-    force: bool = False,
+    repeating: Repeating = NORMAL,
     secrets: Mapping[str, SecretValue] = NO_SECRETS,
     report: Report = ignore_event,
     carrying: Carrying = silently,
@@ -171,7 +237,7 @@ def build_on(
     Args:
         definition: The definition to build.
         session: A session with the cluster.
-        force: Build even if the image exists.
+        repeating: How an existing image is treated.
         secrets: Values by name of the secrets that the definition uses.
         report: Receives the build's progress.
         carrying: Shows the progress of the upload.
@@ -184,7 +250,7 @@ def build_on(
     """
     check_secrets(definition, secrets)
     cluster = session.cluster
-    text = redirect(definition.text, cluster.mirrors)
+    text = redirect(pinned(definition.text, dict(definition.bases)), cluster.mirrors)
     show = Show(report, masking(secrets.values()))
     with tempfile.TemporaryDirectory(prefix="hpcdeploy-") as folder:
         archive = Path(folder) / "context.tar"
@@ -194,7 +260,7 @@ def build_on(
             cluster,
             context_sha256=context_sha256,
             plain_http=needs_plain_http(text),
-            force=force,
+            repeating=repeating,
             secrets=secrets,
             overrides=session.overrides,
         ).encode()

@@ -11,8 +11,9 @@ from hpcdeploy import __version__
 from hpcdeploy.checked_values import read_json
 from hpcdeploy.config.project import ONLY_IMAGE, Project
 from hpcdeploy.errors import BuildError, ConfigError, HpcdeployError
+from hpcdeploy.flows.bases import with_keys
 from hpcdeploy.frozen import frozen
-from hpcdeploy.image import BuiltImage, Definition, ImageSettings, PublishedImage
+from hpcdeploy.image import EPOCH, BuiltImage, Definition, ImageSettings, PublishedImage
 from hpcdeploy.known_files import KnownFiles, remembering
 from hpcdeploy.regular_file import open_regular
 from hpcdeploy.source import OciConfig
@@ -40,6 +41,10 @@ class BuildInputs:
         files: The sha256 of each file that was read or copied, by path. The path is relative to the project's folder if the
             file is in it. ``" x"`` follows the sha256 of an executable file that was copied.
         asked: The answers of registries, by image reference.
+        bases: The digests of the base images, by reference.
+        architecture: The architecture that the image was built for; empty if `inputs` is not a key, because an earlier
+            release recorded it.
+        epoch: The time of all files of the image, in seconds since 1970.
     """
 
     inputs: str
@@ -48,6 +53,9 @@ class BuildInputs:
     settings: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     asked: Mapping[str, OciConfig] = field(default_factory=dict)
+    bases: Mapping[str, str] = field(default_factory=dict)
+    architecture: str = ""
+    epoch: int = EPOCH
 
     def written(self) -> str:
         """Return the inputs as JSON."""
@@ -69,6 +77,9 @@ class BuildInputs:
                 settings=dict(values["settings"]),
                 files=dict(values["files"]),
                 asked={name: OciConfig.of(config) for name, config in values["asked"].items()},
+                bases=dict(values.get("bases", {})),  # earlier releases recorded no keys
+                architecture=str(values.get("architecture", "")),
+                epoch=int(values.get("epoch", EPOCH)),
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise BuildError("the record of a build's inputs cannot be read; run 'hpcdeploy build' again") from error
@@ -89,7 +100,20 @@ def inputs_of(definition: Definition, settings: ImageSettings, project: Path, kn
         settings=settings_of(settings),
         files={**files_read(project, known), **_copied(definition, project)},
         asked=dict(definition.asked),
+        bases=dict(definition.bases),
+        architecture=definition.architecture,
+        epoch=definition.epoch,
     )
+
+
+def bases_before(store: Store, project: Path, image: str) -> Mapping[str, str]:
+    """Return the digests of the base images of an image's last build, by reference; none if they are not recorded."""
+    built = store.latest_build(project, image)
+    noted = store.latest_inputs(project, built) if built else None
+    try:
+        return BuildInputs.read(noted).bases if noted else {}
+    except BuildError:
+        return {}
 
 
 def note_build(store: Store, project: Path, image: BuiltImage, inputs: BuildInputs, known: KnownFiles) -> None:
@@ -294,6 +318,10 @@ def _compared(before: BuildInputs, settings: ImageSettings, project: Path, known
     try:
         with remembering(known):
             definition = _generate(settings, project, before.asked, before.given)
+            if before.architecture:  # the bases are those of the last build, because no registry is queried
+                definition = with_keys(
+                    definition, tuple(before.bases.items()), machine=before.architecture, epoch=before.epoch
+                )
             after = inputs_of(definition, settings, project, known)
     except (HpcdeployError, OSError) as error:
         return Freshness(changes=tuple(_until(error, before, settings, project, known)))

@@ -1,6 +1,5 @@
 """Run Apptainer on this machine so that equal inputs give equal bytes, and append the code where that is possible."""
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,15 +11,16 @@ from hpcdeploy.apptainer.append import CannotAppendError, Code, append_code
 from hpcdeploy.apptainer.build_folder import only_build, remove, stage_context
 from hpcdeploy.apptainer.build_progress import Show
 from hpcdeploy.apptainer.client import ApptainerClient, Version
+from hpcdeploy.apptainer.downloads import keeping
 from hpcdeploy.apptainer.environments import Environment, Environments
 from hpcdeploy.apptainer.packing import Packed, Packing, SquashfsTools, find_tools, install_packer, read_report
 from hpcdeploy.apptainer.secret_pipes import serving
-from hpcdeploy.build_keys import APPTAINER_DEFAULT, Compression, EnvironmentInputs, architecture_of, environment_key
-from hpcdeploy.definition.base_images import mirror_addresses, needs_plain_http, redirect
-from hpcdeploy.definition.code import MARK, belongs_to
+from hpcdeploy.build_keys import APPTAINER_DEFAULT, Compression
+from hpcdeploy.definition.base_images import mirror_addresses, needs_plain_http, pinned, redirect
+from hpcdeploy.definition.code import MARK, environment_files
 from hpcdeploy.definition.grammar import read_definition
 from hpcdeploy.frozen import frozen
-from hpcdeploy.image import ContextFile, Definition
+from hpcdeploy.image import Definition
 from hpcdeploy.secret import SecretValue
 
 _OWN = ("context", "tmp", "secrets", "bin", "code", "mark")
@@ -39,9 +39,10 @@ class LocalBuild:
         mirrors: Pairs of a registry and the registry that replaces it during a build.
         secrets: Values by name of the secrets that the definition uses.
         show: Receives the build's progress.
-        epoch: The time of all files of the image, in seconds since 1970.
         compression: The compression of the image.
         force: Build the environment too, even if it exists.
+        downloads: The private folder in which the image's downloads are kept; None to keep none.
+        project: The project's folder, which `hpcdeploy cache list` shows for the downloads.
     """
 
     client: ApptainerClient
@@ -51,9 +52,10 @@ class LocalBuild:
     mirrors: tuple[tuple[str, str], ...]
     secrets: Mapping[str, SecretValue]
     show: Show
-    epoch: int
     compression: Compression = APPTAINER_DEFAULT
     force: bool = False
+    downloads: Path | None = None
+    project: str = ""
 
 
 def build_image(build: LocalBuild, definition: Definition, made: Path, folder: Path) -> None:
@@ -75,45 +77,13 @@ def build_image(build: LocalBuild, definition: Definition, made: Path, folder: P
     """
     tools = find_tools()
     with cleaned(folder):
-        if definition.code:
+        if definition.code and definition.environment:
             problem = definition.why_baked or _appended(build, definition, made, folder, tools)
             if not problem:
                 return
-            build.show.step(f"hpcdeploy: the code is copied while the image is built: {problem}")
+            build.show.step(f"note: the code is copied while the image is built: {problem}")
     with cleaned(folder):
         _run_apptainer(build, definition, made, folder, tools)
-
-
-def environment_of(definition: Definition, epoch: int, compression: Compression, mark: Path) -> Definition:
-    """Return the definition of the image without code. Marks are at the places of the code.
-
-    Args:
-        definition: The definition of the whole image.
-        epoch: The time of all files, in seconds since 1970.
-        compression: The compression of the image.
-        mark: A file with the text `MARK`.
-    """
-    others = tuple(file for file in definition.files if not belongs_to(definition.code, file))
-    single = {file.staged for file in definition.files}
-    sha256 = hashlib.sha256(MARK.encode()).hexdigest()
-    marks = tuple(
-        ContextFile(
-            source=mark,
-            staged=place.staged if place.staged in single else f"{place.staged}/{MARK}",
-            mode=0o644,
-            sha256=sha256,
-        )
-        for place in definition.code
-    )
-    inputs = EnvironmentInputs(
-        text=definition.text,
-        files=(*others, *marks),
-        build_args=definition.build_args,
-        architecture=architecture_of(),
-        compression=compression,
-    )
-    key = hashlib.sha256(f"{environment_key(inputs)} {epoch}".encode()).hexdigest()
-    return replace(definition, files=(*others, *marks), inputs=key)
 
 
 @contextmanager
@@ -142,7 +112,7 @@ def _appended(build: LocalBuild, definition: Definition, made: Path, folder: Pat
         files=definition.files,
         beside=environment.beside,
         key=definition.inputs,
-        epoch=build.epoch,
+        epoch=definition.epoch,
     )
     try:
         append_code(environment.image, made, code, tools, folder / "code")
@@ -159,8 +129,9 @@ def _environment(build: LocalBuild, definition: Definition, own: Path, tools: Sq
     mark = own / "mark" / MARK
     mark.parent.mkdir()
     mark.write_text(MARK)
-    sought = environment_of(definition, build.epoch, build.compression, mark)
-    key, folder = sought.inputs, build.work / sought.inputs[:16]
+    key = definition.environment
+    sought = replace(definition, files=environment_files(definition, mark), inputs=key)
+    folder = build.work / key[:16]
     with only_build(folder, build.show), cleaned(folder):
         known = None if build.force else build.environments.find(key)
         if known:
@@ -189,33 +160,43 @@ def _run_apptainer(
         tools: The squashfs tools, or the reason why the image cannot be repeatable.
         places: The definition has marks at the places of the code, and no code. Its ``%test`` does not run.
     """
-    text = redirect(definition.text, build.mirrors)
-    addresses = mirror_addresses(definition.text, text)
+    original = pinned(definition.text, dict(definition.bases))
+    text = redirect(original, build.mirrors)
+    addresses = mirror_addresses(original, text)
     destinations = tuple(place.destination for place in definition.code) if places else ()
-    packing = Packing(epoch=build.epoch, compression=build.compression, addresses=addresses, places=destinations)
+    packing = Packing(epoch=definition.epoch, compression=build.compression, addresses=addresses, places=destinations)
     path = stage_context(definition, text, folder / "context")
-    environment, report = _variables(build, text, folder), None
+    environment, report = _variables(build, definition.epoch, text, folder), None
     if not isinstance(tools, str):
         report = install_packer(folder / "bin", tools, packing)
         environment["PATH"] = os.pathsep.join((str((folder / "bin").absolute()), os.environ.get("PATH", os.defpath)))
-    with serving(build.secrets, folder / "secrets") as options:
+    about = {"project": build.project, "image": definition.name}
+    with (
+        keeping(build.downloads, build.client.program, about) as (mounts, variables, note),
+        serving(build.secrets, folder / "secrets") as options,
+    ):
+        if note:
+            build.show.step(note)
         build.client.build(
             path,
             made,
             build_args=definition.build_args,
-            options=(*options, *(("--notest",) if places else ())),
-            environment=environment,
+            options=(*options, *mounts, *(("--notest",) if places else ())),
+            environment={
+                **environment,
+                **{variable(name, build.version, "ENV_"): value for name, value in variables.items()},
+            },
             on_line=build.show.line,
             mask=build.show.mask,
         )
     packed = read_report(report) if report else None
     if packed is None:
         reason = tools if isinstance(tools, str) else _not_called(build)
-        build.show.step(f"hpcdeploy: the same inputs may give other bytes next time: {reason}")
+        build.show.step(f"note: the same inputs may give other bytes next time: {reason}")
     try:
-        sif_edit.normalise(str(made), definition.inputs, build.epoch, sif_edit.rewrites_of(build.epoch, addresses))
+        sif_edit.normalise(str(made), definition.inputs, definition.epoch, sif_edit.rewrites_of(definition.epoch, addresses))
     except sif_edit.UnfitSifError as error:
-        build.show.step(f"hpcdeploy: the same inputs may give other bytes next time: {error}")
+        build.show.step(f"note: the same inputs may give other bytes next time: {error}")
     return packed
 
 
@@ -225,7 +206,7 @@ def _not_called(build: LocalBuild) -> str:
     )
 
 
-def _variables(build: LocalBuild, text: str, folder: Path) -> dict[str, str]:
+def _variables(build: LocalBuild, epoch: int, text: str, folder: Path) -> dict[str, str]:
     """Return the environment variables for a build of the definition `text`.
 
     Unless the user has set a temporary folder, one is created in `folder`. Only ``%post`` gets SOURCE_DATE_EPOCH: with it, a
@@ -236,7 +217,7 @@ def _variables(build: LocalBuild, text: str, folder: Path) -> dict[str, str]:
     if not os.environ.get(temporary):
         (folder / "tmp").mkdir()
         environment[temporary] = str((folder / "tmp").absolute())
-    return {**environment, variable("SOURCE_DATE_EPOCH", build.version, "ENV_"): str(build.epoch)}
+    return {**environment, variable("SOURCE_DATE_EPOCH", build.version, "ENV_"): str(epoch)}
 
 
 def variable(name: str, version: Version, separator: str = "_") -> str:

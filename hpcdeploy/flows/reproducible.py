@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hpcdeploy.apptainer.build_folder import only_build, remove
 from hpcdeploy.apptainer.build_progress import Report, Show, ignore_event
+from hpcdeploy.apptainer.build_script import Repeating
 from hpcdeploy.apptainer.compare import differences
 from hpcdeploy.apptainer.packing import find_tools
 from hpcdeploy.errors import BuildError
@@ -13,6 +14,7 @@ from hpcdeploy.flows.build import LocalBuilds, build_here
 from hpcdeploy.image import BuiltImage, Definition
 from hpcdeploy.secret import NO_SECRETS, SecretValue
 
+ANEW = Repeating(force=True)
 _MOST = 40
 """Maximum number of differences in the message."""
 
@@ -41,16 +43,16 @@ def build_twice(
         raise BuildError(f"cannot compare two builds: {reason}; install squashfs-tools 4.4 or newer")
     show = Show(report)
     show.step("first build")
-    first = build_here(definition, output, builds, is_recorded=_never, force=True, secrets=secrets, report=report)
+    first = build_here(definition, output, builds, is_recorded=_never, repeating=ANEW, secrets=secrets, report=report)
     folder = builds.work / f"{definition.inputs[:16]}-second"
     with only_build(folder, show):
-        again = replace(builds, work=folder / "builds", environments=folder / "environments")
+        again = replace(builds, work=folder / "builds", environments=folder / "environments", images=None)
         left = (folder / "builds", folder / "environments", folder / "image", folder / "files")
         remove(*left)
         try:
             show.step("second build")
             second = folder / "image" / "second.sif"
-            build_here(definition, second, again, is_recorded=_never, force=True, secrets=secrets, report=report)
+            build_here(definition, second, again, is_recorded=_never, repeating=ANEW, secrets=secrets, report=report)
             show.step("comparing the two images")
             found = list(differences(output, second, tools, folder / "files"))
         finally:

@@ -127,6 +127,21 @@ class Registry:
         self._compare(self.reference.digest or claimed, f"sha256:{digest_of(content)}")
         return parse_manifest(content, repository=self.reference.repository), read_annotations(content)
 
+    def digest(self) -> str:
+        """Return the digest of the reference's manifest or index (``sha256:...``). At most one manifest is downloaded.
+
+        Raises:
+            RegistryError: Also if the registry has no such tag.
+        """
+        if self.reference.digest:
+            return self.reference.digest
+        client = self._client("Looking up")
+        with client.session:
+            claimed = client.digest_of_tag(self.reference.asked)
+            if claimed is None:
+                raise RegistryError(f"{self.reference.host} has no image {self.reference}")
+            return claimed or f"sha256:{digest_of(client.read_manifest(self.reference.asked)[0])}"
+
     def image_config(self) -> OciConfig:
         """Return the configuration of a container image for linux/amd64. Digests are verified.
 

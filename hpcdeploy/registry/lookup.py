@@ -4,19 +4,25 @@ Most submissions query no registry, so the modules that need requests are import
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from hpcdeploy.definition.base_images import mirrored
 from hpcdeploy.errors import AuthenticationError, RegistryError
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.registry.reference import Reference, is_loopback, parse_image, parse_reference
+from hpcdeploy.registry.retries import RetryPolicy
 from hpcdeploy.source import ImageConfigOf, OciConfig
 
 if TYPE_CHECKING:
     from hpcdeploy.registry.client import Registry
+
+T = TypeVar("T")
+
+_CONNECT, _READ = 5.0, 10.0
+"""Timeouts in seconds of a query for the digest of a base image."""
 
 
 def registry_of(reference: str) -> "Registry":
@@ -88,19 +94,37 @@ def image_config_by(mirrors: Sequence[tuple[str, str]]) -> ImageConfigOf:
     cluster.
     """
 
-    def query(reference: str) -> OciConfig:
-        mirror = mirrored(reference, mirrors)
-        if mirror == reference:
-            return image_config(reference)
-        try:
-            return image_config(mirror)
-        except (RegistryError, AuthenticationError) as refused:
-            try:
-                return image_config(reference)
-            except (RegistryError, AuthenticationError) as error:
-                raise type(error)(f"{error} (its mirror was queried before: {refused})") from error
+    return lambda reference: _by_mirror(reference, mirrors, image_config)
+
+
+def digest_by(mirrors: Sequence[tuple[str, str]]) -> Callable[[str, str], str]:
+    """Return a function that returns the digest of a base image, from its bootstrap agent and its reference.
+
+    The agent is ``docker`` or ``oras``. Mirrors are used as by `image_config_by`. Each registry is queried once, without
+    another attempt, because a build can also use the digest of the last build.
+    """
+
+    def query(agent: str, source: str) -> str:
+        def digest(reference: str) -> str:
+            parsed = parse_image(reference) if agent == "docker" else parse_reference(reference)
+            return _with_credentials(parsed, RetryPolicy(attempts=1, connect=_CONNECT, read=_READ)).digest()
+
+        return _by_mirror(source, mirrors, digest)
 
     return query
+
+
+def _by_mirror(reference: str, mirrors: Sequence[tuple[str, str]], query: Callable[[str], T]) -> T:
+    mirror = mirrored(reference, mirrors)
+    if mirror == reference:
+        return query(reference)
+    try:
+        return query(mirror)
+    except (RegistryError, AuthenticationError) as refused:
+        try:
+            return query(reference)
+        except (RegistryError, AuthenticationError) as error:
+            raise type(error)(f"{error} (its mirror was queried before: {refused})") from error
 
 
 def uses_plain_http(repository: str) -> bool:
@@ -108,10 +132,10 @@ def uses_plain_http(repository: str) -> bool:
     return is_loopback(parse_reference(repository).host)
 
 
-def _with_credentials(parsed: Reference) -> "Registry":
+def _with_credentials(parsed: Reference, policy: RetryPolicy | None = None) -> "Registry":
     from hpcdeploy.config.files import token_services
     from hpcdeploy.registry.client import Registry
     from hpcdeploy.registry.credentials import credential_files, find_credentials
 
     found = find_credentials(parsed, credential_files(os.environ, Path.home()))
-    return Registry(parsed, found, token_service=token_services(os.environ).get(parsed.host, ""))
+    return Registry(parsed, found, policy=policy, token_service=token_services(os.environ).get(parsed.host, ""))

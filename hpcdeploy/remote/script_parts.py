@@ -60,6 +60,10 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "htcondor-cancel": ("paths.sh", "cancel.sh", "htcondor/cancel.sh"),
     "logs": ("paths.sh", "sections.sh", "logs.sh"),
     "clean": ("paths.sh", "messages.sh", "sections.sh", "clean.sh"),
+    "cached": (
+        *("paths.sh", "messages.sh", "owners.sh", "sections.sh", "open_lock.sh", "image_mode.sh", "trust.sh", "intact.sh"),
+        *("cache.sh", "cached.sh"),
+    ),
     "list": ("paths.sh", "sections.sh", "json.sh", "list.sh"),
     "slurm-lookup": ("slurm/my_jobs.sh", "slurm/lookup.sh"),
     "htcondor-lookup": ("htcondor/lookup.sh",),

@@ -3,12 +3,20 @@
 import json
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from hpcdeploy.checked_values import typed
 from hpcdeploy.image import BuiltImage, PublishedImage
 from hpcdeploy.store.record_file import RecordFile, bytes_value, json_value, text_value
+
+_LATER = ("environment", "builder", "tools")
+"""Fields of a build that are in a table of their own, because older releases reject a build with unknown fields."""
+
+_KEYS_TABLE = (
+    "CREATE TABLE IF NOT EXISTS keys (sha256 TEXT, inputs TEXT, later TEXT, PRIMARY KEY (sha256, inputs)) WITHOUT ROWID"
+)
 
 
 class ImageRows(RecordFile):
@@ -19,9 +27,13 @@ class ImageRows(RecordFile):
 
     def built(self, project: Path, image: BuiltImage) -> None:
         """Record `image` as the latest build of its name in `project`, and on its cluster if it has one."""
-        row = (str(project.resolve()), image.name, json.dumps(asdict(image)))
+        values = asdict(image)
+        later = json.dumps({name: values.pop(name) for name in _LATER})
+        row = (str(project.resolve()), image.name, json.dumps(values))
         cluster = image.built_on or image.cached_on
         with self.opened() as connection:
+            connection.execute(_KEYS_TABLE)
+            connection.execute("INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", (image.sha256, image.inputs, later))
             # This table is created here and not by the schema, so that older releases can still use the file. They recorded
             # only the latest builds, so these are copied into the new table.
             connection.execute("CREATE TABLE IF NOT EXISTS builds (image TEXT PRIMARY KEY) WITHOUT ROWID")
@@ -58,7 +70,26 @@ class ImageRows(RecordFile):
 
     def _built(self, name: str, row: Sequence[object] | None) -> BuiltImage | None:
         with self.reading(f"the latest build of the image {name!r}", f"Run 'hpcdeploy build {name}' again"):
-            return None if row is None else typed(BuiltImage, json_value(row[0]))
+            return None if row is None else self._with_keys(typed(BuiltImage, json_value(row[0])))
+
+    def built_images(self) -> list[tuple[str, BuiltImage]]:
+        """Return the latest build of each image of each project, with the project's folder; damaged rows are left out."""
+        with self.opened() as connection:
+            rows = connection.execute("SELECT project, image FROM built ORDER BY project, name").fetchall()
+        found = []
+        for project, row in rows:
+            with suppress(ValueError, TypeError):
+                found.append((text_value(project), self._with_keys(typed(BuiltImage, json_value(row)))))
+        return found
+
+    def _with_keys(self, image: BuiltImage) -> BuiltImage:
+        """Return `image` with the fields that `built` recorded in a table of their own."""
+        with self.opened() as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'keys'").fetchone():
+                return image
+            key = (image.sha256, image.inputs)
+            row = connection.execute("SELECT later FROM keys WHERE sha256 = ? AND inputs = ?", key).fetchone()
+        return typed(BuiltImage, {**asdict(image), **json_value(row[0])}) if row else image
 
     def locked(self, project: Path, image: BuiltImage, lock: bytes) -> None:
         """Record the content of the lock file of a build, so that changes since then can be listed without the image."""

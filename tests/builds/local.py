@@ -23,6 +23,9 @@ from dataclasses import asdict
 from pathlib import Path
 from hpcdeploy.config.files import load_project
 from hpcdeploy.errors import HpcdeployError
+from hpcdeploy.apptainer.build_script import Repeating
+from hpcdeploy.build_keys import epoch_of
+from hpcdeploy.flows.bases import with_keys
 from hpcdeploy.flows.build import LocalBuilds, build_here
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.source import OciConfig
@@ -34,9 +37,11 @@ definition = generate(settings, project.root, image_config=lambda reference: Oci
 steps, lines = [], []
 try:
     mirrors = (("ghcr.io", registry), ("docker.io/library", registry + "/library"))
+    definition = with_keys(definition, (), epoch=epoch_of(os.environ))
     builds = LocalBuilds(work=work / "builds", program=program, mirrors=mirrors)
     built = build_here(definition, work / "out" / "x.sif", builds, is_recorded=lambda image: True,
-                       force=force == "force", report=lambda event: (steps if event.is_step else lines).append(event.text))
+                       repeating=Repeating(force=force == "force"),
+                       report=lambda event: (steps if event.is_step else lines).append(event.text))
     print(json.dumps({"built": asdict(built), "steps": steps, "lines": lines}))
 except HpcdeployError as error:
     print(json.dumps({"error": str(error), "code": error.exit_code, "steps": steps, "lines": lines}))

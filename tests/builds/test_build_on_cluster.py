@@ -8,6 +8,7 @@ import pytest
 
 from hpcdeploy.apptainer.build_progress import BuildEvent
 from hpcdeploy.apptainer.build_record import read_record, record_path
+from hpcdeploy.apptainer.build_script import Repeating
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import BuildError, MissingProgramError, TransportError
 from hpcdeploy.flows.build import build_on, fetch_built
@@ -212,7 +213,7 @@ def test_what_a_killed_build_left_is_gone_after_the_next(quick: Quick, cluster: 
 def test_force_builds_again(quick: Quick, cluster: Cluster, transport: Transport) -> None:
     definition = quick("twice")
     events: list[BuildEvent] = []
-    image = build_on(definition, session(cluster, transport), force=True, report=events.append)
+    image = build_on(definition, session(cluster, transport), repeating=Repeating(force=True), report=events.append)
     assert image.inputs == definition.inputs
     assert any(event.text == "starting" for event in events)
 

@@ -37,8 +37,9 @@ def prepare(request: Request[DefinitionSource]) -> Prepared:
     text = _text(file, Boundary(request.project, named=file if request.named else None))
     stages = check_definition(text, request.build_args)
     files = _found(request.project, stages)
-    kept = tuple(entry for entry in files if not _is_image_beside(entry, stages))
-    left = ", ".join(entry.staged for entry in files if entry not in kept)
+    beside = {entry.staged for entry in files if _is_image_beside(entry, stages)}
+    kept = tuple(entry for entry in files if entry.staged not in beside)
+    left = ", ".join(entry.staged for entry in files if entry.staged in beside)
     notes = [*advise(read_definition(text)), *_about_patterns(stages)]
     if left:
         notes.append(f"%files: {left} is left out of the build, because a .sif in a copied folder is not copied")

@@ -116,9 +116,7 @@ def build(
     from hpcdeploy.errors import ConfigError
     from hpcdeploy.flows.secrets import check_given, parse_given, read_secrets
 
-    place, on = here(), target.on
-    if on and target.check_reproducible:
-        raise ConfigError("--check-reproducible builds on this machine; use it without --on")
+    place, on = here(), _cluster_of(target)
     chosen = choose_images(place.project, selection.images or (), every=selection.every)
     given = {words: parse_given(words) for words in secret or ()}
     check_given(tuple(given.values()), chosen)
@@ -156,6 +154,15 @@ def build(
         show.as_json(asdict(built))
     else:
         show.put(f"{built.path}  sha256:{built.sha256}  {written(built.size)}  ({built.apptainer})")
+
+
+def _cluster_of(target: Target) -> str | None:
+    """Return the cluster of ``--on``; raise `ConfigError` if another option excludes it."""
+    from hpcdeploy.errors import ConfigError
+
+    if target.on and target.check_reproducible:
+        raise ConfigError("--check-reproducible builds on this machine; use it without --on")
+    return target.on
 
 
 def _common_options(target: Target, arguments: GivenArguments, earlier: Earlier) -> list[str]:

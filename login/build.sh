@@ -50,6 +50,9 @@ answer_image() {
   answer "\"state\": \"built\", \"reused\": $1, \"path\": $(json "$cache/$sha256.sif"), \"image\": $(<"$cache/$sha256.json")"
 }
 
+# Write the text $1 to the file $2, atomically.
+write() { printf '%s\n' "$1" >"$2.part" && mv -f -- "$2.part" "$2"; }
+
 exec {build_lock}>"$folder/lock"
 flock --nonblock "$build_lock" || { say "another build of the same inputs runs; waiting for it"; flock "$build_lock"; }
 
@@ -88,16 +91,15 @@ case $within in
 tmp in the cluster's settings, or ${prefix}_TMPDIR in its setup, to a folder without any of ( ) ' \" , ; & | \` \$ < > : ^ and ' #'" ;;
 esac
 version=$("$apptainer" --version)
-if [ ! -e "$folder/context.tar" ] || [ "$(sha256sum <"$folder/context.tar")" != "$context_sha256  -" ]; then
-  answer "\"state\": \"context\", \"put\": $(json "$folder/context.tar"), \"apptainer\": $(json "$version")"
-  return
-fi
+find_tools
+lock_environment
+has_files || return 0
 
 trap clean EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
-mkdir -p -- "$within" "$folder/context"
+mkdir -p -- "$within"
 make_temporary "$within" "build-${inputs:0:16}"
 printf '%s\n' "$temporary" >"$folder/temporary"
 part=$(mktemp -u -- "$cache/.$inputs.XXXXXXXXXX.part")
@@ -109,18 +111,8 @@ unset "${prefix}_BIND" "${prefix}_BINDPATH"
 options=()
 for argument in ${build_args[@]+"${build_args[@]}"}; do options+=(--build-arg "$argument"); done
 [ -z "$downloads" ] || start_keeping
-[ "$has_secrets" = no ] || start_serving
-
-# Build with umask 022, because folders that the build makes have the umask's mode in the image too.
-code=0
-(
-  [ "$has_secrets" = no ] || exec {serving}>&-
-  [ "${#kept_variables[@]}" = 0 ] || export "${kept_variables[@]}"
-  umask 022 && cd -- "$folder/context" && tar -xf ../context.tar &&
-    "$apptainer" build ${options[@]+"${options[@]}"} "$part" image.def
-) >&2 </dev/null || code=$?
-[ "$has_secrets" = no ] || stop_serving
-[ "$code" = 0 ] || die 12 "the build failed (exit status $code); Apptainer's message is above"
+make_image
+[ "$made" = yes ] || return 0
 
 # Reject an image whose environment script exits with 0 before a program starts: %test and every job would seem to succeed without having run.
 # An image that cannot be started here, or whose environment script fails, is accepted, because a job then reports the failure.
@@ -135,12 +127,11 @@ size=$(stat -c %s -- "$part")
 record=$(printf '{"name": %s, "sha256": "%s", "size": %s, "inputs": "%s", "apptainer": %s, "created": "%s"' \
   "$name_json" "$sha256" "$size" "$inputs" "$(json "$version")" "$(date -u +%Y-%m-%dT%H:%M:%SZ)")
 record+=$(printf ', "environment": "%s", "builder": "apptainer", "tools": %s}' "$environment" "$(tools_json)")
-write() { printf '%s\n' "$1" >"$2.part" && mv -f -- "$2.part" "$2"; }
 chmod "$(image_mode "$cache")" -- "$part"
 mv -f -- "$part" "$cache/$sha256.sif"
 note_intact "$cache/$sha256.sif" "$sha256" "$root" "$(identity_of "$cache/$sha256.sif")"
 write "$record" "$cache/$sha256.json"
 write "$sha256" "$folder/sha256"
-rm -f -- "$folder/context.tar"
+rm -f -- "$folder/context.tar" "$folder/code.tar"
 existing=$sha256
 answer_image false

@@ -47,7 +47,7 @@ class Plan(NamedTuple):
     rewrites: List[List[str]]  # pairs of a regular expression and a text, for the texts that Apptainer wrote
     places: List[str]  # the paths in the image at which the code will be
     started: float  # the time at which the build began, in seconds since 1970
-    report: str  # the file to write: JSON with the keys problem, beside and left
+    report: str  # the file to write, see write_report
 
 
 class UnfitError(Exception):
@@ -227,10 +227,22 @@ def options_of(given: "List[str]", plan: Plan) -> "List[str]":
     return [*kept, *plan.options, "-all-time", str(plan.epoch), "-mkfs-time", str(plan.epoch)]
 
 
+def write_report(path: str, problem: str, left: int, names: "Dict[str, List[str]]") -> None:
+    """Write what was done, as fields that end with a NUL.
+
+    The fields are the reason why the places of the code are no links (empty if they are), the number of compiled files that
+    could not be changed, and pairs of a folder and a name beside the code.
+    """
+    fields = [problem, str(left), *(text for folder in names for name in names[folder] for text in (folder, name))]
+    with open(path, "wb") as report:
+        report.write(b"".join(os.fsencode(text) + b"\0" for text in fields))
+
+
 def main(text: str, root: str, target: str, given: "List[str]") -> None:
     """Prepare the files and become mksquashfs."""
     plan = Plan(**json.loads(text))
-    report = {"problem": "", "beside": {}, "left": 0}  # type: Dict[str, object]
+    problem = ""
+    names = {}  # type: Dict[str, List[str]]
     for name in ("labels.json", "Singularity"):
         rewrite(os.path.join(root, ".singularity.d", name), plan)
     if plan.places:
@@ -239,16 +251,13 @@ def main(text: str, root: str, target: str, given: "List[str]") -> None:
             names = beside(root, plan.places)
             for place in plan.places:
                 link(root, place)
-            report["beside"] = names
         except (UnfitError, OSError) as error:
-            report["problem"] = str(error)
+            problem, names = str(error), {}
     with contextlib.suppress(OSError):
         # In a folder with the setgid bit, the root of the image has the group of this folder.
         os.chown(root, os.geteuid(), os.getegid())
     remove_logs(root, plan.started)
-    report["left"] = adjust_all_compiled(root, plan.epoch)
-    with open(plan.report, "w", encoding="utf-8") as file:
-        json.dump(report, file)
+    write_report(plan.report, problem, adjust_all_compiled(root, plan.epoch), names)
     environment = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
     os.execve(plan.program, [plan.program, root, target, *options_of(given, plan)], environment)
 

@@ -7,14 +7,14 @@ import os
 import re
 import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from hpcdeploy.apptainer.build_progress import Show
 from hpcdeploy.errors import BuildError, ConfigError
-from hpcdeploy.image import Definition
+from hpcdeploy.image import ContextFile, Definition
 from hpcdeploy.private import private_folder
 from hpcdeploy.whole_file import sha256_of
 
@@ -108,19 +108,35 @@ def pack_context(definition: Definition, text: str, archive: Path) -> str:
     with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
         body = text.encode()
         tar.addfile(_entry(DEFINITION, len(body), 0o644), io.BytesIO(body))
-        for file in sorted(definition.files, key=lambda file: file.staged):
-            with file.source.open("rb") as opened:
-                content = _Hashed(opened)
-                try:
-                    tar.addfile(_entry(file.staged, os.fstat(opened.fileno()).st_size, file.mode), content)
-                except OSError as error:
-                    if error.errno:
-                        raise
-                    # tarfile raises an OSError without errno if a file ends before its size.
-                    raise _changed(file.source) from error
-            if content.sha256.hexdigest() != file.sha256:
-                raise _changed(file.source)
+        _add(tar, definition.files)
     return sha256_of(archive)
+
+
+def pack_files(files: Sequence[ContextFile], archive: Path) -> str:
+    """Write `files` to a tar archive, by their names in the build's folder; return the sha256 of the archive.
+
+    Raises:
+        BuildError: The content of a file changed after its checksum was computed.
+        OSError: A file cannot be read or written.
+    """
+    with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
+        _add(tar, files)
+    return sha256_of(archive)
+
+
+def _add(tar: tarfile.TarFile, files: Sequence[ContextFile]) -> None:
+    for file in sorted(files, key=lambda file: file.staged):
+        with file.source.open("rb") as opened:
+            content = _Hashed(opened)
+            try:
+                tar.addfile(_entry(file.staged, os.fstat(opened.fileno()).st_size, file.mode), content)
+            except OSError as error:
+                if error.errno:
+                    raise
+                # tarfile raises an OSError without errno if a file ends before its size.
+                raise _changed(file.source) from error
+        if content.sha256.hexdigest() != file.sha256:
+            raise _changed(file.source)
 
 
 class _Hashed:

@@ -47,6 +47,9 @@ UNCHANGED = "unchanged: an image of these inputs exists (--force builds it again
 FROM_CACHE = "unchanged: the cache has an image of these inputs (--force builds it again)"
 """The only step of a build whose image is copied from the cache."""
 
+_STEPS_OF_SCRIPT = ("building the environment without the code", "appending the code", "running %test")
+"""Messages of ``login/append.sh`` that start a step."""
+
 _ERROR = "error: "
 """Prefix of the error messages of ``login/build.sh``. A script that fails prints one as its last line."""
 
@@ -72,6 +75,8 @@ def step_of(line: str) -> str | None:
         return "waiting for another build of the same inputs"
     if line == _BUILT_BEFORE:
         return UNCHANGED
+    if line in _STEPS_OF_SCRIPT:
+        return line
     if line.startswith(_NOTE):
         return line.removeprefix(_NOTE.removesuffix("note: "))
     match = _INFO.match(line)

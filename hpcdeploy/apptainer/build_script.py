@@ -5,16 +5,22 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hpcdeploy import __version__, shell
+from hpcdeploy.apptainer import sif_edit
 from hpcdeploy.apptainer.client import build_argument
 from hpcdeploy.apptainer.diagnosis import NO_PROGRAM_BEGINS
 from hpcdeploy.cluster import Cluster
+from hpcdeploy.definition.base_images import mirror_addresses, needs_plain_http, pinned, redirect
+from hpcdeploy.definition.grammar import read_definition
 from hpcdeploy.frozen import frozen
 from hpcdeploy.image import Definition
 from hpcdeploy.secret import NO_SECRETS, SecretValue
-from hpcdeploy.shell_script import CALL, Script, Setup, Value, paths_function
+from hpcdeploy.shell_script import CALL, Script, Setup, Value, library_file, paths_function
 from hpcdeploy.templates import refuse_former
 
 FAILED = 12
+
+_PACKING = ("-mem", "512M")
+"""Options of mksquashfs: the limit of its memory; without it, mksquashfs uses a quarter of the machine's memory."""
 
 
 @frozen
@@ -58,7 +64,7 @@ def building(
     cluster: Cluster,
     *,
     context_sha256: str,
-    plain_http: bool = False,
+    code_sha256: str = "",
     repeating: Repeating = NORMAL,
     secrets: Mapping[str, SecretValue] = NO_SECRETS,
     overrides: Path | None = None,
@@ -71,7 +77,8 @@ def building(
         definition: The definition to build.
         cluster: The cluster with the login node.
         context_sha256: The checksum of the archive that contains the definition and its files.
-        plain_http: Whether Apptainer may pull base images by plain HTTP, which registries on loopback need.
+        code_sha256: The checksum of the archive that contains the code, if the code is appended. The other archive then has
+            marks at the places of the code.
         repeating: How an existing image and kept downloads are treated.
         secrets: The secrets of the build, by name.
         overrides: The project's folder. The project must not override a template of an earlier version there.
@@ -81,6 +88,8 @@ def building(
         ConfigError: A value or a path has a character that a shell word cannot contain.
     """
     refuse_former(overrides)
+    original = pinned(definition.text, dict(definition.bases))
+    text = redirect(original, cluster.mirrors)
     folders = {"root": cluster.root, "cache": cluster.images_folder, "tmp": cluster.tmp_folder}
     variables = tuple(value.variable for value in secrets.values() if value.variable)
     values: dict[str, Value] = {
@@ -94,7 +103,7 @@ def building(
         "prefix": "SINGULARITY" if Path(cluster.apptainer).name.startswith("singularity") else "APPTAINER",
         "context_sha256": context_sha256,
         "build_args": tuple(build_argument(name, value) for name, value in definition.build_args),
-        "plain_http": plain_http,
+        "plain_http": needs_plain_http(text),
         "no_program_begins": NO_PROGRAM_BEGINS,
         "force": repeating.force,
         "exact_tools": repeating.exact_tools,
@@ -102,6 +111,8 @@ def building(
         "project_json": json.dumps(repeating.project),
         "has_secrets": bool(secrets),
         **({"secret_variables": variables} if variables else {}),
+        **_packing(definition, original, text),
+        **_code(definition, code_sha256),
     }
     return Script(
         title=f"Build the image {json.dumps(definition.name)} from the inputs {definition.inputs}.",
@@ -112,9 +123,32 @@ def building(
         setup=Setup(lines=cluster.setup, must_succeed=True),
         files=(
             *("build_messages.sh", "paths.sh", "owners.sh", "folders.sh", "trust.sh", "intact.sh", "make_temporary.sh"),
-            *("image_mode.sh", "keep_downloads.sh"),
+            *("image_mode.sh", "keep_downloads.sh", "repeatable.sh", "append.sh"),
             *(("secrets.sh", "build_secrets.sh") if secrets else ()),
             *("json.sh", "build.sh"),
         ),
         call="main {given}<&0 </dev/null; exec </dev/null" if secrets else CALL,
     ).text()
+
+
+def _packing(definition: Definition, original: str, text: str) -> dict[str, Value]:
+    """Return the values of ``login/repeatable.sh``. `text` is the `original` definition with the mirrors of the cluster."""
+    return {
+        "epoch": definition.epoch,
+        "rewrites": json.dumps(sif_edit.rewrites_of(definition.epoch, mirror_addresses(original, text))),
+        "packing_options": json.dumps(_PACKING),
+        "packer": library_file("squashfs.py"),
+        "sif_editor": Path(sif_edit.__file__).read_text(encoding="utf-8"),
+    }
+
+
+def _code(definition: Definition, sha256: str) -> dict[str, Value]:
+    """Return the values of ``login/append.sh``; `sha256` is the checksum of the code's archive, or empty."""
+    code = definition.code if sha256 else ()
+    return {
+        "code_sha256": sha256,
+        "code_destinations": json.dumps([place.destination for place in code]),
+        "code_staged": tuple(place.staged for place in code),
+        "code_places": tuple(place.destination for place in code),
+        "has_test": bool(read_definition(definition.text)[-1].section("test").strip()),
+    }

@@ -141,8 +141,10 @@ def read_report(report: Path) -> Packed | None:
     if not report.exists():
         return None
     try:
-        values = json.loads(report.read_text(encoding="utf-8"))
-        beside = {folder: tuple(names) for folder, names in values["beside"].items()}
-        return Packed(problem=str(values["problem"]), beside=beside, left=int(values["left"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        problem, left, *pairs = os.fsdecode(report.read_bytes()).removesuffix("\0").split("\0")
+        beside: dict[str, tuple[str, ...]] = {}
+        for folder, name in zip(pairs[::2], pairs[1::2], strict=True):
+            beside[folder] = (*beside.get(folder, ()), name)
+        return Packed(problem=problem, beside=beside, left=int(left))
+    except ValueError as error:
         raise BuildError(f"{report} is damaged: {error}; build again") from error

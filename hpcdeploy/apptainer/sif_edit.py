@@ -10,9 +10,11 @@ run this file too (``login/append.sh``), so it needs Python 3.6 and the standard
 Source: ``pkg/sif`` of github.com/apptainer/sif (sif.go, create.go), and `hpcdeploy.apptainer.sif`, which only reads.
 """
 
+import json
 import os
 import re
 import struct
+import sys
 import time
 from typing import List, Mapping, NamedTuple, Tuple
 
@@ -301,3 +303,21 @@ def _write_all(file: int, data: bytes, place: int) -> None:
     while data:
         written = os.pwrite(file, data, place)
         data, place = data[written:], place + written
+
+
+def main(action: str, path: str, *values: str) -> None:
+    """Normalise or grow an image, or print the position of its file system."""
+    if action == "start":
+        file = os.open(path, os.O_RDONLY)
+        sys.stdout.write(f"{read_head(file)[1]}\n")
+    elif action == "grow":
+        grow(path, values[0])
+    else:
+        normalise(path, values[0], int(values[1]), [(pattern, new) for pattern, new in json.loads(values[2])])
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except (UnfitSifError, OSError) as error:
+        sys.exit(str(error))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hpcdeploy import __version__
 from hpcdeploy.apptainer import build_script
-from hpcdeploy.apptainer.build_folder import check_temporary, only_build, pack_context
+from hpcdeploy.apptainer.build_folder import check_temporary, only_build, pack_context, pack_files
 from hpcdeploy.apptainer.build_progress import FROM_CACHE, UNCHANGED, Report, Show, ignore_event
 from hpcdeploy.apptainer.build_record import check_output, describe, read_image, read_record, write_record
 from hpcdeploy.apptainer.build_script import NORMAL, Repeating
@@ -21,8 +21,9 @@ from hpcdeploy.apptainer.image_cache import ImageCache
 from hpcdeploy.apptainer.secret_pipes import check_secrets, kept_back, secret_lines
 from hpcdeploy.apptainer.verified_files import VerifiedFiles
 from hpcdeploy.build_keys import APPTAINER_DEFAULT, Compression
-from hpcdeploy.definition.base_images import needs_plain_http, pinned, redirect
+from hpcdeploy.definition.base_images import pinned, redirect
 from hpcdeploy.definition.checking import check_definition
+from hpcdeploy.definition.code import MARK, belongs_to, environment_files
 from hpcdeploy.errors import BuildError, TransportError
 from hpcdeploy.flows.local_build import LocalBuild, build_image, variable
 from hpcdeploy.frozen import frozen
@@ -250,36 +251,61 @@ def build_on(
     """
     check_secrets(definition, secrets)
     cluster = session.cluster
-    text = redirect(pinned(definition.text, dict(definition.bases)), cluster.mirrors)
     show = Show(report, masking(secrets.values()))
     with tempfile.TemporaryDirectory(prefix="hpcdeploy-") as folder:
-        archive = Path(folder) / "context.tar"
-        context_sha256 = pack_context(definition, text, archive)
+        archives, checksums = _pack(definition, cluster.mirrors, Path(folder), show)
         script = build_script.building(
             definition,
             cluster,
-            context_sha256=context_sha256,
-            plain_http=needs_plain_http(text),
+            context_sha256=checksums["context"],
+            code_sha256=checksums.get("code", ""),
             repeating=repeating,
             secrets=secrets,
             overrides=session.overrides,
         ).encode()
         stdin = script + secret_lines(secrets)
         answer = run_build(stdin, session, show, partial(_failure, definition))
-        if answer.get("state") == "context":
+        for _ in range(_MOST_UPLOADS):
+            if answer.get("state") != "context":
+                break
             version = parse_version(str(answer.get("apptainer")))
             _check(version, definition)
-            show.step(f"uploading {len(definition.files)} files to {session.where}")
-            if not is_path(answer.get("put")):
+            name = str(answer.get("need", "context"))
+            if not is_path(answer.get("put")) or name not in archives:
                 raise unexpected(answer, session.where, show)
+            show.step(f"uploading {'the code' if name == 'code' else 'the files of the build'} to {session.where}")
             with carrying("uploading the build's files") as progress:
-                session.put(archive, str(answer["put"]), progress=progress)
+                session.put(archives[name], str(answer["put"]), progress=progress)
             show.step("building")
             answer = run_build(stdin, session, show, partial(_failure, definition))
     if answer.get("state") != "built" or not is_path(answer.get("path")):
         raise unexpected(answer, session.where, show)
     image = read_image(answer.get("image"), f"the answer of {session.where}")
     return replace(image, name=definition.name, path=str(answer.get("path")), built_on=cluster.name, base=definition.base)
+
+
+_MOST_UPLOADS = 3
+"""Maximum number of archives that a login node may need in turn, such as the code and the files of the environment."""
+
+
+def _pack(
+    definition: Definition, mirrors: Sequence[tuple[str, str]], folder: Path, show: Show
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Pack the files of a build on a login node; return the paths of the archives, and their checksums, by name."""
+    appended = definition.code and definition.environment and not definition.why_baked
+    if definition.why_baked:
+        show.step(f"note: the code is copied while the image is built: {definition.why_baked}")
+    mark = folder / MARK
+    mark.write_text(MARK)
+    without = replace(definition, files=environment_files(definition, mark)) if appended else definition
+    paths = {"context": folder / "context.tar"}
+    text = redirect(pinned(definition.text, dict(definition.bases)), mirrors)
+    checksums = {"context": pack_context(without, text, paths["context"])}
+    if appended:
+        paths["code"] = folder / "code.tar"
+        code = [file for file in definition.files if belongs_to(definition.code, file)]
+        checksums["code"] = pack_files(code, paths["code"])
+    return paths, checksums
 
 
 def fetch_built(image: BuiltImage, session: Session, output: Path, *, progress: Progress = ignore_progress) -> BuiltImage:

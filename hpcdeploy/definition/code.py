@@ -17,8 +17,8 @@ from hpcdeploy.image import CodePlace, ContextFile, Definition, ImageSettings
 from hpcdeploy.source import DefinitionSource, DockerfileSource, OciSource, PixiSource, SpackSource
 
 _TEMPLATES = {PixiSource: "pixi.def", SpackSource: "spack.def", OciSource: "oci.def"}
-_OF_A_RUNNING_CONTAINER = frozenset({"dev", "proc", "run", "sys", "tmp", ".singularity.d"})
-"""Folders of the root that a start of a container, or Apptainer's build, replaces."""
+_OF_A_RUNNING_CONTAINER = frozenset({"run"})
+"""Folders of the root that a start of a container replaces; `guard.destination` refuses further ones."""
 
 _TAKEN = {PixiSource: (WORKSPACE,), SpackSource: ("/opt/spack-environment", "/opt/software", "/opt/view")}
 """Folders with other files, by the kind of image. The code may be inside of them, but not be one of them."""
@@ -118,7 +118,8 @@ def reads_code(line: str, destinations: Sequence[PurePosixPath], names: Iterable
         names: The names of the code's files and folders, and of the folders that contain it.
     """
     words = set(_WORD.findall(line))
-    if words & set(names) or words & {".", ".."}:
+    parts = {part for word in words for part in word.split(".")}  # those of a Python module
+    if (words | parts) & set(names) or words & {".", ".."}:
         return True
     paths = _SHELL_WORD.findall(line)
     searching = bool(words & _SEARCHING)

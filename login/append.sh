@@ -98,7 +98,7 @@ remember_problem() {
 
 # Copy the image of the environment to $part, and append the code; if this is impossible, set problem.
 append_code() {
-  local tree=$temporary/code place number start listed mode printed folder_beside name target
+  local tree=$temporary/code place number start listed root_line mode printed folder_beside name target
   say "appending the code"
   cp --reflink=auto -- "$environment_image" "$part" || die 10 "cannot copy the image of the environment to $part; make room there"
   chmod 0700 -- "$part"
@@ -121,8 +121,9 @@ append_code() {
   start=$("$python" -I -S -c "$sif_editor" start "$part" 2>&1) || { problem=$start && remember_problem && return 0; }
   listed=$(LC_ALL=C "$unsquashfs" -lln -o "$start" "$part" .hpcdeploy.d 2>&1 </dev/null) || true
   if [[ $listed == *squashfs-root/.hpcdeploy.d* ]]; then problem="the image has a file /.hpcdeploy.d"; fi
+  root_line=$'\n''d([rwxsStT-]{9}) [^'$'\n'']*squashfs-root'$'\n'
   # Append mode replaces the mode of the image's root by that of the new folder.
-  if [[ $'\n'$listed$'\n' =~ $'\n'd([rwxsStT-]{9})" "[^$'\n']*squashfs-root$'\n' ]]; then
+  if [[ $'\n'$listed$'\n' =~ $root_line ]]; then
     mode=${BASH_REMATCH[1]}
     case $mode in *[sStT]*) problem="the root of the image has the mode $mode" ;; *) chmod "$(octal "$mode")" -- "$tree" ;; esac
   else

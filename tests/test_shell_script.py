@@ -29,13 +29,13 @@ FILES = sorted(path.relative_to(ROOT / FOLDER).as_posix() for path in (ROOT / FO
 POSIX = frozenset(f"job/{name}.sh" for name in ("arrive", "beside", "gather", "keep_back"))
 """Files that run in a container, whose shell need not be bash."""
 
-PROGRAM = "receive.py"
-"""The only file in another language (tests/remote/test_receive_records.py)."""
+PROGRAMS = ("receive.py", "squashfs.py")
+"""Files in another language (tests/remote/test_receive_records.py, tests/apptainer/test_squashfs_wrapper.py)."""
 
 TEXTS = ("", "a b", "it's $HOME `id`", 'say "hi"', "two\nlines\n", "back\\slash", "-", "naïve ☃", "*", "~")
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name != PROGRAM])
+@pytest.mark.parametrize("name", [name for name in FILES if name not in PROGRAMS])
 def test_a_library_file_is_constant_marked_with_its_name_and_clean(name: str) -> None:
     text = (ROOT / FOLDER / name).read_text()
     assert text.startswith(f"# --- login/{name}: ")

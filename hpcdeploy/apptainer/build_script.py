@@ -91,26 +91,10 @@ def building(
     original = pinned(definition.text, dict(definition.bases))
     text = redirect(original, cluster.mirrors)
     folders = {"root": cluster.root, "cache": cluster.images_folder, "tmp": cluster.tmp_folder}
-    variables = tuple(value.variable for value in secrets.values() if value.variable)
-    values: dict[str, Value] = {
-        "name_json": json.dumps(definition.name),
-        "inputs": definition.inputs,
-        "former": definition.former,
-        "environment": definition.environment,
-        "release": __version__,
-        "image_cache_owners": cluster.image_cache_owners,
-        "apptainer": cluster.apptainer,
-        "prefix": "SINGULARITY" if Path(cluster.apptainer).name.startswith("singularity") else "APPTAINER",
+    values = {
+        **_values(definition, cluster, repeating, secrets),
         "context_sha256": context_sha256,
-        "build_args": tuple(build_argument(name, value) for name, value in definition.build_args),
         "plain_http": needs_plain_http(text),
-        "no_program_begins": NO_PROGRAM_BEGINS,
-        "force": repeating.force,
-        "exact_tools": repeating.exact_tools,
-        "downloads": repeating.downloads,
-        "project_json": json.dumps(repeating.project),
-        "has_secrets": bool(secrets),
-        **({"secret_variables": variables} if variables else {}),
         **_packing(definition, original, text),
         **_code(definition, code_sha256),
     }
@@ -119,7 +103,7 @@ def building(
         about=_ABOUT + (_SECRETS.format(names=", ".join(secrets)) if secrets else ""),
         values=values,
         functions=(paths_function("set_paths", {name: shell.path(path) for name, path in folders.items()}),),
-        before_setup=("secret_variables.sh",) if variables else (),
+        before_setup=("secret_variables.sh",) if "secret_variables" in values else (),
         setup=Setup(lines=cluster.setup, must_succeed=True),
         files=(
             *("build_messages.sh", "paths.sh", "owners.sh", "folders.sh", "trust.sh", "intact.sh", "make_temporary.sh"),
@@ -129,6 +113,31 @@ def building(
         ),
         call="main {given}<&0 </dev/null; exec </dev/null" if secrets else CALL,
     ).text()
+
+
+def _values(
+    definition: Definition, cluster: Cluster, repeating: Repeating, secrets: Mapping[str, SecretValue]
+) -> dict[str, Value]:
+    """Return the values of ``login/build.sh``."""
+    variables = tuple(value.variable for value in secrets.values() if value.variable)
+    return {
+        "name_json": json.dumps(definition.name),
+        "inputs": definition.inputs,
+        "former": definition.former,
+        "environment": definition.environment,
+        "release": __version__,
+        "image_cache_owners": cluster.image_cache_owners,
+        "apptainer": cluster.apptainer,
+        "prefix": "SINGULARITY" if Path(cluster.apptainer).name.startswith("singularity") else "APPTAINER",
+        "build_args": tuple(build_argument(name, value) for name, value in definition.build_args),
+        "no_program_begins": NO_PROGRAM_BEGINS,
+        "force": repeating.force,
+        "exact_tools": repeating.exact_tools,
+        "downloads": repeating.downloads,
+        "project_json": json.dumps(repeating.project),
+        "has_secrets": bool(secrets),
+        **({"secret_variables": variables} if variables else {}),
+    }
 
 
 def _packing(definition: Definition, original: str, text: str) -> dict[str, Value]:
@@ -150,5 +159,5 @@ def _code(definition: Definition, sha256: str) -> dict[str, Value]:
         "code_destinations": json.dumps([place.destination for place in code]),
         "code_staged": tuple(place.staged for place in code),
         "code_places": tuple(place.destination for place in code),
-        "has_test": bool(read_definition(definition.text)[-1].section("test").strip()),
+        "has_test": bool(code) and bool(read_definition(definition.text)[-1].section("test").strip()),
     }

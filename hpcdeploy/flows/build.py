@@ -29,7 +29,7 @@ from hpcdeploy.flows.local_build import LocalBuild, build_image, variable
 from hpcdeploy.frozen import frozen
 from hpcdeploy.image import BuiltImage, Definition
 from hpcdeploy.progress import Carrying, Progress, ignore_progress, silently
-from hpcdeploy.remote.answers import is_path
+from hpcdeploy.remote.answers import Answer, is_path
 from hpcdeploy.remote.image_build import run_build, unexpected
 from hpcdeploy.remote.session import Session
 from hpcdeploy.secret import NO_SECRETS, SecretValue, masking
@@ -268,20 +268,24 @@ def build_on(
         for _ in range(_MOST_UPLOADS):
             if answer.get("state") != "context":
                 break
-            version = parse_version(str(answer.get("apptainer")))
-            _check(version, definition)
-            name = str(answer.get("need", "context"))
-            if not is_path(answer.get("put")) or name not in archives:
-                raise unexpected(answer, session.where, show)
-            show.step(f"uploading {'the code' if name == 'code' else 'the files of the build'} to {session.where}")
-            with carrying("uploading the build's files") as progress:
-                session.put(archives[name], str(answer["put"]), progress=progress)
-            show.step("building")
+            _check(parse_version(str(answer.get("apptainer"))), definition)
+            _upload(answer, archives, session, show, carrying)
             answer = run_build(stdin, session, show, partial(_failure, definition))
     if answer.get("state") != "built" or not is_path(answer.get("path")):
         raise unexpected(answer, session.where, show)
     image = read_image(answer.get("image"), f"the answer of {session.where}")
     return replace(image, name=definition.name, path=str(answer.get("path")), built_on=cluster.name, base=definition.base)
+
+
+def _upload(answer: Answer, archives: Mapping[str, Path], session: Session, show: Show, carrying: Carrying) -> None:
+    """Upload the archive that an `answer` of the login node names."""
+    name = str(answer.get("need", "context"))
+    if not is_path(answer.get("put")) or name not in archives:
+        raise unexpected(answer, session.where, show)
+    show.step(f"uploading {'the code' if name == 'code' else 'the files of the build'} to {session.where}")
+    with carrying("uploading the build's files") as progress:
+        session.put(archives[name], str(answer["put"]), progress=progress)
+    show.step("building")
 
 
 _MOST_UPLOADS = 3

@@ -12,7 +12,15 @@ from hpcdeploy import __version__
 from hpcdeploy.apptainer import build_script
 from hpcdeploy.apptainer.build_folder import check_temporary, only_build, pack_context, pack_files
 from hpcdeploy.apptainer.build_progress import FROM_CACHE, UNCHANGED, Report, Show, ignore_event
-from hpcdeploy.apptainer.build_record import check_output, describe, read_image, read_record, write_record
+from hpcdeploy.apptainer.build_record import (
+    check_output,
+    describe,
+    finish_placing,
+    place_image,
+    read_image,
+    read_record,
+    write_record,
+)
 from hpcdeploy.apptainer.build_script import NORMAL, Repeating
 from hpcdeploy.apptainer.client import Version, check_version, parse_version, squashfs_version
 from hpcdeploy.apptainer.diagnosis import explain
@@ -111,12 +119,12 @@ def build_here(
     folder, checksums = builds.work / definition.inputs[:16], builds.checksums
     with only_build(folder, show):
         output.with_name(f".{output.name}.part").unlink(missing_ok=True)  # of a build that was killed
+        finish_placing(output, checksums.sha256)
         check_output(output, force=repeating.force, sha256=checksums.sha256)
         same_tools = _same_tools(builds) if repeating.exact_tools else None
         if not repeating.force and (known := _existing(definition, output, builds, is_recorded, same_tools, show)):
             return known
-        version = _build(definition, output, folder, builds, secrets, show, force=repeating.force)
-        built = write_record(describe(definition, output, version.text, tools=squashfs_version(), sha256=checksums.sha256))
+        built = _build(definition, output, folder, builds, secrets, show, force=repeating.force)
         if builds.cache and definition.environment:
             with suppress(OSError):  # a full disk, for example; the image itself is complete
                 builds.cache.keep(built)
@@ -132,8 +140,8 @@ def _build(
     show: Show,
     *,
     force: bool,
-) -> Version:
-    """Run Apptainer; return its version. The build's `folder` is locked, and is empty afterwards."""
+) -> BuiltImage:
+    """Build the image and its record at `output`. The build's `folder` is locked, and is empty afterwards."""
     from hpcdeploy.apptainer.client import ApptainerClient
 
     client = ApptainerClient(builds.program, kept_back=kept_back(secrets))
@@ -155,8 +163,9 @@ def _build(
     output.parent.mkdir(parents=True, exist_ok=True)
     with _unfinished(output) as made, _explained(definition):
         build_image(build, definition, made, folder)
-        made.replace(output)
-    return version
+        built = describe(definition, made, version.text, tools=squashfs_version(), sha256=builds.checksums.sha256)
+        with builds.checksums.renaming(made):
+            return place_image(made, replace(built, path=str(output)))
 
 
 @contextmanager

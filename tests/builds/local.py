@@ -1,6 +1,7 @@
 """hpcdeploy on the lab's login node, where there is an Apptainer: builds on "this machine"."""
 
 import json
+import shlex
 import shutil
 import sysconfig
 from collections.abc import Iterator, Mapping
@@ -43,8 +44,8 @@ try:
                        repeating=Repeating(force=force == "force"),
                        report=lambda event: (steps if event.is_step else lines).append(event.text))
     print(json.dumps({"built": asdict(built), "steps": steps, "lines": lines}))
-except HpcdeployError as error:
-    print(json.dumps({"error": str(error), "code": error.exit_code, "steps": steps, "lines": lines}))
+except (HpcdeployError, OSError) as error:
+    print(json.dumps({"error": str(error), "code": getattr(error, "exit_code", 1), "steps": steps, "lines": lines}))
 """
 
 
@@ -92,6 +93,14 @@ class Builder:
         assert done.returncode == 0, done.stderr.decode()
         answer: dict[str, object] = json.loads(done.stdout.decode().splitlines()[-1])
         return answer
+
+    def killed(self, after: float) -> None:
+        """Start a build, and kill all its processes after this number of seconds."""
+        build = f'echo $$ >{self.within}/pid; exec python3 -c "$DRIVER" {self.within} {self.lab.registry} "" -'
+        line = f"setsid bash -c {shlex.quote(build)} & sleep {after:.3f}; kill -KILL -- -$(cat {self.within}/pid); wait"
+        variables = {"PYTHONPATH": f"{self.within}/site", "PYTHONDONTWRITEBYTECODE": "1", "DRIVER": DRIVER}
+        inside(self.lab, ["bash", "-c", line], user=self.user, environment=variables)
+        (self.folder / "pid").unlink(missing_ok=True)
 
     def built(self, **more: object) -> tuple[str, list[str]]:
         """Build, and return the image's sha256 and the steps."""

@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath
 
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.parts import staged_copy
-from hpcdeploy.definition.pixi import WORKSPACE
 from hpcdeploy.image import CodePlace, ContextFile, Definition, ImageSettings
 from hpcdeploy.source import DefinitionSource, DockerfileSource, OciSource, PixiSource, SpackSource
 
@@ -20,8 +19,11 @@ _TEMPLATES = {PixiSource: "pixi.def", SpackSource: "spack.def", OciSource: "oci.
 _OF_A_RUNNING_CONTAINER = frozenset({"run"})
 """Folders of the root that a start of a container replaces; `guard.destination` refuses further ones."""
 
-_TAKEN = {PixiSource: (WORKSPACE,), SpackSource: ("/opt/spack-environment", "/opt/software", "/opt/view")}
-"""Folders with other files, by the kind of image. The code may be inside of them, but not be one of them."""
+_TAKEN = {PixiSource: ("/app",), SpackSource: ("/opt/spack-environment", "/opt/software", "/opt/view")}
+"""Folders with other files, by the kind of image. The code may be inside of them, but not be one of them.
+
+They are those of `hpcdeploy.definition.pixi` and `.spack`, whose import takes long.
+"""
 
 _WORD = re.compile(r"[A-Za-z0-9_.+-]+")
 _SHELL_WORD = re.compile(r"""[^\s;&|<>()'"`]+""")

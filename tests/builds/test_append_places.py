@@ -1,0 +1,75 @@
+"""Where code can be appended, where it cannot, and what is said then."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from hpcdeploy_lab.state import Lab
+from tests.builds.local import Builder, builder
+
+SETTINGS = """
+[image]
+oci = "docker.io/library/debian:trixie-slim"
+files = {{ {files} }}
+test = ["test -r {tested}"]
+"""
+
+
+@pytest.fixture(scope="module")
+def place(lab: Lab) -> Iterator[Builder]:
+    with builder(lab, "append-places") as one:
+        yield one
+
+
+def settings(place: Builder, files: dict[str, str]) -> None:
+    pairs = ", ".join(f'"{source}" = "{destination}"' for source, destination in files.items())
+    place.write("hpcdeploy.toml", SETTINGS.format(files=pairs, tested=next(iter(files.values()))))
+
+
+def test_code_goes_to_several_places_also_below_a_link(place: Builder) -> None:
+    place.write("tool.sh", "#!/bin/sh\necho tool\n")
+    place.shell(f"chmod 755 {place.within}/project/tool.sh")
+    # /lib is a link to /usr/lib in the image, and /etc has many files.
+    settings(place, {"app": "/app", "tool.sh": "/lib/tool.sh", "pixi.toml": "/etc/tool/pixi.toml"})
+    first, steps = place.built()
+    assert steps[-2:] == ["appending the code", "running %test"]
+    assert place.run("/lib/tool.sh") == "tool\n"
+    assert place.run("/usr/lib/tool.sh") == "tool\n"
+    assert place.run("readlink", "/usr/lib/tool.sh") == "/.hpcdeploy.d/lib/tool.sh\n"
+    assert "[workspace]" in place.run("cat", "/etc/tool/pixi.toml")
+    assert place.run("stat", "-L", "-c", "%a %F", "/app", "/app/report.sh", "/etc/tool").split("\n")[0] == "755 directory"
+    assert place.run("ls", "/.hpcdeploy.d/lib/ssl/..").split()  # what is beside the code is linked
+    place.write("tool.sh", "#!/bin/sh\necho other\n")
+    assert place.built()[0] != first
+    assert place.run("/lib/tool.sh") == "other\n"
+
+
+def test_a_destination_with_files_of_the_image_is_found_in_the_build_and_remembered(place: Builder) -> None:
+    settings(place, {"app": "/etc/apt"})
+    _, steps = place.built()
+    why = "note: the code is copied while the image is built: the image has other files at /etc/apt"
+    assert why in steps
+    assert place.run("ls", "/etc/apt").split() > ["report.sh"][:0]
+    assert "report.sh" in place.run("ls", "/etc/apt").split()
+    assert "sources.list.d" in place.run("ls", "/etc/apt").split()
+    place.write("app/second.sh", "")
+    _, steps = place.built()
+    assert why in steps
+    assert "building the environment without the code" not in steps
+    assert "second.sh" in place.run("ls", "/etc/apt").split()
+
+
+def test_a_site_with_its_own_mksquashfs_gets_a_normal_build_and_the_reason(place: Builder) -> None:
+    settings(place, {"app": "/app"})
+    place.shell(
+        f"sed 's,^# mksquashfs path =.*,mksquashfs path = /usr/bin/mksquashfs,' /etc/apptainer/apptainer.conf"
+        f" >{place.within}/site.conf; grep -q '^mksquashfs path' {place.within}/site.conf"
+        f" || echo 'mksquashfs path = /usr/bin/mksquashfs' >>{place.within}/site.conf;"
+        f" printf '#!/bin/sh\\nexec apptainer -c {place.within}/site.conf \"$@\"\\n' >{place.within}/apptainer;"
+        f" chmod 755 {place.within}/apptainer"
+    )
+    _, steps = place.built(program=f"{place.within}/apptainer", force=True)
+    assert any("copied while the image is built: apptainer 1" in step and "mksquashfs path" in step for step in steps), steps
+    assert any("the same inputs may give other bytes next time" in step for step in steps)
+    assert place.run("readlink", "-f", "/app") == "/app\n"
+    assert place.run("ls", "/app").split()

@@ -35,6 +35,7 @@ _VARIABLES = {"RATTLER_CACHE_DIR": "conda", "PIP_CACHE_DIR": "pip", "UV_CACHE_DI
 
 _APT = """Dir::Cache::archives "{place}/apt/";
 APT::Keep-Downloaded-Packages "true";
+Binary::apt::APT::Keep-Downloaded-Packages "true";
 APT::Sandbox::User "root";
 """
 """Apt's configuration. Apt verifies the checksums of kept packages.

@@ -65,11 +65,19 @@ list_items() {
   for path in "$cache"/*.sif; do
     [[ ${path##*/} =~ ^[0-9a-f]{64}\.sif$ ]] && [ -O "$path" ] && item image "$(image_verdict "$path")" "$path" "${path##*/}" "${path%.sif}.json"
   done
-  while IFS= read -r -d '' path; do item unfinished free "$path" "${path##*/}"; done < <(unfinished -mmin +1440 -user "$EUID" -print0)
-  for path in "$cache"/damaged/*.sif "$cache"/.*.sif.removing; do [ ! -O "$path" ] || item damaged free "$path" "${path#"$cache"/}"; done
+  # An image that a call renamed which was killed. The next removal gives it its name back first.
+  for path in "$cache"/.*.sif.removing; do
+    folder=${path##*/.}
+    folder=${folder%.removing}
+    [ ! -O "$path" ] || [ -e "$cache/$folder" ] || item image "$(image_verdict "$cache/$folder")" "$path" "$folder" "$cache/${folder%.sif}.json"
+  done
+  while IFS= read -r -d '' path; do
+    item unfinished free "$path" "${path##*/}"
+  done < <(unfinished -mmin +1440 -user "$EUID" ! -name '*.removing' -print0)
+  for path in "$cache"/damaged/*.sif; do [ ! -O "$path" ] || item damaged free "$path" "${path#"$cache"/}"; done
   for folder in "$root"/downloads/*/; do
     folder=${folder%/}
-    [[ ${folder##*/} =~ ^[0-9a-f]{32}$ ]] && [ ! -L "$folder" ] && [ -O "$folder" ] || continue
+    [[ ${folder##*/} =~ ^[0-9a-f]{32}$ ]] && [ ! -L "$folder" ] && [ -O "$folder" ] && [ -d "$folder/files" ] || continue
     verdict=free
     ! is_locked "$folder/lock" || verdict=used
     item downloads "$verdict" "$folder" "${folder##*/}" "$folder/about.json"
@@ -193,7 +201,10 @@ verify_images() {
 }
 
 sha256=none # for `unfinished`, which leaves out the files of one image
-if [ -d "$root" ]; then keep_private "$root"; fi
+if [ -d "$root" ]; then
+  [ -n "$(find -H "$root" -maxdepth 0 \( -user "$EUID" -o -user 0 \) \( ! -perm /022 -o -perm -1000 \))" ] ||
+    die 10 "others may exchange what is in $root; run 'chmod go-w $root', or set root in the cluster's settings to a folder of your own"
+fi
 if [ "$action" = remove ] && [ -d "$cache" ]; then
   open_lock "$cache/.room.lock" # ensure_image and make_room hold this lock while they decide about images
   flock "$opened"

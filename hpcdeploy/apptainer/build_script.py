@@ -83,23 +83,15 @@ def building(
     refuse_former(overrides)
     folders = {"root": cluster.root, "cache": cluster.images_folder, "tmp": cluster.tmp_folder}
     variables = tuple(value.variable for value in secrets.values() if value.variable)
-    values: dict[str, Value] = {
-        "name_json": json.dumps(definition.name),
-        "inputs": definition.inputs,
-        "former": definition.former,
-        "environment": definition.environment,
-        "release": __version__,
+    values = {
+        **_inputs(definition),
+        **_earlier(repeating),
         "image_cache_owners": cluster.image_cache_owners,
         "apptainer": cluster.apptainer,
         "prefix": "SINGULARITY" if Path(cluster.apptainer).name.startswith("singularity") else "APPTAINER",
         "context_sha256": context_sha256,
-        "build_args": tuple(build_argument(name, value) for name, value in definition.build_args),
         "plain_http": plain_http,
         "no_program_begins": NO_PROGRAM_BEGINS,
-        "force": repeating.force,
-        "exact_tools": repeating.exact_tools,
-        "downloads": repeating.downloads,
-        "project_json": json.dumps(repeating.project),
         "has_secrets": bool(secrets),
         **({"secret_variables": variables} if variables else {}),
     }
@@ -118,3 +110,23 @@ def building(
         ),
         call="main {given}<&0 </dev/null; exec </dev/null" if secrets else CALL,
     ).text()
+
+
+def _inputs(definition: Definition) -> dict[str, Value]:
+    return {
+        "name_json": json.dumps(definition.name),
+        "inputs": definition.inputs,
+        "former": definition.former,
+        "environment": definition.environment,
+        "build_args": tuple(build_argument(name, value) for name, value in definition.build_args),
+        "release": __version__,
+    }
+
+
+def _earlier(repeating: Repeating) -> dict[str, Value]:
+    return {
+        "force": repeating.force,
+        "exact_tools": repeating.exact_tools,
+        "downloads": repeating.downloads,
+        "project_json": json.dumps(repeating.project),
+    }

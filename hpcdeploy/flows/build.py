@@ -18,6 +18,7 @@ from hpcdeploy.apptainer.client import Version, check_version, parse_version, sq
 from hpcdeploy.apptainer.diagnosis import explain
 from hpcdeploy.apptainer.downloads import keeping
 from hpcdeploy.apptainer.image_cache import ImageCache
+from hpcdeploy.apptainer.placing import forget, place, remove_unfinished, remove_unrecorded, unfinished
 from hpcdeploy.apptainer.secret_pipes import check_secrets, kept_back, secret_lines, serving
 from hpcdeploy.apptainer.verified_files import VerifiedFiles
 from hpcdeploy.definition.base_images import needs_plain_http, pinned, redirect
@@ -103,13 +104,16 @@ def build_here(
     show = Show(report, masking(secrets.values()))
     folder, checksums = builds.work / definition.inputs[:16], builds.checksums
     with only_build(folder, show):
-        output.with_name(f".{output.name}.part").unlink(missing_ok=True)  # of a build that was killed
+        remove(*_left(folder))
+        remove_unfinished(output)
+        remove_unrecorded(output, builds.work)
         check_output(output, force=repeating.force, sha256=checksums.sha256)
         same_tools = _same_tools(builds) if repeating.exact_tools else None
         if not repeating.force and (known := _existing(definition, output, builds, is_recorded, same_tools, show)):
             return known
         version = _build(definition, output, folder, builds, secrets, show)
         built = write_record(describe(definition, output, version.text, tools=squashfs_version(), sha256=checksums.sha256))
+        forget(output, builds.work)
         if builds.cache and definition.environment:
             with suppress(OSError):  # a full disk, for example; the image itself is complete
                 builds.cache.keep(built)
@@ -139,16 +143,17 @@ def _build(
         environment = _environment(text, version, folder)
         environment |= {_variable(name, version, "ENV_"): value for name, value in variables.items()}
         output.parent.mkdir(parents=True, exist_ok=True)
-        with serving(secrets, folder / "secrets") as options, _explained(definition):
+        with serving(secrets, folder / "secrets") as options, _explained(definition), unfinished(output) as made:
             client.build(
                 path,
-                output,
+                made,
                 build_args=definition.build_args,
                 options=(*options, *mounts),
                 environment=environment,
                 on_line=show.line,
                 mask=show.mask,
             )
+            place(made, output, builds.work)
     return version
 
 
@@ -183,7 +188,9 @@ def _existing(
     kept = builds.cache.find(definition.inputs, show.step) if builds.cache and definition.environment else None
     if builds.cache and kept and (same_tools is None or same_tools(kept)):
         show.step(FROM_CACHE)
-        return replace(builds.cache.give(replace(kept, name=definition.name), output), name=definition.name)
+        given = builds.cache.give(replace(kept, name=definition.name), output, builds.work)
+        forget(output, builds.work)
+        return given
     if same_tools and (known or kept):
         show.step("the image was built with other tools; building it again (--exact-tools)")
     return None
@@ -203,12 +210,16 @@ def _explained(definition: Definition) -> Iterator[None]:
 @contextmanager
 def _cleaned(folder: Path) -> Iterator[None]:
     """Remove a build's files from its `folder`: files of an interrupted build before this one, and its own afterwards."""
-    left = (folder / "context", folder / "tmp", folder / "secrets")
-    remove(*left)
+    remove(*_left(folder))
     try:
         yield
     finally:
-        remove(*left)
+        remove(*_left(folder))
+
+
+def _left(folder: Path) -> tuple[Path, ...]:
+    """Return the folders that an interrupted build leaves in its `folder`."""
+    return folder / "context", folder / "tmp", folder / "secrets"
 
 
 def _environment(text: str, version: Version, folder: Path) -> dict[str, str]:
@@ -291,8 +302,17 @@ def build_on(
     return replace(image, name=definition.name, path=str(answer.get("path")), built_on=cluster.name, base=definition.base)
 
 
-def fetch_built(image: BuiltImage, session: Session, output: Path, *, progress: Progress = ignore_progress) -> BuiltImage:
+def fetch_built(
+    image: BuiltImage, session: Session, output: Path, notes: Path, *, progress: Progress = ignore_progress
+) -> BuiltImage:
     """Download an image from the cluster's cache to `output`, check its sha256, and write the record next to it.
+
+    Args:
+        image: The image on the cluster.
+        session: A session with the cluster.
+        output: The path of the image on this machine.
+        notes: A private folder (`hpcdeploy.apptainer.placing`).
+        progress: Receives the progress of the download.
 
     Raises:
         TransportError: The download failed, or the image is damaged.
@@ -306,10 +326,12 @@ def fetch_built(image: BuiltImage, session: Session, output: Path, *, progress: 
                 f"the image downloaded from {session.where} is damaged: expected sha256 {image.sha256}; fetch it again"
             )
         part.chmod(0o755)
-        part.replace(output)
+        place(part, output, notes)
     finally:
         part.unlink(missing_ok=True)
-    return write_record(replace(image, path=str(output), built_on="", cached_on=image.built_on))
+    fetched = write_record(replace(image, path=str(output), built_on="", cached_on=image.built_on))
+    forget(output, notes)
+    return fetched
 
 
 def _failure(definition: Definition, where: str, tail: Sequence[str]) -> str:

@@ -133,6 +133,15 @@ class Here:
         os.utime(folder / "about.json", (NOW - days * DAY,) * 2)
         return folder
 
+    def environment(self, text: str) -> Path:
+        content = text.encode() * 5000
+        path = self.cache.environments / f"{hashlib.sha256(text.encode()).hexdigest()}.sif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        values = {"problem": "", "beside": {}, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        record_path(path).write_text(json.dumps(values))
+        return path
+
     def found(self) -> dict[str, CacheItem]:
         return {one.image or one.name: one for one in flow.items(self.cache)}
 
@@ -255,6 +264,20 @@ def test_verifying_moves_a_damaged_image_aside_and_reads_every_image(here: Here)
     assert good.exists()
 
 
+def test_environments_are_listed_verified_and_removed(here: Here) -> None:
+    good, bad = here.environment("good"), here.environment("bad")
+    with bad.open("r+b") as file:
+        file.write(b"wrong")
+    assert {one.name: (one.kind, one.environment) for one in here.found().values()} == {
+        path.name: ("environment", path.stem) for path in (good, bad)
+    }
+    assert {one.name: one.verdict for one in flow.verify(here.cache)} == {good.name: "intact", bad.name: "moved"}
+    with locked(here.cache.builds / good.stem[:16] / "lock"):
+        assert here.prune(0) == {f"{bad.stem}.damaged": "removed"}
+    assert here.prune(0) == {good.name: "removed"}
+    assert [path for path in here.cache.environments.iterdir() if path.is_file()] == []
+
+
 def cli(here: Here, *words: str, code: int = 0) -> str:
     done = CliRunner().invoke(app, ["cache", *words], env={"XDG_CACHE_HOME": str(here.cache.root.parent)})
     assert done.exit_code == code, (done.output, done.exception)
@@ -320,6 +343,15 @@ class Site:
         (folder / "lock").touch()
         (folder / "about.json").write_text(json.dumps({"project": "/a b", "image": "train"}))
         return folder
+
+    def environment(self, text: str) -> Path:
+        content = text.encode() * 5000
+        path = self.root / "environments" / f"{hashlib.sha256(text.encode()).hexdigest()}.sif"
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        path.write_bytes(content)
+        path.with_suffix(".sha256").write_text(hashlib.sha256(content).hexdigest() + "\n")
+        path.with_suffix(".report").write_bytes(b"\0")
+        return path
 
     def verdicts(self) -> dict[str, str]:
         return {one.name: one.verdict for one in flow.items(self.session)}
@@ -430,6 +462,19 @@ def test_a_damaged_image_on_a_cluster_is_moved_aside(site: Site) -> None:
     assert sorted(path.suffix for path in (site.images / "damaged").iterdir()) == [".json", ".sif"]
     assert site.prune(10**12) == {f"damaged/{bad.name}": "removed"}
     assert list((site.images / "damaged").iterdir()) == []
+
+
+def test_a_cluster_s_environments_are_listed_verified_and_removed(site: Site) -> None:
+    good, bad = site.environment("good"), site.environment("bad")
+    with bad.open("r+b") as file:
+        file.write(b"wrong")
+    with locked(good.with_suffix(".lock")):
+        assert site.verdicts() == {good.name: "used", bad.name: "free"}
+        assert {one.name: one.verdict for one in flow.verify(site.session)} == {good.name: "used", bad.name: "moved"}
+        assert site.prune(0) == {f"environments/{bad.name}": "removed"}
+    assert {one.name: one.verdict for one in flow.verify(site.session)} == {good.name: "intact"}
+    assert site.prune(0) == {good.name: "removed"}
+    assert sorted(path.suffix for path in good.parent.iterdir() if path.is_file()) == [".lock", ".lock"]
 
 
 def test_files_that_hpcdeploy_did_not_name_are_not_touched(site: Site) -> None:

@@ -10,7 +10,7 @@ mirror. So the text of a definition must be the text before base images were rep
 
 import hashlib
 import json
-import platform
+import os
 import re
 from collections.abc import Iterable, Mapping
 
@@ -155,7 +155,7 @@ def without_release(text: str) -> str:
 
 def architecture_of(machine: str = "") -> str:
     """Return the name that images use for the architecture `machine`, a word of uname(1); empty for this machine."""
-    word = machine or platform.machine()
+    word = machine or os.uname().machine
     return _ARCHITECTURES.get(word.lower(), word.lower())
 
 

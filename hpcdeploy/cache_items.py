@@ -5,10 +5,16 @@ from typing import Literal, get_args
 
 from hpcdeploy.frozen import frozen
 
-Kind = Literal["image", "downloads", "layers", "unfinished", "damaged"]
-"""``image``: a built image. ``downloads``: what package managers downloaded for an image of a project. ``layers``:
-Apptainer's own cache of base images. ``unfinished``: files of a build or a transfer that was interrupted. ``damaged``: an
-image whose content differed from its record."""
+Kind = Literal["image", "environment", "downloads", "layers", "unfinished", "damaged"]
+"""The kinds of items:
+
+- ``image``: a built image.
+- ``environment``: an image without code, to copies of which code is appended.
+- ``downloads``: what package managers downloaded for an image of a project.
+- ``layers``: Apptainer's own cache of base images.
+- ``unfinished``: files of a build or a transfer that was interrupted.
+- ``damaged``: an image whose content differed from its record.
+"""
 
 KINDS: frozenset[str] = frozenset(get_args(Kind))
 
@@ -20,8 +26,14 @@ KEPT = {
 """Verdicts on items that must not be removed, with their reasons."""
 
 VERDICTS = frozenset({"free", "removed", "gone", "failed", "moved", "intact", "damaged", *KEPT})
-"""``free``: can be removed. ``removed``, ``gone``, ``failed``: the result of an attempt to remove it. ``intact``,
-``damaged``, ``moved``: the result of a comparison with the checksum; ``moved`` is a damaged image that was moved aside."""
+"""What can be done with an item, or was done:
+
+- ``free``: it can be removed.
+- ``removed``, ``gone``, ``failed``: the result of an attempt to remove it.
+- ``intact``, ``damaged``, ``moved``: the result of a comparison with its checksum. ``moved`` is a damaged image that was
+  moved aside.
+- the keys of `KEPT`: it must not be removed.
+"""
 
 
 @frozen

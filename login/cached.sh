@@ -65,11 +65,27 @@ list_items() {
   for path in "$cache"/*.sif; do
     [[ ${path##*/} =~ ^[0-9a-f]{64}\.sif$ ]] && [ -O "$path" ] && item image "$(image_verdict "$path")" "$path" "${path##*/}" "${path%.sif}.json"
   done
-  while IFS= read -r -d '' path; do item unfinished free "$path" "${path##*/}"; done < <(unfinished -mmin +1440 -user "$EUID" -print0)
-  for path in "$cache"/damaged/*.sif "$cache"/.*.sif.removing; do [ ! -O "$path" ] || item damaged free "$path" "${path#"$cache"/}"; done
+  # An image that a call renamed which was killed. The next removal gives it its name back first.
+  for path in "$cache"/.*.sif.removing; do
+    folder=${path##*/.}
+    folder=${folder%.removing}
+    [ ! -O "$path" ] || [ -e "$cache/$folder" ] || item image "$(image_verdict "$cache/$folder")" "$path" "$folder" "$cache/${folder%.sif}.json"
+  done
+  while IFS= read -r -d '' path; do
+    item unfinished free "$path" "${path##*/}"
+  done < <(unfinished -mmin +1440 -user "$EUID" ! -name '*.removing' -print0)
+  for path in "$cache"/damaged/*.sif; do [ ! -O "$path" ] || item damaged free "$path" "${path#"$cache"/}"; done
+  for path in "$root"/environments/*.sif; do
+    folder=${path##*/}
+    [[ $folder =~ ^[0-9a-f]{64}\.sif$ ]] && [ -O "$path" ] || continue
+    verdict=free
+    ! is_locked "${path%.sif}.lock" || verdict=used
+    item environment "$verdict" "$path" "$folder"
+  done
+  for path in "$root"/environments/damaged/*.sif; do [ ! -O "$path" ] || item damaged free "$path" "environments/${path##*/}"; done
   for folder in "$root"/downloads/*/; do
     folder=${folder%/}
-    [[ ${folder##*/} =~ ^[0-9a-f]{32}$ ]] && [ ! -L "$folder" ] && [ -O "$folder" ] || continue
+    [[ ${folder##*/} =~ ^[0-9a-f]{32}$ ]] && [ ! -L "$folder" ] && [ -O "$folder" ] && [ -d "$folder/files" ] || continue
     verdict=free
     ! is_locked "$folder/lock" || verdict=used
     item downloads "$verdict" "$folder" "${folder##*/}" "$folder/about.json"
@@ -151,12 +167,33 @@ remove_folders() {
   done
 }
 
+remove_environments() {
+  local name stem lock
+  for name in "$@"; do
+    stem=$root/environments/${name%.sif}
+    [ -O "$stem.sif" ] || { echo "environment gone 0 0 $name" && continue; }
+    { exec {lock}>>"$stem.lock"; } 2>/dev/null || { echo "environment failed 0 0 $name" && continue; }
+    if flock --nonblock "$lock"; then
+      rm -f -- "$stem.report" "$stem.sha256" "$stem.sif" || true
+      report environment "$name" "$stem.sif"
+    else
+      echo "environment used 0 0 $name"
+    fi
+    exec {lock}>&-
+  done
+}
+
 remove_items() {
-  local images=() downloads=() builds=() layers=no entry name
+  local images=() environments=() downloads=() builds=() layers=no entry name
   for entry in ${wanted[@]+"${wanted[@]}"}; do
     name=${entry#* }
     case $entry in
       "image "*) [[ $name =~ ^[0-9a-f]{64}\.sif$ ]] && images+=("$name") ;;
+      "environment "*) [[ $name =~ ^[0-9a-f]{64}\.sif$ ]] && environments+=("$name") ;;
+      "damaged environments/"*)
+        [[ ${name#environments/} =~ ^[0-9a-f]{64}\.sif$ ]] && rm -f -- "$root/environments/damaged/${name#*/}" &&
+          report damaged "$name" "$root/environments/damaged/${name#*/}"
+        ;;
       "downloads "*) [[ $name =~ ^[0-9a-f]{32}$ ]] && downloads+=("$name") ;;
       "layers cache") layers=yes ;;
       "damaged damaged/"*) [[ ${name#damaged/} =~ ^[0-9a-f]{64}\.sif$ ]] && rm -f -- "$cache/$name" "$cache/${name%.sif}.json" && report damaged "$name" "$cache/$name" ;;
@@ -165,6 +202,7 @@ remove_items() {
     esac
   done
   remove_images
+  remove_environments ${environments[@]+"${environments[@]}"}
   remove_folders downloads downloads ${downloads[@]+"${downloads[@]}"}
   remove_folders builds unfinished ${builds[@]+"${builds[@]}"}
   if [ "$layers" = yes ]; then
@@ -172,8 +210,30 @@ remove_items() {
   fi
 }
 
+# Compare the environment $1 with its recorded sha256, unless a build uses it.
+verify_environment() {
+  local path=$1 name=${1##*/} sha256 lock
+  [[ $name =~ ^[0-9a-f]{64}\.sif$ ]] && [ -O "$path" ] || return 0
+  { exec {lock}>>"${path%.sif}.lock"; } 2>/dev/null || return 0
+  if ! flock --nonblock "$lock"; then
+    item environment used "$path" "$name"
+  else
+    sha256=$(cat -- "${path%.sif}.sha256" 2>/dev/null) || sha256=none
+    [[ $sha256 =~ ^[0-9a-f]{64}$ ]] && rm -f -- "$root/verified/$sha256"
+    if is_intact "$path" "$sha256" "$root"; then
+      item environment intact "$path" "$name"
+    elif [ "$listing" = yes ]; then
+      item environment damaged "$path" "$name"
+    elif move_aside "$path"; then
+      rm -f -- "${path%.sif}.sha256" "${path%.sif}.report"
+      echo "environment moved 0 0 $name"
+    fi
+  fi
+  exec {lock}>&-
+}
 verify_images() {
   local path name
+  for path in "$root"/environments/*.sif; do verify_environment "$path"; done
   for path in "$cache"/*.sif; do
     name=${path##*/}
     [[ $name =~ ^[0-9a-f]{64}\.sif$ ]] && [ -O "$path" ] || continue
@@ -193,7 +253,10 @@ verify_images() {
 }
 
 sha256=none # for `unfinished`, which leaves out the files of one image
-if [ -d "$root" ]; then keep_private "$root"; fi
+if [ -d "$root" ]; then
+  [ -n "$(find -H "$root" -maxdepth 0 \( -user "$EUID" -o -user 0 \) \( ! -perm /022 -o -perm -1000 \))" ] ||
+    die 10 "others may exchange what is in $root; run 'chmod go-w $root', or set root in the cluster's settings to a folder of your own"
+fi
 if [ "$action" = remove ] && [ -d "$cache" ]; then
   open_lock "$cache/.room.lock" # ensure_image and make_room hold this lock while they decide about images
   flock "$opened"

@@ -23,7 +23,8 @@ start_keeping() {
   remove_place
   kept_place=$(mktemp -d /tmp/hpcdeploy-XXXXXXXXXX) || { note "downloads are not kept, because /tmp is full" && kept_place="" && return 0; }
   printf '%s' "$kept_place" >"$kept/mounted"
-  printf '%s\n' "Dir::Cache::archives \"$kept_place/apt/\";" 'APT::Keep-Downloaded-Packages "true";' 'APT::Sandbox::User "root";' >"$kept/files/apt.conf"
+  printf '%s\n' "Dir::Cache::archives \"$kept_place/apt/\";" 'APT::Keep-Downloaded-Packages "true";' \
+    'Binary::apt::APT::Keep-Downloaded-Packages "true";' 'APT::Sandbox::User "root";' >"$kept/files/apt.conf"
   printf '{"project": %s, "image": %s}\n' "$project_json" "$name_json" >"$kept/about.json"
   # In --bind a colon and a comma separate fields, unless they follow a backslash.
   bind=$kept/files

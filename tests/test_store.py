@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -383,3 +383,17 @@ def test_a_record_that_may_not_be_read_is_told(open_folder: Path) -> None:
     path.parent.chmod(0o755)
     with nobody(), pytest.raises(ConfigError, match="cannot be used"):
         Store(path).latest()
+
+
+def test_the_keys_of_a_build_are_recorded_where_older_releases_do_not_read_them(store: Store, tmp_path: Path) -> None:
+    plain = BuiltImage(name="train", sha256="ab" * 32, size=1, inputs="cd" * 32, apptainer="", created="")
+    keyed = replace(plain, environment="ef" * 32, builder="apptainer", tools=(("hpcdeploy", "1.0"),))
+    store.built(tmp_path, plain)
+    assert store.latest_build(tmp_path, "train") == plain
+    store.built(tmp_path, keyed)
+    assert store.latest_build(tmp_path, "train") == keyed
+    assert store.built_images() == [(str(tmp_path.resolve()), keyed)]
+    with closing(sqlite3.connect(tmp_path / "deep" / "runs.db")) as connection:
+        for table in ("built", "builds"):
+            for (row,) in connection.execute(f"SELECT image FROM {table}"):
+                assert set(json.loads(row)) == set(asdict(plain)) - {"environment", "builder", "tools"}

@@ -43,7 +43,8 @@ def check_temporary(folder: str) -> None:
 def only_build(folder: Path, show: Show) -> Iterator[None]:
     """Create the build's `folder`, and hold its lock during the block, so that only one process builds the same inputs.
 
-    If another process holds the lock, report a step to `show`, and wait until that process releases it.
+    If another process holds the lock, report a step to `show`, and wait until that process releases it. Apptainer inherits
+    the lock. So if this process is killed, the next build still waits until Apptainer has ended.
 
     Raises:
         OSError: The folder or the lock cannot be created.
@@ -51,6 +52,7 @@ def only_build(folder: Path, show: Show) -> Iterator[None]:
     private_folder(folder.parent)
     private_folder(folder)
     with (folder / "lock").open("a") as lock:
+        os.set_inheritable(lock.fileno(), True)  # noqa: FBT003 - it has no keyword
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

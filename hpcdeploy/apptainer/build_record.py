@@ -31,51 +31,10 @@ def write_record(image: BuiltImage) -> BuiltImage:
     Raises:
         OSError: The record cannot be written.
     """
-    write_whole(record_path(Path(image.path)), _text_of(image))
-    return image
-
-
-def _text_of(image: BuiltImage) -> str:
+    path = record_path(Path(image.path))
     values = {name: value for name, value in asdict(image).items() if name not in ("path", "built_on", "cached_on")}
-    return json.dumps(values, indent=2) + "\n"
-
-
-def _pending(image: Path) -> Path:
-    return image.with_name(f".{record_path(image).name}.new")
-
-
-def place_image(made: Path, image: BuiltImage) -> BuiltImage:
-    """Rename the finished image file `made` to the path of `image`, and write its record; return `image`.
-
-    After an interruption between these two steps, `finish_placing` completes the second one.
-
-    Raises:
-        OSError: A file cannot be written.
-    """
-    pending = _pending(Path(image.path))
-    write_whole(pending, _text_of(image))
-    made.replace(image.path)
-    pending.replace(record_path(Path(image.path)))
+    write_whole(path, json.dumps(values, indent=2) + "\n")
     return image
-
-
-def finish_placing(image: Path, sha256: "Checksum") -> None:
-    """Write the record of an image file if `place_image` was interrupted after the image was renamed.
-
-    Raises:
-        OSError: A file cannot be read or written.
-    """
-    pending = _pending(image)
-    try:
-        built = read_image(read_json(read_regular(pending, LARGEST_TEXT).decode()), str(pending))
-    except FileNotFoundError:
-        return
-    except (BuildError, ValueError, UnsuitableFileError):
-        pending.unlink(missing_ok=True)
-        return
-    if image.is_file() and image.stat().st_size == built.size and sha256(image) == built.sha256:
-        pending.replace(record_path(image))
-    pending.unlink(missing_ok=True)
 
 
 Checksum = Callable[[Path], str]

@@ -121,20 +121,12 @@ def _values(
     """Return the values of ``login/build.sh``."""
     variables = tuple(value.variable for value in secrets.values() if value.variable)
     return {
-        "name_json": json.dumps(definition.name),
-        "inputs": definition.inputs,
-        "former": definition.former,
-        "environment": definition.environment,
-        "release": __version__,
+        **_inputs(definition),
+        **_earlier(repeating),
         "image_cache_owners": cluster.image_cache_owners,
         "apptainer": cluster.apptainer,
         "prefix": "SINGULARITY" if Path(cluster.apptainer).name.startswith("singularity") else "APPTAINER",
-        "build_args": tuple(build_argument(name, value) for name, value in definition.build_args),
         "no_program_begins": NO_PROGRAM_BEGINS,
-        "force": repeating.force,
-        "exact_tools": repeating.exact_tools,
-        "downloads": repeating.downloads,
-        "project_json": json.dumps(repeating.project),
         "has_secrets": bool(secrets),
         **({"secret_variables": variables} if variables else {}),
     }
@@ -160,4 +152,24 @@ def _code(definition: Definition, sha256: str) -> dict[str, Value]:
         "code_staged": tuple(place.staged for place in code),
         "code_places": tuple(place.destination for place in code),
         "has_test": bool(code) and bool(read_definition(definition.text)[-1].section("test").strip()),
+    }
+
+
+def _inputs(definition: Definition) -> dict[str, Value]:
+    return {
+        "name_json": json.dumps(definition.name),
+        "inputs": definition.inputs,
+        "former": definition.former,
+        "environment": definition.environment,
+        "build_args": tuple(build_argument(name, value) for name, value in definition.build_args),
+        "release": __version__,
+    }
+
+
+def _earlier(repeating: Repeating) -> dict[str, Value]:
+    return {
+        "force": repeating.force,
+        "exact_tools": repeating.exact_tools,
+        "downloads": repeating.downloads,
+        "project_json": json.dumps(repeating.project),
     }

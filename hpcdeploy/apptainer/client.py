@@ -309,6 +309,7 @@ class ApptainerClient:
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
+                    close_fds=False,  # Apptainer inherits the locks of the build; other files are not inheritable (PEP 446)
                     umask=0o022,  # the image contains folders that the build creates, so their mode must not vary
                 )
             assert process.stdout is not None

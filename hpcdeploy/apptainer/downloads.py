@@ -8,6 +8,7 @@ in apptainer.conf), so the mount point is a folder of the host. A variable ``APP
 
 import fcntl
 import json
+import os
 import re
 import subprocess
 import tempfile
@@ -35,6 +36,7 @@ _VARIABLES = {"RATTLER_CACHE_DIR": "conda", "PIP_CACHE_DIR": "pip", "UV_CACHE_DI
 
 _APT = """Dir::Cache::archives "{place}/apt/";
 APT::Keep-Downloaded-Packages "true";
+Binary::apt::APT::Keep-Downloaded-Packages "true";
 APT::Sandbox::User "root";
 """
 """Apt's configuration. Apt verifies the checksums of kept packages.
@@ -72,6 +74,8 @@ def keeping(
         return
     own_folder(folder)
     with (folder / "lock").open("a") as lock:
+        # Apptainer keeps the lock even if this process is killed.
+        os.set_inheritable(lock.fileno(), True)  # noqa: FBT003 - it has no keyword
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

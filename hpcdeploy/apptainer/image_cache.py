@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hpcdeploy.apptainer.build_record import read_record, record_path, write_record
+from hpcdeploy.apptainer.placing import place, unfinished
 from hpcdeploy.apptainer.verified_files import VerifiedFiles
 from hpcdeploy.errors import BuildError
 from hpcdeploy.image import BuiltImage
@@ -65,10 +66,11 @@ class ImageCache:
             with suppress(OSError):  # the time of the last use, for `hpcdeploy cache prune`
                 os.utime(record_path(image))
             return found
-        if image.exists():
+        if image.exists() and record_path(image).exists():
             self.move_aside(key)
             report(f"the image {key[:16]} in the cache is damaged; it was moved to {self.folder / DAMAGED}")
-        record_path(image).unlink(missing_ok=True)
+        for incomplete in (image, record_path(image)):
+            incomplete.unlink(missing_ok=True)
         return None
 
     def keep(self, image: BuiltImage, *, copy: bool = False) -> BuiltImage | None:
@@ -93,28 +95,28 @@ class ImageCache:
                 part.replace(target)
         finally:
             part.unlink(missing_ok=True)
-        entry = replace(image, path=str(target), built_on="", cached_on="")
-        if self.verified.sha256(target) != image.sha256:
+        try:
+            if self.verified.sha256(target) == image.sha256:
+                return write_record(replace(image, path=str(target), built_on="", cached_on=""))
+        except BaseException:
             target.unlink(missing_ok=True)
-            return None
-        return write_record(entry)
+            raise
+        target.unlink(missing_ok=True)
+        return None
 
-    def give(self, entry: BuiltImage, output: Path) -> BuiltImage:
+    def give(self, entry: BuiltImage, output: Path, notes: Path) -> BuiltImage:
         """Write the image of an `entry` and its record to `output`, atomically; return the image with its new path.
+
+        `notes` is the private folder of `hpcdeploy.apptainer.placing`.
 
         Raises:
             OSError: `output` cannot be written. An existing file is then unchanged.
         """
         output.parent.mkdir(parents=True, exist_ok=True)
-        part = output.with_name(f".{output.name}.part")
-        part.unlink(missing_ok=True)
-        try:
-            with self.verified.renaming(Path(entry.path)):
-                if not _second_name(Path(entry.path), part):
-                    _copy(Path(entry.path), part)
-                part.replace(output)
-        finally:
-            part.unlink(missing_ok=True)
+        with unfinished(output) as made, self.verified.renaming(Path(entry.path)):
+            if not _second_name(Path(entry.path), made):
+                _copy(Path(entry.path), made)
+            place(made, output, notes)
         return write_record(replace(entry, path=str(output)))
 
     def entries(self) -> Iterator[BuiltImage]:

@@ -21,6 +21,9 @@ from hpcdeploy.image import BuiltImage
 from hpcdeploy.regular_file import LARGEST_TEXT, read_regular
 from hpcdeploy.whole_file import sha256_of
 
+_DAMAGED = ".damaged"
+"""The suffix of an image of an environment whose content differed from its record."""
+
 _PARTS = ("context", "tmp", "secrets")
 """The parts of a build's folder that an interrupted build leaves (`hpcdeploy.flows.build`)."""
 
@@ -44,6 +47,11 @@ class LocalCache:
     def images(self) -> Path:
         """The built images, by key (`hpcdeploy.apptainer.image_cache`)."""
         return self.root / "images"
+
+    @property
+    def environments(self) -> Path:
+        """The images without code, by the key of the environment."""
+        return self.root / "environments"
 
     @property
     def verified(self) -> Path:
@@ -71,7 +79,7 @@ def downloads_name(project: Path, image: str) -> str:
 
 def list_items(cache: LocalCache) -> tuple[CacheItem, ...]:
     """Return what the cache keeps. Files that disappear meanwhile are left out."""
-    return (*_images(cache), *_damaged(cache), *_downloads(cache), *_unfinished(cache))
+    return (*_images(cache), *_environments(cache), *_damaged(cache), *_downloads(cache), *_unfinished(cache))
 
 
 def remove_item(cache: LocalCache, item: CacheItem) -> str:
@@ -97,30 +105,46 @@ def verify_images(cache: LocalCache, *, dry_run: bool = False) -> Iterator[Cache
     Every image is read, even if it has not changed since it was last verified. A damaged image is moved aside, unless
     `dry_run` is set.
     """
-    checksums = VerifiedFiles(cache.verified)
-    images = ImageCache(cache.images, checksums)
-    for item in _images(cache):
+    for item in (*_images(cache), *_environments(cache)):
         with _unused(_lock_of(cache, item)) as unused:
-            path = cache.images / item.name
+            path = _paths_of(cache, item)[0]
             if not unused:
                 yield _with(item, "used")
                 continue
             try:
-                intact = item.kind == "image" and sha256_of(path) == _recorded(images, path)
+                intact = item.kind != "damaged" and sha256_of(path) == _about(record_path(path)).get("sha256")
             except OSError:
                 if not path.exists():  # a site's purge removed it
                     continue
                 intact = False
             if not intact and not dry_run:
-                images.move_aside(path.stem)
+                _move_aside(cache, item)
             yield _with(item, "intact" if intact else ("damaged" if dry_run else "moved"))
     if not dry_run:
-        checksums.remove_stale()
+        VerifiedFiles(cache.verified).remove_stale()
 
 
-def _recorded(images: ImageCache, path: Path) -> str:
-    entry = next((entry for entry in images.entries() if entry.path == str(path)), None)
-    return entry.sha256 if entry else ""
+def _move_aside(cache: LocalCache, item: CacheItem) -> None:
+    path = _paths_of(cache, item)[0]
+    if item.kind == "environment":
+        path.replace(path.with_suffix(_DAMAGED))
+        record_path(path).unlink(missing_ok=True)
+    else:
+        ImageCache(cache.images, VerifiedFiles(cache.verified)).move_aside(path.stem)
+
+
+def _environments(cache: LocalCache) -> Iterator[CacheItem]:
+    for path in _listed(cache.environments, "*.sif"):
+        with suppress(OSError):
+            status = path.stat()
+            item = CacheItem(
+                kind="environment",
+                name=path.name,
+                size=status.st_blocks * 512,
+                used=int(max(status.st_atime, status.st_mtime)),
+                environment=path.stem,
+            )
+            yield _with(item, "free" if _is_unused(_lock_of(cache, item)) else "used")
 
 
 def _images(cache: LocalCache) -> Iterator[CacheItem]:
@@ -157,6 +181,8 @@ def _damaged(cache: LocalCache) -> Iterator[CacheItem]:
             yield CacheItem(
                 kind="damaged", name=f"{DAMAGED}/{path.name}", size=status.st_blocks * 512, used=int(status.st_ctime)
             )
+    for path in _listed(cache.environments, f"*{_DAMAGED}"):
+        yield CacheItem(kind="damaged", name=path.name, size=_size_of(path), used=_time_of(path), environment=path.stem)
 
 
 def _downloads(cache: LocalCache) -> Iterator[CacheItem]:
@@ -195,6 +221,10 @@ def _paths_of(cache: LocalCache, item: CacheItem) -> tuple[Path, ...]:
             return folder / "files", folder / ABOUT  # the lock file stays, because a build may wait for it
         case "unfinished" if not item.name.startswith("."):
             return tuple(cache.builds / item.name / part for part in _PARTS)
+        case "environment":
+            return cache.environments / item.name, record_path(cache.environments / item.name)
+        case "damaged" if item.environment and not item.key:
+            return (cache.environments / item.name,)
         case _:
             return cache.images / item.name, record_path(cache.images / item.name)
 
@@ -205,7 +235,7 @@ def _lock_of(cache: LocalCache, item: CacheItem) -> Path:
         return cache.downloads / item.name / "lock"
     if item.kind == "unfinished" and not item.name.startswith("."):
         return cache.builds / item.name / "lock"
-    return cache.builds / (item.key or item.name.lstrip("."))[:16] / "lock"
+    return cache.builds / (item.key or item.environment or item.name.lstrip("."))[:16] / "lock"
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from hpcdeploy.cli.image_options import (
     GivenArguments,
     ImageSelection,
     build_args_of,
+    check_file,
     definition_of,
     download_image,
     file_of,
@@ -108,7 +109,6 @@ def build(
 
     With several images, a failure does not stop the others. The exit code is that of the first failure.
     """
-    from hpcdeploy.apptainer.build_record import check_output
     from hpcdeploy.cli import many
     from hpcdeploy.cli.place import here
     from hpcdeploy.cli.trust import admit_build
@@ -144,7 +144,7 @@ def build(
     secrets = read_secrets(settings, definition.secrets, place.project.root, os.environ, tuple(given.values()), admit=admit)
     if on:
         if target.fetch or target.output:
-            check_output(file, force=earlier.force)
+            check_file(file, force=earlier.force)
         built = _build_on(place, on, definition, secrets, earlier)
         built = download_image(place, built, file) if target.fetch or target.output else built
     else:

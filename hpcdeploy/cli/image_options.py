@@ -1,5 +1,6 @@
 """Define the common options of the verbs for images, and the steps that these verbs share."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -115,13 +116,32 @@ def file_of(place: "Place", settings: "ImageSettings") -> Path:
     return place.project.root / f"{name}.sif"
 
 
+def check_file(file: Path, *, force: bool, advice: str = "use -o, or overwrite it with --force") -> None:
+    """Remove what an interrupted download left at `file`, and check that a download overwrites no other file.
+
+    Raises:
+        ConfigError: The file, or its record, is a file that hpcdeploy did not write; the message contains `advice`.
+    """
+    from hpcdeploy.apptainer.build_record import check_output
+    from hpcdeploy.apptainer.local_cache import LocalCache
+    from hpcdeploy.apptainer.placing import remove_unfinished, remove_unrecorded
+    from hpcdeploy.folders import cache_folder
+
+    remove_unfinished(file)
+    remove_unrecorded(file, LocalCache(root=cache_folder(os.environ)).builds)
+    check_output(file, force=force, advice=advice)
+
+
 def download_image(place: "Place", built: "BuiltImage", target: Path) -> "BuiltImage":
     """Download an image from the cluster that built it to the file `target`; return it with its new path."""
+    from hpcdeploy.apptainer.local_cache import LocalCache
     from hpcdeploy.flows.build import fetch_built
+    from hpcdeploy.folders import cache_folder
 
     cluster = place.cluster(built.built_on)
     with place.connections() as open_connections, show.transfer(f"downloading the image from {cluster.name}") as progress:
-        return fetch_built(built, open_connections.to(cluster), target, progress=progress)
+        notes = LocalCache(root=cache_folder(os.environ)).builds
+        return fetch_built(built, open_connections.to(cluster), target, notes, progress=progress)
 
 
 def show_event(event: "BuildEvent") -> None:

@@ -9,6 +9,7 @@ from hpcdeploy.apptainer.sif import SifObject
 from hpcdeploy.cli import show
 from hpcdeploy.environments.inventory import Changes, Item, known_size, unknown_sizes
 from hpcdeploy.flows.inspect.report import ImageReport, PublishedReport, Report, SourceReport, StageReport
+from hpcdeploy.image import BuiltImage
 from hpcdeploy.plain_text import written
 
 Facts = list[tuple[str, str]]
@@ -91,6 +92,7 @@ def _source_facts(report: SourceReport) -> Facts:
         ("channels", ", ".join(report.channels)),
         ("locked", "; ".join(others)),
         ("last build", f"{report.built.created}, {written(report.built.size)}" if report.built else ""),
+        *_key_facts(report.built, report.same_image, report.same_environment),
         ("since then", _since(report)),
         (f"since {report.against}", _summary(changes, report.stale) if changes is not None else ""),
     ]
@@ -122,8 +124,22 @@ def _image_facts(report: ImageReport) -> Facts:
         ("signed", ", ".join(item.signer or "by a certificate" for item in sif.signatures) or "no"),
         ("sha256", record.sha256 if record else ""),
         ("built by", record.apptainer if record else report.contents.labels.get(_BUILDER, "")),
+        *_key_facts(record, report.same_image, report.same_environment),
         ("base image", record.base if record else ""),
         ("apps", ", ".join(report.contents.apps)),
+    ]
+
+
+def _key_facts(built: BuiltImage | None, same_image: Sequence[str], same_environment: Sequence[str]) -> Facts:
+    """Return the keys, the builder and the tools of a build; without a build with keys, all texts are empty."""
+    has_keys = built is not None and bool(built.environment)
+    return [
+        ("image key", built.inputs if built and has_keys else ""),
+        ("environment key", built.environment if built else ""),
+        ("same image as", ", ".join(same_image)),
+        ("same environment as", ", ".join(same_environment)),
+        ("builder", built.builder if built else ""),
+        ("other tools", ", ".join(f"{name} {version}" for name, version in built.tools) if built else ""),
     ]
 
 

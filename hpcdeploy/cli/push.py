@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpcdeploy.cli import show
-from hpcdeploy.cli.image_options import ImageSelection, download_image, file_of
+from hpcdeploy.cli.image_options import ImageSelection, check_file, download_image, file_of
 from hpcdeploy.cli.options import AsJson, spread
 
 if TYPE_CHECKING:
@@ -102,7 +102,6 @@ def _print_results(done: "Sequence[Pushed | Refused]", *, json: bool) -> None:
 
 
 def _built(place: "Place", settings: "ImageSettings") -> "BuiltImage":
-    from hpcdeploy.apptainer.build_record import check_output
     from hpcdeploy.errors import ConfigError
 
     built = place.store.latest_build(place.project.root, settings.name)
@@ -111,7 +110,7 @@ def _built(place: "Place", settings: "ImageSettings") -> "BuiltImage":
     if built.built_on:
         file = file_of(place, settings)
         advice = f"to download it to another file, run hpcdeploy build --on {built.built_on} -o OTHER.sif"
-        check_output(file, force=False, advice=advice)
+        check_file(file, force=False, advice=advice)
         built = download_image(place, built, file)
         place.store.built(place.project.root, built)
     return built

@@ -10,22 +10,15 @@ from pathlib import Path
 
 from hpcdeploy import __version__
 from hpcdeploy.apptainer import build_script
-from hpcdeploy.apptainer.build_folder import check_temporary, only_build, pack_context, pack_files
+from hpcdeploy.apptainer.build_folder import check_temporary, only_build, pack_context, pack_files, remove
 from hpcdeploy.apptainer.build_progress import FROM_CACHE, UNCHANGED, Report, Show, ignore_event
-from hpcdeploy.apptainer.build_record import (
-    check_output,
-    describe,
-    finish_placing,
-    place_image,
-    read_image,
-    read_record,
-    write_record,
-)
+from hpcdeploy.apptainer.build_record import check_output, describe, read_image, read_record, write_record
 from hpcdeploy.apptainer.build_script import NORMAL, Repeating
 from hpcdeploy.apptainer.client import Version, check_version, parse_version, squashfs_version
 from hpcdeploy.apptainer.diagnosis import explain
 from hpcdeploy.apptainer.environments import Environments
 from hpcdeploy.apptainer.image_cache import ImageCache
+from hpcdeploy.apptainer.placing import forget, place, remove_unfinished, remove_unrecorded, unfinished
 from hpcdeploy.apptainer.secret_pipes import check_secrets, kept_back, secret_lines
 from hpcdeploy.apptainer.verified_files import VerifiedFiles
 from hpcdeploy.build_keys import APPTAINER_DEFAULT, Compression
@@ -33,7 +26,7 @@ from hpcdeploy.definition.base_images import pinned, redirect
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.code import MARK, belongs_to, environment_files
 from hpcdeploy.errors import BuildError, TransportError
-from hpcdeploy.flows.local_build import LocalBuild, build_image, variable
+from hpcdeploy.flows.local_build import LocalBuild, build_image, left_in, variable
 from hpcdeploy.frozen import frozen
 from hpcdeploy.image import BuiltImage, Definition
 from hpcdeploy.progress import Carrying, Progress, ignore_progress, silently
@@ -118,13 +111,15 @@ def build_here(
     show = Show(report, masking(secrets.values()))
     folder, checksums = builds.work / definition.inputs[:16], builds.checksums
     with only_build(folder, show):
-        output.with_name(f".{output.name}.part").unlink(missing_ok=True)  # of a build that was killed
-        finish_placing(output, checksums.sha256)
+        remove(*left_in(folder))
+        remove_unfinished(output)
+        remove_unrecorded(output, builds.work)
         check_output(output, force=repeating.force, sha256=checksums.sha256)
         same_tools = _same_tools(builds) if repeating.exact_tools else None
         if not repeating.force and (known := _existing(definition, output, builds, is_recorded, same_tools, show)):
             return known
         built = _build(definition, output, folder, builds, secrets, show, force=repeating.force)
+        forget(output, builds.work)
         if builds.cache and definition.environment:
             with suppress(OSError):  # a full disk, for example; the image itself is complete
                 builds.cache.keep(built)
@@ -161,25 +156,12 @@ def _build(
         project=builds.project,
     )
     output.parent.mkdir(parents=True, exist_ok=True)
-    with _unfinished(output) as made, _explained(definition):
+    with unfinished(output) as made, _explained(definition):
         build_image(build, definition, made, folder)
         built = describe(definition, made, version.text, tools=squashfs_version(), sha256=builds.checksums.sha256)
         with builds.checksums.renaming(made):
-            return place_image(made, replace(built, path=str(output)))
-
-
-@contextmanager
-def _unfinished(output: Path) -> Iterator[Path]:
-    """Give the path at which the image is built, and remove what this or an interrupted build left there."""
-    made = output.with_name(f".{output.name}.new")
-    left = (made, made.with_name(f"{made.name}.moved"))
-    for path in left:
-        path.unlink(missing_ok=True)
-    try:
-        yield made
-    finally:
-        for path in left:
-            path.unlink(missing_ok=True)
+            place(made, output, builds.work)
+    return write_record(replace(built, path=str(output)))
 
 
 SameTools = Callable[[BuiltImage], bool]
@@ -213,7 +195,9 @@ def _existing(
     kept = builds.cache.find(definition.inputs, show.step) if builds.cache and definition.environment else None
     if builds.cache and kept and (same_tools is None or same_tools(kept)):
         show.step(FROM_CACHE)
-        return replace(builds.cache.give(replace(kept, name=definition.name), output), name=definition.name)
+        given = builds.cache.give(replace(kept, name=definition.name), output, builds.work)
+        forget(output, builds.work)
+        return given
     if same_tools and (known or kept):
         show.step("the image was built with other tools; building it again (--exact-tools)")
     return None
@@ -321,8 +305,17 @@ def _pack(
     return paths, checksums
 
 
-def fetch_built(image: BuiltImage, session: Session, output: Path, *, progress: Progress = ignore_progress) -> BuiltImage:
+def fetch_built(
+    image: BuiltImage, session: Session, output: Path, notes: Path, *, progress: Progress = ignore_progress
+) -> BuiltImage:
     """Download an image from the cluster's cache to `output`, check its sha256, and write the record next to it.
+
+    Args:
+        image: The image on the cluster.
+        session: A session with the cluster.
+        output: The path of the image on this machine.
+        notes: A private folder (`hpcdeploy.apptainer.placing`).
+        progress: Receives the progress of the download.
 
     Raises:
         TransportError: The download failed, or the image is damaged.
@@ -336,10 +329,12 @@ def fetch_built(image: BuiltImage, session: Session, output: Path, *, progress: 
                 f"the image downloaded from {session.where} is damaged: expected sha256 {image.sha256}; fetch it again"
             )
         part.chmod(0o755)
-        part.replace(output)
+        place(part, output, notes)
     finally:
         part.unlink(missing_ok=True)
-    return write_record(replace(image, path=str(output), built_on="", cached_on=image.built_on))
+    fetched = write_record(replace(image, path=str(output), built_on="", cached_on=image.built_on))
+    forget(output, notes)
+    return fetched
 
 
 def _failure(definition: Definition, where: str, tail: Sequence[str]) -> str:

@@ -11,7 +11,6 @@ from hpcdeploy import __version__
 from hpcdeploy.checked_values import read_json
 from hpcdeploy.config.project import ONLY_IMAGE, Project
 from hpcdeploy.errors import BuildError, ConfigError, HpcdeployError
-from hpcdeploy.flows.bases import with_keys
 from hpcdeploy.frozen import frozen
 from hpcdeploy.image import EPOCH, BuiltImage, Definition, ImageSettings, PublishedImage
 from hpcdeploy.known_files import KnownFiles, remembering
@@ -318,7 +317,10 @@ def _compared(before: BuildInputs, settings: ImageSettings, project: Path, known
     try:
         with remembering(known):
             definition = _generate(settings, project, before.asked, before.given)
-            if before.architecture:  # the bases are those of the last build, because no registry is queried
+            if before.architecture:
+                from hpcdeploy.flows.bases import with_keys  # imported only for an image whose inputs are recorded
+
+                # The bases are those of the last build, because no registry is queried.
                 definition = with_keys(
                     definition, tuple(before.bases.items()), machine=before.architecture, epoch=before.epoch
                 )

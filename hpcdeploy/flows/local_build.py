@@ -89,12 +89,16 @@ def build_image(build: LocalBuild, definition: Definition, made: Path, folder: P
 @contextmanager
 def cleaned(folder: Path) -> Iterator[None]:
     """Remove a build's files from its `folder`: files of an interrupted build before this one, and its own afterwards."""
-    left = tuple(folder / name for name in _OWN)
-    remove(*left)
+    remove(*left_in(folder))
     try:
         yield
     finally:
-        remove(*left)
+        remove(*left_in(folder))
+
+
+def left_in(folder: Path) -> tuple[Path, ...]:
+    """Return the folders that an interrupted build leaves in its `folder`."""
+    return tuple(folder / name for name in _OWN)
 
 
 def _appended(build: LocalBuild, definition: Definition, made: Path, folder: Path, tools: SquashfsTools | str) -> str:

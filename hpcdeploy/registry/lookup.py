@@ -13,11 +13,11 @@ from hpcdeploy.definition.base_images import mirrored
 from hpcdeploy.errors import AuthenticationError, RegistryError
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.registry.reference import Reference, is_loopback, parse_image, parse_reference
-from hpcdeploy.registry.retries import RetryPolicy
 from hpcdeploy.source import ImageConfigOf, OciConfig
 
 if TYPE_CHECKING:
     from hpcdeploy.registry.client import Registry
+    from hpcdeploy.registry.retries import RetryPolicy
 
 T = TypeVar("T")
 
@@ -105,6 +105,8 @@ def digest_by(mirrors: Sequence[tuple[str, str]]) -> Callable[[str, str], str]:
     """
 
     def query(agent: str, source: str) -> str:
+        from hpcdeploy.registry.retries import RetryPolicy
+
         def digest(reference: str) -> str:
             parsed = parse_image(reference) if agent == "docker" else parse_reference(reference)
             return _with_credentials(parsed, RetryPolicy(attempts=1, connect=_CONNECT, read=_READ)).digest()
@@ -132,7 +134,7 @@ def uses_plain_http(repository: str) -> bool:
     return is_loopback(parse_reference(repository).host)
 
 
-def _with_credentials(parsed: Reference, policy: RetryPolicy | None = None) -> "Registry":
+def _with_credentials(parsed: Reference, policy: "RetryPolicy | None" = None) -> "Registry":
     from hpcdeploy.config.files import token_services
     from hpcdeploy.registry.client import Registry
     from hpcdeploy.registry.credentials import credential_files, find_credentials

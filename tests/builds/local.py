@@ -34,7 +34,7 @@ work, registry, program, force = sys.argv[1:]
 work = Path(work)
 project = load_project(work / "project")
 [settings] = project.images.values()
-definition = generate(settings, project.root, image_config=lambda reference: OciConfig())
+definition = generate(settings, project.root, image_config=lambda reference: OciConfig(digest=os.environ.get("DIGEST", "")))
 steps, lines = [], []
 try:
     mirrors = (("ghcr.io", registry), ("docker.io/library", registry + "/library"))

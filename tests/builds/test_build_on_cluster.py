@@ -137,12 +137,13 @@ def test_the_same_inputs_are_not_built_again(built: BuiltImage, cluster: Cluster
 def test_a_fetched_image_is_checked_and_has_its_record_beside_it(
     built: BuiltImage, cluster: Cluster, transport: Transport, tmp_path: Path
 ) -> None:
-    fetched = fetch_built(built, session(cluster, transport), tmp_path / "example.sif")
+    fetched = fetch_built(built, session(cluster, transport), tmp_path / "example.sif", tmp_path / "notes")
     assert sha256_of(tmp_path / "example.sif") == built.sha256
     assert read_record(tmp_path / "example.sif") == replace(fetched, cached_on="")
     assert fetched.cached_on == cluster.name
     with pytest.raises(TransportError, match="is damaged"):
-        fetch_built(replace(built, sha256="0" * 64), session(cluster, transport), tmp_path / "other.sif")
+        fetch_built(replace(built, sha256="0" * 64), session(cluster, transport), tmp_path / "other.sif", tmp_path / "notes")
+    (tmp_path / "notes").rmdir()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["example.json", "example.sif"]
     record_path(tmp_path / "example.sif").write_text("{")
     with pytest.raises(BuildError, match="is not the record of an image"):

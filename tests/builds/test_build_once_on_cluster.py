@@ -22,10 +22,10 @@ NOTES = """
     echo "PIP ${PIP_CACHE_DIR#"$HPCDEPLOY_DOWNLOADS"} UV ${UV_CACHE_DIR#"$HPCDEPLOY_DOWNLOADS"}"
     echo "RATTLER ${RATTLER_CACHE_DIR#"$HPCDEPLOY_DOWNLOADS"}"
     mkdir -p "$PIP_CACHE_DIR"
+    cat "$APT_CONFIG"
     ls "$PIP_CACHE_DIR" | sed 's/^/kept: /'
     echo downloaded > "$PIP_CACHE_DIR/wheel-$1"
 }
-apt-config dump | grep -E '^Dir::Cache::archives |Sandbox::User' || true
 """
 
 

@@ -104,7 +104,7 @@ def searched(
     (home / "said/inspect").write_text(shell(transport, line, image.path))
     (home / "said/build").write_text("\n".join(event.text for event in events))
     (home / "said/definition").write_text(f"{definition!r}\n{definition.text}\n{image!r}")
-    fetched = fetch_built(image, session(Cluster(name=image.built_on), transport), home / "example.sif")
+    fetched = fetch_built(image, session(Cluster(name=image.built_on), transport), home / "example.sif", home / "notes")
     Store(home / "state/runs.db").built(EXAMPLE, fetched)
     assert (lab.seen(f"{lab.scratch}/{ROOT}") / "unpacked/said").is_file()
     root = lab.seen(f"{lab.scratch}/{ROOT}")

@@ -223,6 +223,41 @@ def test_an_image_file_is_told_without_apptainer(folder: Folder) -> None:
     assert "does not match x.sif" in folder.run("x.sif").stderr
 
 
+def test_an_image_s_keys_and_tools_and_who_shares_them_are_told(folder: Folder) -> None:
+    path = folder.path / "x.sif"
+    path.write_bytes(sif(partition(squashfs())))
+    built = replace(
+        IMAGE,
+        path=str(path),
+        sha256=sha256_of(path),
+        size=path.stat().st_size,
+        inputs="1" * 64,
+        environment="e" * 64,
+        builder="apptainer",
+        tools=(("hpcdeploy", "1.0"), ("mksquashfs", "4.6.1")),
+    )
+    write_record(built)
+    store = Store(default_path(folder.environment))
+    store.built(folder.path, built)
+    store.built(folder.path / "twin", replace(built, name="twin", path="/twin.sif"))
+    store.built(folder.path / "kin", replace(built, name="kin", path="/kin.sif", inputs="2" * 64))
+    store.built(folder.path / "other", replace(built, name="other", path="/o.sif", inputs="3" * 64, environment="f" * 64))
+    store.built(folder.path / "old", replace(IMAGE, name="old", path="/old.sif", inputs="4" * 64))
+    lines = [" ".join(line.split()) for line in folder.run("x.sif").stdout.splitlines()]
+    for line in (
+        f"image key {'1' * 64}",
+        f"environment key {'e' * 64}",
+        f"same image as twin in {folder.path}/twin",
+        f"same environment as kin in {folder.path}/kin",
+        "builder apptainer",
+        "other tools hpcdeploy 1.0, mksquashfs 4.6.1",
+    ):
+        assert line in lines
+    found = json.loads(folder.run("x.sif", "--json").stdout)
+    assert found["same_environment"] == [f"kin in {folder.path}/kin"]
+    assert found["record"]["tools"] == [["hpcdeploy", "1.0"], ["mksquashfs", "4.6.1"]]
+
+
 def test_a_spack_environment_s_matrices_and_groups_are_expanded(folder: Folder, tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "spack.yaml").write_text(

@@ -12,9 +12,11 @@ import pytest
 from hpcdeploy import __version__, known_files
 from hpcdeploy.config.files import load_project
 from hpcdeploy.errors import ConfigError, RegistryError
+from hpcdeploy.flows.bases import with_keys
 from hpcdeploy.flows.freshness import (
     BuildInputs,
     Freshness,
+    bases_before,
     check_image,
     freshness,
     inputs_of,
@@ -52,10 +54,14 @@ Changing = Callable[["Folder"], None]
 
 
 class Folder:
-    """A project with a Pixi environment, and the record of one build of it."""
+    """A project with a Pixi environment, and the record of one build of it.
 
-    def __init__(self, path: Path) -> None:
+    With `keys`, the build has keys; without, it is one of a release that had none.
+    """
+
+    def __init__(self, path: Path, *, keys: bool) -> None:
         self.path = path
+        self.keys = keys
         self.store = Store(path / "state" / "runs.db")
         self.answers = {"docker.io/library/x:1": OciConfig(digest=f"sha256:{'c' * 64}", env=(("A", "1"),))}
         for name, text in {
@@ -74,6 +80,8 @@ class Folder:
         settings = load_project(self.path).images["default"]
         with remembering(KnownFiles()) as known:
             made = generate(settings, self.path, image_config=self.answers.__getitem__, build_args=given)
+            if self.keys:
+                made = with_keys(made, ((made.base, f"sha256:{'e' * 64}"),), machine="aarch64")
             inputs = inputs_of(made, settings, self.path, known)
         built = replace(image, inputs=made.inputs)
         self.store.built(self.path, built)
@@ -87,9 +95,9 @@ class Folder:
         return found
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    return Folder(tmp_path)
+@pytest.fixture(params=["keys", "no keys"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    return Folder(tmp_path, keys=request.param == "keys")
 
 
 def settings(text: str) -> Changing:
@@ -343,6 +351,7 @@ def test_an_image_that_was_built_elsewhere_is_known_by_its_labels(
         check(refuse=True)
 
 
+@pytest.mark.parametrize("folder", ["no keys"], indirect=True)  # a release with keys records the inputs of each build
 def test_without_a_record_the_same_inputs_are_the_same_image(folder: Folder) -> None:
     built = folder.build(note=False)
     image = labelled(folder.path / "default.sif", {f"{PREFIX}.lock": "sha256:0"})
@@ -384,3 +393,9 @@ def test_files_that_git_lists_are_looked_at(folder: Folder) -> None:
     folder.build()
     subprocess.run([*git, "add", "scripts/b.sh"], check=True)
     assert folder.look().changes == ("scripts/b.sh is new",)
+
+
+def test_the_digests_of_the_bases_are_known_for_the_next_build(folder: Folder) -> None:
+    assert bases_before(folder.store, folder.path, "default") == {}
+    folder.build()
+    assert list(bases_before(folder.store, folder.path, "default").values()) == [f"sha256:{'e' * 64}"] * folder.keys

@@ -52,6 +52,8 @@ class SourceReport:
         built: The image's latest recorded build; None if there is none.
         stale: Descriptions of the changes of all inputs since that build; None if there is no build, or if the changes are
             unknown.
+        same_image: Other images on record whose latest build has the same key as `built`.
+        same_environment: Other images on record whose latest build has the same environment, but another key.
         notes: Messages for the user, such as what the sizes mean.
     """
 
@@ -75,6 +77,8 @@ class SourceReport:
     changes: Changes | None = None
     built: BuiltImage | None = None
     stale: tuple[str, ...] | None = None
+    same_image: tuple[str, ...] = ()
+    same_environment: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -86,12 +90,16 @@ class ImageReport:
         file: The path of the file.
         contents: The content that was read from the file itself.
         record: The record of the image's build; None if there is no record, or if it belongs to another file.
+        same_image: Other images on record whose latest build has the same key as `record`.
+        same_environment: Other images on record whose latest build has the same environment, but another key.
         notes: Messages for the user.
     """
 
     file: str
     contents: Contents
     record: BuiltImage | None = None
+    same_image: tuple[str, ...] = ()
+    same_environment: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 

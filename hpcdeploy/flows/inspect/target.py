@@ -27,15 +27,15 @@ from hpcdeploy.flows.sources.spack_files import LOCK as SPACK_LOCK
 from hpcdeploy.flows.sources.spack_files import MANIFEST
 from hpcdeploy.flows.sources.spack_files import MANIFEST as SPACK_MANIFEST
 from hpcdeploy.flows.sources.staging import copied_files, read_text
-from hpcdeploy.image import ImageSettings
+from hpcdeploy.image import BuiltImage, ImageSettings
 from hpcdeploy.plain_text import nearest
 from hpcdeploy.regular_file import open_regular
 from hpcdeploy.source import DefinitionSource, DockerfileSource, OciSource, PixiSource, SpackSource
 from hpcdeploy.store import Store
 
 
-def inspect_image(path: Path) -> ImageReport:
-    """Report on an image file. Apptainer is not used.
+def inspect_image(path: Path, store: Store | None = None) -> ImageReport:
+    """Report on an image file. Apptainer is not used. `store` is the record, in which other images are looked up.
 
     If there is a record next to the image, the whole file is read, because the record only applies to a file with the
     recorded sha256.
@@ -53,7 +53,37 @@ def inspect_image(path: Path) -> ImageReport:
     notes: tuple[str, ...] = ()
     if record is None and record_path(path).is_file():
         notes = (f"{record_path(path)} does not match {path}, which was changed or replaced since its build",)
-    return ImageReport(file=str(path), contents=contents, record=record, notes=notes)
+    same_image, same_environment = shared_with(record, store)
+    return ImageReport(
+        file=str(path),
+        contents=contents,
+        record=record,
+        same_image=same_image,
+        same_environment=same_environment,
+        notes=notes,
+    )
+
+
+def shared_with(image: BuiltImage | None, store: Store | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the other images on record with the same key as `image`, and those with only the same environment.
+
+    Both are empty if `image` was built without keys. Each image is described by its name and the project's folder.
+    """
+    if image is None or store is None or not image.environment:
+        return (), ()
+    others = [
+        (f"{other.name} in {project}", other)
+        for project, other in store.built_images()
+        if other.environment == image.environment and _place(other) != _place(image)
+    ]
+    return (
+        tuple(name for name, other in others if other.inputs == image.inputs),
+        tuple(name for name, other in others if other.inputs != image.inputs),
+    )
+
+
+def _place(image: BuiltImage) -> tuple[str, str]:
+    return image.built_on, image.path if image.built_on else str(Path(image.path).resolve())
 
 
 _IN_BUILD = "the image's content depends on its steps, not on a lock file; only the files that it copies are counted here"
@@ -131,11 +161,15 @@ def inspect_settings(
         Item(name=file.source.name, version="", kind="file", family="files", size=file.source.stat().st_size)
         for file in copied_files(settings, project)
     )
+    built = store.latest_build(project, settings.name)
+    same_image, same_environment = shared_with(built, store)
     return replace(
         report,
         image=settings.name,
         items=largest_first((*report.items, *files)),
-        built=store.latest_build(project, settings.name),
+        built=built,
+        same_image=same_image,
+        same_environment=same_environment,
         stale=None if found is None or found.notes else found.changes,
         notes=(*report.notes, *(found.notes if found else ())),
     )
@@ -229,7 +263,7 @@ def inspect(
         return [inspect_definition(ImageSettings(name=path.stem, source=source), source, Path(), named=True)]
     if path.exists():
         _no_environment(target, environment, against)
-        return [inspect_image(path)]
+        return [inspect_image(path, store)]
     raise ConfigError(
         f"{target!r} is neither an image of this project ({nearest(target, tuple(project.images))}) nor a file or folder; "
         "expected an image, a folder with an environment, a pixi.lock, a .def, a .sif, or an oras:// reference"

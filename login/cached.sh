@@ -92,7 +92,7 @@ list_items() {
   done
   for folder in "$root"/builds/*/; do
     folder=${folder%/}
-    [ -e "$folder/context.tar" ] || [ -e "$folder/context" ] || [ -e "$folder/temporary" ] || continue
+    [ -e "$folder/context.tar" ] || [ -e "$folder/code.tar" ] || [ -e "$folder/context" ] || [ -e "$folder/temporary" ] || continue
     verdict=free
     ! is_locked "$folder/lock" || verdict=used
     item unfinished "$verdict" "$folder" "${folder##*/}"
@@ -159,7 +159,7 @@ remove_folders() {
     fi
     case $kind in
       downloads) remove_tree "$folder/files" && rm -f -- "$folder/about.json" "$folder/mounted" || true ;;
-      builds) { remove_tree "$folder/context" && rm -f -- "$folder/context.tar" "$folder/temporary"; } || true ;;
+      builds) { remove_tree "$folder/context" && rm -f -- "$folder/context.tar" "$folder/code.tar" "$folder/temporary"; } || true ;;
     esac
     # The lock file stays: a build that waits for it must find the same file.
     if [ "$kind" = downloads ]; then report "$label" "$name" "$folder/files"; else report "$label" "$name" "$folder/context"; fi

@@ -24,7 +24,7 @@ from hpcdeploy.whole_file import sha256_of
 _DAMAGED = ".damaged"
 """The suffix of an image of an environment whose content differed from its record."""
 
-_PARTS = ("context", "tmp", "secrets")
+_PARTS = ("context", "tmp", "secrets", "bin", "code", "mark")
 """The parts of a build's folder that an interrupted build leaves (`hpcdeploy.flows.build`)."""
 
 

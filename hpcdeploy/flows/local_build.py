@@ -107,29 +107,33 @@ def _appended(build: LocalBuild, definition: Definition, made: Path, folder: Pat
         return tools
     if not tools.unsquashfs:
         return "unsquashfs is not on this machine's PATH"
-    environment = _environment(build, definition, folder, tools)
-    if environment.problem:
-        return environment.problem
-    build.show.step("appending the code")
-    code = Code(
-        places=definition.code,
-        files=definition.files,
-        beside=environment.beside,
-        key=definition.inputs,
-        epoch=definition.epoch,
-    )
-    try:
-        append_code(environment.image, made, code, tools, folder / "code")
-    except CannotAppendError as error:
-        return str(error)
+    with _environment(build, definition, folder, tools) as environment:
+        if environment.problem:
+            return environment.problem
+        build.show.step("appending the code")
+        code = Code(
+            places=definition.code,
+            files=definition.files,
+            beside=environment.beside,
+            key=definition.inputs,
+            epoch=definition.epoch,
+        )
+        try:
+            append_code(environment.image, made, code, tools, folder / "code")
+        except CannotAppendError as error:
+            return str(error)
     if read_definition(definition.text)[-1].section("test").strip():
         build.show.step("running %test")
         build.client.test(made, on_line=build.show.line, mask=build.show.mask)
     return ""
 
 
-def _environment(build: LocalBuild, definition: Definition, own: Path, tools: SquashfsTools) -> Environment:
-    """Return the image without code; build it if there is none. `own` is the folder of the build of the whole image."""
+@contextmanager
+def _environment(build: LocalBuild, definition: Definition, own: Path, tools: SquashfsTools) -> Iterator[Environment]:
+    """Yield the image without code; build it if there is none. Its lock is held, so that no other process removes it.
+
+    `own` is the folder of the build of the whole image.
+    """
     mark = own / "mark" / MARK
     mark.parent.mkdir()
     mark.write_text(MARK)
@@ -138,17 +142,21 @@ def _environment(build: LocalBuild, definition: Definition, own: Path, tools: Sq
     folder = build.work / key[:16]
     with only_build(folder, build.show), cleaned(folder):
         known = None if build.force else build.environments.find(key)
-        if known:
-            return known
-        build.show.step("building the environment without the code")
-        made = build.environments.prepare(key)
-        try:
-            packed = _run_apptainer(build, sought, made, folder, tools, places=True)
-            if packed is None:
-                return build.environments.keep(key, made, {}, _not_called(build))
-            return build.environments.keep(key, made, packed.beside, packed.problem)
-        finally:
-            made.unlink(missing_ok=True)
+        yield known or _built_environment(build, sought, folder, tools)
+
+
+def _built_environment(build: LocalBuild, sought: Definition, folder: Path, tools: SquashfsTools) -> Environment:
+    """Build the image without code, and keep it. The build's `folder` is locked."""
+    build.show.step("building the environment without the code")
+    key = sought.inputs
+    made = build.environments.prepare(key)
+    try:
+        packed = _run_apptainer(build, sought, made, folder, tools, places=True)
+        if packed is None:
+            return build.environments.keep(key, made, {}, _not_called(build))
+        return build.environments.keep(key, made, packed.beside, packed.problem)
+    finally:
+        made.unlink(missing_ok=True)
 
 
 def _run_apptainer(

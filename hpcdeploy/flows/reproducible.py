@@ -47,7 +47,7 @@ def build_twice(
     folder = builds.work / f"{definition.inputs[:16]}-second"
     with only_build(folder, show):
         again = replace(builds, work=folder / "builds", environments=folder / "environments", images=None)
-        left = (folder / "builds", folder / "environments", folder / "image", folder / "files")
+        left = (folder / "builds", folder / "environments", folder / "image", folder / "files", folder / "verified")
         remove(*left)
         try:
             show.step("second build")

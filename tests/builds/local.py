@@ -29,6 +29,7 @@ from hpcdeploy.build_keys import epoch_of
 from hpcdeploy.flows.bases import with_keys
 from hpcdeploy.flows.build import LocalBuilds, build_here
 from hpcdeploy.flows.generate import generate
+from hpcdeploy.flows.reproducible import build_twice
 from hpcdeploy.source import OciConfig
 work, registry, program, force = sys.argv[1:]
 work = Path(work)
@@ -40,6 +41,8 @@ try:
     mirrors = (("ghcr.io", registry), ("docker.io/library", registry + "/library"))
     definition = with_keys(definition, (), epoch=epoch_of(os.environ))
     builds = LocalBuilds(work=work / "builds", program=program, mirrors=mirrors)
+    if "TWICE" in os.environ:
+        build_twice(definition, work / "out" / "x.sif", builds)
     built = build_here(definition, work / "out" / "x.sif", builds, is_recorded=lambda image: True,
                        repeating=Repeating(force=force == "force"),
                        report=lambda event: (steps if event.is_step else lines).append(event.text))

@@ -94,3 +94,24 @@ def test_a_time_that_is_no_number_is_refused(place: Builder) -> None:
     answer = place.build(force=True, before="export SOURCE_DATE_EPOCH=yesterday")
     assert answer["code"] == 2
     assert "SOURCE_DATE_EPOCH is 'yesterday'; expected whole seconds since 1970" in str(answer["error"])
+
+
+def test_two_builds_are_compared_and_what_differs_is_listed(place: Builder) -> None:
+    settings = (place.folder / "project/hpcdeploy.toml").read_text()
+    answer = place.build(variables={"TWICE": "yes"})
+    assert "built" in answer, answer
+    bad = [*SETUP, "date +%N >/opt/moment; ln -s $(date +%N) /opt/link; touch /opt/$$-$(date +%N)"]
+    place.write("hpcdeploy.toml", settings.replace(json.dumps(SETUP), json.dumps(bad)))
+    answer = place.build(variables={"TWICE": "yes"})
+    assert answer["code"] == 67, answer
+    listed = str(answer["error"]).splitlines()
+    assert listed[0] == "two builds of 'default' differ:"
+    assert "  /opt/moment (content)" in listed
+    assert any(line.startswith("  /opt/link (") and " -> " in line for line in listed)
+    assert sum("(only in the first image)" in line for line in listed) == 1
+    assert sum("(only in the second image)" in line for line in listed) == 1
+    assert not any("report.sh" in line or "/opt/epoch" in line for line in listed)
+    second = list((place.folder / "builds").glob("*-second"))
+    assert second
+    assert {path.name for folder in second for path in folder.iterdir()} == {"lock"}
+    place.write("hpcdeploy.toml", settings)

@@ -31,7 +31,9 @@ run_apptainer() {
       "$(json "$mksquashfs")" "$epoch" "$packing_options" "$rewrites" "$places" "$(date +%s)" "$(json "$temporary/report")")
     printf '%s\n' "$packer" >"$bin/squashfs.py"
     printf '#!%s\nexec %q -I -S %q %q "$@"\n' "$BASH" "$python" "$bin/squashfs.py" "$plan" >"$bin/mksquashfs"
-    chmod 0700 -- "$bin/mksquashfs"
+    printf '#!%s\n' "$BASH" >"$bin/probe"
+    chmod 0700 -- "$bin/mksquashfs" "$bin/probe"
+    "$bin/probe" 2>/dev/null || rm -rf -- "$bin" # the folder for temporary files is mounted with noexec
   fi
   [ "$has_secrets" = no ] || start_serving
   (
@@ -54,4 +56,7 @@ normalise() {
   fi
   note "the same inputs may give other bytes next time: $reason"
 }
-not_called() { printf '%s' "this site's Apptainer does not take mksquashfs from PATH ('mksquashfs path' or 'binary path' in its configuration)"; }
+not_called() {
+  printf '%s' "this site's Apptainer does not take mksquashfs from PATH ('mksquashfs path' or 'binary path' in its configuration)"
+  [ -d "$temporary/bin" ] || printf '%s' ", and no program in $temporary can run (noexec)"
+}

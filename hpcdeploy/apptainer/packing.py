@@ -47,8 +47,13 @@ class SquashfsTools:
     unsquashfs: str
 
 
-def find_tools() -> SquashfsTools | str:
-    """Return the squashfs tools that Apptainer would use, or the reason why they cannot pack in a repeatable way."""
+def find_tools(folder: Path) -> SquashfsTools | str:
+    """Return the squashfs tools that Apptainer would use, or the reason why they cannot pack in a repeatable way.
+
+    `folder` is an existing folder in which a program can be written that runs them (`install_packer`).
+    """
+    if os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        return f"no program in {folder} can run (its file system is mounted with noexec)"
     path = os.pathsep.join((os.environ.get("PATH", ""), *_SEARCHED))
     mksquashfs = shutil.which("mksquashfs", path=path)
     if mksquashfs is None:

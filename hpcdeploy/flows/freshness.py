@@ -317,13 +317,11 @@ def _compared(before: BuildInputs, settings: ImageSettings, project: Path, known
     try:
         with remembering(known):
             definition = _generate(settings, project, before.asked, before.given)
-            if before.architecture:
+            if before.architecture:  # the bases are those of the last build, because no registry is queried
                 from hpcdeploy.flows.bases import with_keys  # imported only for an image whose inputs are recorded
 
-                # The bases are those of the last build, because no registry is queried.
-                definition = with_keys(
-                    definition, tuple(before.bases.items()), machine=before.architecture, epoch=before.epoch
-                )
+                bases = tuple(before.bases.items())
+                definition = with_keys(definition, bases, machine=before.architecture, epoch=before.epoch)
             after = inputs_of(definition, settings, project, known)
     except (HpcdeployError, OSError) as error:
         return Freshness(changes=tuple(_until(error, before, settings, project, known)))

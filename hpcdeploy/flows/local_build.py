@@ -75,7 +75,7 @@ def build_image(build: LocalBuild, definition: Definition, made: Path, folder: P
         BuildError: The build failed.
         OSError: A file cannot be read or written.
     """
-    tools = find_tools()
+    tools = find_tools(folder)
     with cleaned(folder):
         if definition.code and definition.environment:
             problem = definition.why_baked or _appended(build, definition, made, folder, tools)

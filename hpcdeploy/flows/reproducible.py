@@ -37,7 +37,7 @@ def build_twice(
         ConfigError: Apptainer cannot use the temporary folder's path, or SOURCE_DATE_EPOCH is no time.
         MissingProgramError: Apptainer is not installed.
     """
-    tools = find_tools()
+    tools = find_tools(Path("/"))
     if isinstance(tools, str) or not tools.unsquashfs:
         reason = tools if isinstance(tools, str) else "unsquashfs is not on this machine's PATH"
         raise BuildError(f"cannot compare two builds: {reason}; install squashfs-tools 4.4 or newer")

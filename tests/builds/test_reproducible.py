@@ -31,7 +31,7 @@ from pathlib import Path
 from hpcdeploy.apptainer.compare import differences
 from hpcdeploy.apptainer.packing import find_tools
 first, second, work = map(Path, sys.argv[1:])
-for text in differences(first, second, find_tools(), work):
+for text in differences(first, second, find_tools(first.parent), work):
     print(text)
 """
 

@@ -6,7 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from hpcdeploy.cli.main import app
+from hpcdeploy.cli.trust import OPTION
 from hpcdeploy.cli.verbs import VERBS
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError
@@ -137,9 +140,14 @@ def test_one_cluster_that_is_not_allowed_holds_up_no_other(project: Project) -> 
 
 def test_the_option_is_that_of_the_verbs_that_reach_clusters() -> None:
     assert [name for name, verb in VERBS.items() if verb.reaches] == [
-        *("build", "push", "submit", "rerun", "status", "wait", "watch", "logs", "results", "fetch", "cancel"),
+        *("build", "cache", "push", "submit", "rerun", "status", "wait", "watch", "logs", "results", "fetch", "cancel"),
         *("clean", "run", "shell"),
     ]
+
+
+@pytest.mark.parametrize("verb", ["list", "prune", "verify"])
+def test_the_verbs_of_a_group_have_the_option_too(verb: str) -> None:
+    assert OPTION in CliRunner().invoke(app, ["cache", verb, "--help"]).stdout
 
 
 HERE = Cluster(name="here", project="/p", of_project=True, host="local")

@@ -1,5 +1,6 @@
 """Files that others wrote: environments, Dockerfiles, definitions, settings, SSH's files, images, and our own records."""
 
+import hashlib
 import io
 import json
 import os
@@ -12,6 +13,10 @@ import yaml
 
 from hpcdeploy.apptainer.build_record import read_record, record_path
 from hpcdeploy.apptainer.contents import read_contents, read_head
+from hpcdeploy.apptainer.image_cache import ImageCache
+from hpcdeploy.apptainer.local_cache import LocalCache, list_items
+from hpcdeploy.apptainer.placing import remove_unrecorded
+from hpcdeploy.apptainer.verified_files import VerifiedFiles
 from hpcdeploy.config.files import load_project
 from hpcdeploy.config.job_files import parse_input
 from hpcdeploy.config.resolution import resolve_job
@@ -278,6 +283,33 @@ def image_record(text: str) -> None:
         read_record(image)
 
 
+def local_cache(text: str) -> None:
+    """Read the text as each of the private files of the cache on this machine."""
+    with tempfile.TemporaryDirectory() as folder:
+        cache = LocalCache(root=Path(folder) / "cache")
+        for path in (cache.images, cache.downloads / "d" / "files", cache.verified, cache.builds):
+            path.mkdir(parents=True)
+        cache.root.chmod(0o700)
+        output = Path(folder) / "x.sif"
+        for image in (cache.images / "x.sif", output):
+            image.write_bytes(b"image")
+        status = output.stat()
+        note = hashlib.sha256(os.fsencode(output)).hexdigest()[:32]
+        for path in (
+            cache.images / "x.json",
+            cache.downloads / "d" / "about.json",
+            cache.verified / f"{status.st_dev}-{status.st_ino}.json",
+            cache.builds / f"placed-{note}.json",
+        ):
+            path.parent.chmod(0o700)
+            path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        assert list_items(cache)
+        VerifiedFiles(cache.verified).sha256(output)
+        VerifiedFiles(cache.verified).remove_stale()
+        ImageCache(cache.images, VerifiedFiles(cache.verified)).find("x")
+        remove_unrecorded(output, cache.builds)
+
+
 def known_files(text: str) -> None:
     known = KnownFiles(text)
     known.sha256(Path(__file__))
@@ -305,6 +337,8 @@ INPUTS: dict[str, Any] = {
     "settings": {"source.pixi": "x"},
     "files": {"a": "ab" * 32},
     "asked": {"a": {"digest": "sha256:0", "entrypoint": ["a"], "env": [["A", "b"]]}},
+    "bases": {"debian:13": "sha256:0"},
+    "architecture": "amd64",
 }
 
 FILES = (
@@ -332,6 +366,13 @@ FILES = (
     Parser(name="sif-metadata", inputs=as_json([{"data": {"attributes": {"labels": {"a": "b"}}}}]), read=sif_metadata),
     Parser(name="image-archive", inputs=contents((OCI_ARCHIVE, DOCKER_ARCHIVE)), read=archive),
     Parser(name="image-record", inputs=as_json([IMAGE]), read=image_record),
+    Parser(
+        name="local-cache",
+        inputs=as_json(
+            [IMAGE, {"project": "/p", "image": "x"}, {"path": "2f70", "signature": [1, 2, 3, 4, 5], "sha256": "a"}]
+        ),
+        read=local_cache,
+    ),
     Parser(
         name="known-files",
         inputs=as_json([KNOWN]),

@@ -13,6 +13,7 @@ from pathlib import Path
 from hpcdeploy.apptainer.build_progress import Show, ignore_event
 from hpcdeploy.apptainer.build_record import read_image
 from hpcdeploy.apptainer.client import parse_version
+from hpcdeploy.cache_items import to_remove
 from hpcdeploy.cli.status_text import as_values, print_statuses
 from hpcdeploy.cli.watch import table_of
 from hpcdeploy.cluster import Cluster, SchedulerName
@@ -28,6 +29,7 @@ from hpcdeploy.plain_text import PlainStream, json_text
 from hpcdeploy.progress import ignore_output, ignore_progress
 from hpcdeploy.remote import parallel_upload
 from hpcdeploy.remote.answers import read_answer
+from hpcdeploy.remote.cache import read_items as read_cached
 from hpcdeploy.remote.cleaning import read_items
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.query import query_scheduler
@@ -107,7 +109,17 @@ EVENTS = """000 (007.000.000) 2026-11-20 22:36:00 Job submitted from host: <127.
 """
 JOB_ANSWER = {"run": SLURM.id, "job_id": "40,41", "already": False, "part": 10, "folder": "/home/me/runs/many-0123456789"}
 NEEDS_ANSWER = {"run": SLURM.id, "needs": [{"sha256": "ab" * 32, "path": "/root/inputs/x", "have": 0}]}
-IMAGE = {"name": "x", "sha256": "ab" * 32, "inputs": "cd" * 32, "apptainer": "1.4.5", "created": "c", "size": 5}
+IMAGE = {
+    "name": "x",
+    "sha256": "ab" * 32,
+    "inputs": "cd" * 32,
+    "apptainer": "1.4.5",
+    "created": "c",
+    "size": 5,
+    "environment": "ef" * 32,
+    "builder": "apptainer",
+    "tools": [["hpcdeploy", "1.0"]],
+}
 
 
 class Node(LocalTransport):
@@ -309,6 +321,16 @@ def cleaned(text: str) -> None:
         assert item.size >= 0
 
 
+ABOUT = json.dumps({"name": "train", "inputs": "2" * 64, "environment": "3" * 64, "project": "/p"})
+CACHED = f"image free 12 1700000000 {'1' * 64}.sif {ABOUT}\ndownloads used 4 5 {'4' * 32} {ABOUT}\nlayers gone 0 0 cache\n"
+
+
+def cached(text: str) -> None:
+    items = tuple(read_cached(text.encode("utf-8", "surrogatepass")))
+    assert all(item.size >= 0 for item in items)
+    to_remove(items, 1000)
+
+
 def built(text: str) -> None:
     try:
         answer = read_answer(f"HPCDEPLOY {text}\n".encode("utf-8", "surrogatepass"))
@@ -325,6 +347,7 @@ def build_shown(text: str) -> None:
 
 SCHEDULERS = (
     Parser(name="cleaned", inputs=texts((f"removed 12 {SLURM.id}\nfree 3 code/{'1' * 64}.tar\nbusy 0 -\n",)), read=cleaned),
+    Parser(name="cached", inputs=texts((CACHED,)), read=cached),
     Parser(name="squeue", inputs=texts(SQUEUE), read=told("slurm", SLURM, "squeue", ("records",))),
     Parser(name="sacct", inputs=texts((SACCT,)), read=told("slurm", SLURM, "sacct", ("squeue", "records"))),
     Parser(name="sacct-json", inputs=as_json([SACCT_JSON]), read=read_exact),

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from hpcdeploy.apptainer import sif_edit
-from hpcdeploy.apptainer.packing import SquashfsTools
+from hpcdeploy.apptainer.packing import ENVIRONMENT, SquashfsTools
 from hpcdeploy.errors import BuildError
 from hpcdeploy.frozen import frozen
 from hpcdeploy.image import CodePlace, ContextFile
@@ -157,10 +157,8 @@ def _run_mksquashfs(tree: Path, image: Path, start: int, epoch: int, tools: Squa
 
 
 def _run(words: list[str]) -> str:
-    # With SOURCE_DATE_EPOCH, mksquashfs refuses the options for times.
-    environment = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"} | {"LC_ALL": "C"}
     done = subprocess.run(
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, check=False
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT, check=False
     )
     printed = done.stdout.decode(errors="replace")
     if any(reason in printed for reason in _FULL):

@@ -123,7 +123,12 @@ def squashfs_version() -> tuple[tuple[str, str], ...]:
     """Return the name and version of the mksquashfs on PATH, which Apptainer uses; nothing if there is none."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(
-            ["mksquashfs", "-version"], capture_output=True, check=False, stdin=subprocess.DEVNULL, timeout=10
+            ["mksquashfs", "-version"],
+            capture_output=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            timeout=10,
+            env={"PATH": os.environ.get("PATH", os.defpath)},  # without variables that contain secrets of the build
         )
         if found := _SQUASHFS.search(done.stdout.decode(errors="replace")):
             return (("mksquashfs", found["version"]),)

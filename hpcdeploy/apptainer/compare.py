@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hpcdeploy.apptainer import sif_edit
 from hpcdeploy.apptainer.build_folder import remove
-from hpcdeploy.apptainer.packing import SquashfsTools
+from hpcdeploy.apptainer.packing import ENVIRONMENT, SquashfsTools
 from hpcdeploy.apptainer.sif import read_object, read_sif
 from hpcdeploy.errors import BuildError
 
@@ -130,7 +130,7 @@ def _run(words: list[str]) -> str:
         words,
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        env={**os.environ, "LC_ALL": "C"},
+        env=ENVIRONMENT,
         check=False,
     )
     # Exit code 2: files were written, but something that only root may do failed, such as devices and owners.

@@ -110,7 +110,13 @@ def _forbidden(program: str) -> str:
     for name in ("APPTAINER_CONF_FILE", "SINGULARITY_CONF_FILE"):
         with suppress(OSError, subprocess.SubprocessError, UnicodeDecodeError):
             done = subprocess.run(
-                [program, "buildcfg", name], capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL, timeout=10
+                [program, "buildcfg", name],
+                capture_output=True,
+                text=True,
+                check=True,
+                stdin=subprocess.DEVNULL,
+                timeout=10,
+                env={"PATH": os.environ.get("PATH", os.defpath)},  # without variables that contain secrets of the build
             )
             found = _FORBIDDEN.search(Path(done.stdout.strip().rpartition("=")[2]).read_text())
             return found[1].lower() if found else ""

@@ -22,6 +22,13 @@ from hpcdeploy.frozen import frozen
 from hpcdeploy.shell import word
 from hpcdeploy.shell_script import library_file
 
+ENVIRONMENT = {"LC_ALL": "C", "PATH": os.defpath}
+"""The environment variables of the squashfs tools.
+
+The variables of this process may contain secrets of the build. With SOURCE_DATE_EPOCH, mksquashfs refuses the options for
+times.
+"""
+
 _SEARCHED = ("/bin", "/usr/bin", "/sbin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin")
 """Folders in which Apptainer searches after those of PATH (``internal/pkg/util/env``: DefaultPath)."""
 
@@ -59,7 +66,12 @@ def find_tools(folder: Path) -> SquashfsTools | str:
     if mksquashfs is None:
         return "mksquashfs is not on this machine's PATH"
     done = subprocess.run(
-        [mksquashfs, "-version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        [mksquashfs, "-version"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=ENVIRONMENT,
+        check=False,
     )
     match = _VERSION.search(done.stdout.decode(errors="replace"))
     version = (int(match[1]), int(match[2])) if match else (0, 0)

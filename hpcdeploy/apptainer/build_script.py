@@ -47,9 +47,9 @@ _ABOUT = """\
 
 Run it on a login node:  bash build.sh
 The script needs bash, coreutils, tar, flock (util-linux) and Apptainer, but no part of hpcdeploy. With python3 and
-mksquashfs, the same inputs give the same bytes. You can run it again: it builds the same inputs only once. It needs the files
-of the build as one archive, and code to append as another one. If an archive is missing, the script prints the path at which
-it expects the archive.
+mksquashfs, the same inputs give the same bytes. You can run it again: it builds the same inputs only once. It needs the
+files of the build as one archive, and code to append as another one. If an archive is missing, the script prints the path at
+which it expects the archive.
 
 Exit status: 0 built, now or earlier, or the archive is missing; 10 login node not usable; 12 the build failed.
 """

@@ -118,7 +118,8 @@ def _image_facts(report: ImageReport) -> Facts:
     return [
         ("size", written(sif.size)),
         ("architecture", sif.architecture),
-        ("created", _time(sif.created)),
+        # The file itself has the time of `SOURCE_DATE_EPOCH`, or a constant time (docs/image-changes.md).
+        ("created", record.created if record else _time(sif.created)),
         ("id", sif.id),
         ("file system", f"{primary.file_system} {primary.compression}".strip() if primary else "none"),
         ("signed", ", ".join(item.signer or "by a certificate" for item in sif.signatures) or "no"),

@@ -21,7 +21,8 @@ def submitting_there(place: Place, lab: Lab, *, pairs: int) -> Pair:
     """Compare submitting a held job on the login node with ``sbatch`` there."""
     folder = f"{lab.scratch}/bench"
     site = f"{folder}/site-packages"
-    variables = {name: folder for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")} | {"PYTHONPATH": site}
+    folders = dict.fromkeys(("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), folder)
+    variables = {**folders, "PYTHONPATH": site}
     _install(lab, site)
     _prepare(place, lab, folder, variables)
 

@@ -40,14 +40,14 @@ class Gres:
 
     @property
     def is_gpu(self) -> bool:
-        """Tell whether this is a GPU, a part of one, or a site's own name for GPUs (``gpu_a100``, ``accel:gpu``)."""
+        """Tell whether the resource is a GPU, a part of one, or a site's own name for GPUs (``gpu_a100``, ``accel:gpu``)."""
         return self.name in _SHARES or "gpu" in f"{self.name}:{self.kind}".lower()
 
 
 def in_gres(directives: Directives) -> tuple[Gres, ...]:
     """Return the requests of the option ``gres``.
 
-    Requests for a count of zero are included, because Slurm treats the option as given even then.
+    Requests for a count of zero are included, because Slurm regards ``gres`` as set even then.
     """
     return tuple(_read(_given(directives).get("gres", "")))
 
@@ -90,7 +90,7 @@ def _all(given: dict[str, str]) -> Iterator[Gres]:
 
 
 def _of_tasks(given: dict[str, str]) -> Iterator[Gres]:
-    """Parse the generic resources in ``tres-per-task``; its list has others too, as in ``cpu=8,gres/gpu:a100=2``."""
+    """Parse the generic resources in ``tres-per-task``; other items of the list, such as ``cpu=8``, are ignored."""
     found = given.get("tres-per-task", "").split(",")
     yield from _read(",".join(one for one in found if re.match("gres[/:]", one.strip())))
 

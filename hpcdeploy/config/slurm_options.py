@@ -133,7 +133,7 @@ def long_option(name: str) -> str:
     return name.removeprefix(OF_A_PLUGIN)
 
 
-def badly_given(program: Literal["sbatch", "srun"], name: str, value: object) -> str:
+def value_problem(program: Literal["sbatch", "srun"], name: str, value: object) -> str:
     """Return a message if the option `name` has a value that it does not take, or lacks a value; empty if it is valid.
 
     True as `value` means the option without a value. `program` would reject such an option (getopt_long(3)).

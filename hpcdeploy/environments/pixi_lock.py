@@ -38,8 +38,8 @@ class Package:
         url: Its URL without credentials; for a local package, its path relative to the manifest.
         size: Its size in bytes; 0 if unknown.
         sha256: Its checksum of 64 hex digits; empty if unknown.
-        editable: It is installed as editable. Only lock files of older pixi have this value; since 2026 it is only in the
-            manifest (prefix-dev/pixi#5106, #5249).
+        editable: Whether the package is installed as editable. Only lock files of older releases of pixi have this value;
+            since 2026 only the manifest has it (prefix-dev/pixi#5106, #5249).
     """
 
     kind: Kind

@@ -74,9 +74,9 @@ class Container:
     Attributes:
         build: The build image; empty if not set.
         final: The final image; empty if not set.
-        strip: Strip binaries.
+        strip: Whether binaries are stripped.
         manager: The package manager; empty if not set.
-        update: Update the package manager's lists first.
+        update: Whether the package manager's lists are updated first.
         build_packages: System packages for the build.
         final_packages: System packages for the final image.
         labels: The labels.

@@ -44,7 +44,7 @@ class Entry:
     Attributes:
         specs: Its specs.
         text: Its text in JSON, as Spack's command line accepts it.
-        plain: The entry is a single text instead of a table (``spec``, ``one_of``, ``any_of``, ``when``, ``message``).
+        plain: Whether the entry is a text instead of a table (``spec``, ``one_of``, ``any_of``, ``when``, ``message``).
     """
 
     specs: tuple[str, ...]
@@ -58,8 +58,8 @@ class Requirement:
 
     Attributes:
         entries: Its entries.
-        bare: The value is a single text, which Spack does not join with a list.
-        replaces: The key is ``require::``, so that lower scopes are ignored.
+        bare: Whether the value is a single text, which Spack does not join with a list.
+        replaces: Whether the key is ``require::``, so that Spack ignores lower scopes.
     """
 
     entries: tuple[Entry, ...]
@@ -85,8 +85,8 @@ class PackageSettings:
         name: The name of the package, or ``all``.
         require: Its requirement; None if there is none.
         targets: The preferred targets (``target``, or a spec of ``prefer``).
-        externals: It has ``externals``: packages of the system that Spack can use.
-        replaces: The key is ``NAME::``, so that lower scopes are ignored.
+        externals: Whether the settings have ``externals``, which are packages of the system that Spack can use.
+        replaces: Whether the key is ``NAME::``, so that Spack ignores lower scopes.
     """
 
     name: str
@@ -102,7 +102,7 @@ class Packages:
 
     Attributes:
         settings: The settings of each package.
-        replaces: The key is ``packages::``, so that lower scopes are ignored.
+        replaces: Whether the key is ``packages::``, so that Spack ignores lower scopes.
     """
 
     settings: tuple[PackageSettings, ...] = ()

@@ -99,8 +99,8 @@ def target_notes(facts: SpackFacts) -> Iterator[str]:
     yield _target_note(facts.target)
     if facts.target.compilers:
         yield (
-            f"{', '.join(facts.target.compilers)}: no target is added to a compiler's own 'require', because it may be the "
-            "build image's; add one there if Spack compiles it"
+            f"{', '.join(facts.target.compilers)}: no target is added to a compiler's own 'require', because the compiler "
+            "may be the build image's; add a target there if Spack compiles this compiler"
         )
     escaping = group_escapes(facts.manifest, facts.target.pinned) if facts.lock is None else ()
     if escaping:
@@ -145,7 +145,7 @@ def source_notes(facts: SpackFacts) -> Iterator[str]:
 
 
 def moving_references(facts: SpackFacts) -> Iterator[str]:
-    """Yield the references that may mean something else in a later build. A locked version is one if it has no commit."""
+    """Yield the references whose content may differ in a later build, such as a locked version without a commit."""
     if facts.lock is not None:
         versions: Sequence[str] = facts.lock.moving
     else:

@@ -1,4 +1,4 @@
-"""The result of translating a Dockerfile, before it becomes a definition."""
+"""Split a Dockerfile into stages, and define the result of its translation, before that becomes a definition."""
 
 from collections.abc import Mapping
 
@@ -33,8 +33,8 @@ class PlannedStage:
         environment: The variables of the base image, and those that the Dockerfile sets.
         labels: The labels that the Dockerfile sets.
         start: The program that runs when a container starts.
-        temporary: `shell` mounts private folders over ``/tmp`` and ``/var/tmp``.
-        emptied: `shell` uses the shell functions for mounts of a RUN.
+        temporary: Whether `shell` mounts private folders over ``/tmp`` and ``/var/tmp``.
+        emptied: Whether `shell` uses the shell functions for mounts of a RUN.
     """
 
     name: str
@@ -92,8 +92,8 @@ class Stage:
         base: The reference of its base image; empty if the stage continues the stage `parent`.
         parent: The number of the stage that this stage continues; None if it starts from an image.
         arguments: The names of the global arguments that FROM uses.
-        refusal: The reason why the stage cannot be built; empty if it can. It is an error only if the target needs the
-            stage.
+        refusal: The reason why the stage cannot be built; empty if it can be built. The reason is an error only if the
+            target needs the stage.
     """
 
     number: int

@@ -96,7 +96,7 @@ def read_context(folder: Path, ignore: Ignore) -> Context:
             real = Path(top) / name
             ignored = ignore.ignores(path)
             if real.is_dir() and not real.is_symlink():
-                if ignored and not ignore.takes_back:
+                if ignored and not ignore.has_exceptions:
                     folders.remove(name)
             elif not real.is_file() and not real.is_symlink():
                 continue  # a socket or a device, which docker leaves out too

@@ -150,12 +150,12 @@ _TWINS: Mapping[SchedulerName, Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def twins(scheduler: SchedulerName, given: Directives) -> Iterator[tuple[str, str]]:
-    """Yield pairs of a job's key and a directive of `given` that request the same thing from `scheduler`."""
-    names = {name.lower() for name, value in given if value is not False}
+def twins(scheduler: SchedulerName, directives: Directives) -> Iterator[tuple[str, str]]:
+    """Yield pairs of a job's key and a directive of `directives` that request the same thing from `scheduler`."""
+    names = {name.lower() for name, value in directives if value is not False}
     for key, same in _TWINS[scheduler].items():
         for name in same:
-            other_things = key == "gpus" and scheduler == "slurm" and not requests_gpus_too(given, name)
+            other_things = key == "gpus" and scheduler == "slurm" and not requests_gpus_too(directives, name)
             if name in names and not other_things:
                 yield key, name
 

@@ -190,7 +190,7 @@ def settings_in(folder: Path, check: Callable[[Path], None] = lambda _file: None
 def _layer(path: Path, schema: Table, raw: object, prefix: str = "") -> Layer:
     report = Report(file=str(path), prefix=prefix)
     values = read(schema, raw, report)
-    report.close()
+    report.raise_problems()
     return Layer(file=path, values=values, paths=report.paths, prefix=prefix)
 
 

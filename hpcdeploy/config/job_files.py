@@ -77,7 +77,7 @@ def no_code(value: object) -> bool:
     return False
 
 
-def given(source: object, destination: object = "") -> Input:
+def input_of(source: object, destination: object = "") -> Input:
     """Return an input; without a destination, the destination is the name of the source, in the working folder.
 
     Raises:
@@ -99,7 +99,7 @@ def parse_input(words: str) -> Input:
     source, colon, where = words.partition(":")
     if ":" in where or (colon and not where):
         raise ConfigError(f'found {found(words)}; expected {INPUT}, or {{ source = "…", destination = "…" }}')
-    return given(source, where)
+    return input_of(source, where)
 
 
 def mounted_here(job: Job, project: Path) -> Job:
@@ -175,7 +175,7 @@ CODE: Kind = Either(
 )
 INPUT_TABLE = Table(
     (Key(name="source", kind=Leaf(local_path), required=True), Key(name="destination", kind=Leaf(destination_path))),
-    lambda values: given(values["source"], values.get("destination", "")),
+    lambda values: input_of(values["source"], values.get("destination", "")),
 )
 INPUTS = ListOf(Either({str: Leaf(parse_input), dict: INPUT_TABLE}, INPUT), f"a list, each item {INPUT}", check=_distinct)
 OUTPUTS = ListOf(Leaf(output_pattern), 'a list of patterns, such as ["model.pt", "plots/*.png"]')

@@ -172,5 +172,5 @@ def read_options(given: Mapping[str, object]) -> JobSettings:
     report = Report(file="on the command line")
     options = {key: value for key, value in given.items() if value is not None and value not in ([], {}, ())}
     values = read(OPTIONS, options, report)
-    report.close()
+    report.raise_problems()
     return job_settings(values)

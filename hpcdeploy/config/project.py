@@ -120,7 +120,7 @@ def _refuse_changes(layer: Layer, user_clusters: Mapping[str, Mapping[str, Any]]
                 f"the cluster {name} is described in {origins[where]}, so a project may only set the cluster's defaults"
                 "; remove this key here, or use another name for one of the two clusters",
             )
-    report.close()
+    report.raise_problems()
 
 
 def _describes(path: str, clusters: Collection[str]) -> bool:

@@ -218,7 +218,7 @@ class Report:
         full = f"{self.prefix}.{path}" if self.prefix and path else self.prefix or path
         self.problems.append(f"{full}: {message}" if full else message)
 
-    def close(self) -> None:
+    def raise_problems(self) -> None:
         """Raise an error with all problems; do nothing if there is none.
 
         Raises:

@@ -133,7 +133,7 @@ def needs_a_step(job: Job) -> bool:
     )
 
 
-def srun_options(given: Directives, workdir: str, binds: Iterable[Bind]) -> tuple[tuple[str, str | None], ...]:
+def srun_options(directives: Directives, workdir: str, binds: Iterable[Bind]) -> tuple[tuple[str, str | None], ...]:
     """Return the job's table ``srun`` as long options and values (None: no value).
 
     If ``export`` does not contain ``ALL``, ``srun`` only passes ``SLURM_*`` and the listed variables (srun(1)). So the
@@ -141,7 +141,7 @@ def srun_options(given: Directives, workdir: str, binds: Iterable[Bind]) -> tupl
     `binds` are added too.
     """
     chosen: list[tuple[str, str | None]] = []
-    for name, value in given:
+    for name, value in directives:
         if value is False:
             continue
         text = None if value is True else str(value)

@@ -71,7 +71,7 @@ def test_every_example_of_the_reference_is_valid() -> None:
         report = Report(file="example")
         schema = USER_FILE if example.startswith("[registries.") else PROJECT_FILE
         read(schema, parse_document(example.encode(), "example"), report)
-        report.close()
+        report.raise_problems()
 
 
 def test_every_example_project_loads() -> None:

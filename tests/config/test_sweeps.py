@@ -27,7 +27,7 @@ VALUES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"
 def settings(toml: str) -> JobSettings:
     report = Report(file="hpcdeploy.toml")
     values = read(JOB, parse_document(toml.encode(), "hpcdeploy.toml"), report)
-    report.close()
+    report.raise_problems()
     return job_settings(values)
 
 

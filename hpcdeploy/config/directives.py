@@ -1,4 +1,4 @@
-"""Validate free directives: options of the scheduler that the user sets in the tables ``slurm`` and ``htcondor``.
+"""Validate directives: options of the scheduler that the user sets in the tables ``slurm`` and ``htcondor``.
 
 - An option that hpcdeploy always writes is rejected, and the message has the key to use instead.
 - An option that requests the same thing as a key of the job (`twins`) is rejected only if the job also sets this key.

@@ -390,8 +390,7 @@ class StageState:
     def _link(self, assignments: str) -> None:
         """Add a shell function that runs a program with the current variables and working folder.
 
-        Each function adds its assignments to the assignments of the previous function. env(1) uses a variable's last
-        assignment.
+        Each function adds its assignments to those of the previous function. env(1) uses a variable's last assignment.
         """
         if not assignments:
             base = "".join(f"{word(f'{name}={value}')} " for name, value in self.own.items())

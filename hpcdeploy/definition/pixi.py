@@ -117,7 +117,7 @@ def staged_more(relative: str) -> str:
 def staged_source(place: str) -> str:
     """Return the path, in the build's context, of a package's source.
 
-    Its last component is that of the source's path in the image (see `copy_pair`).
+    The path's last component is the last component of the source's path in the image (see `copy_pair`).
     """
     return f"source{PurePosixPath(WORKSPACE) / place}"
 

@@ -44,7 +44,7 @@ class Feature:
     """A feature; ``default`` is the manifest's top level.
 
     Attributes:
-        name: Its name.
+        name: The feature's name.
         platforms: The names or subfolders of its platforms; None for all platforms.
         cuda: The required CUDA version; empty for none.
         glibc: The required glibc version; empty for none.
@@ -106,7 +106,7 @@ class Workspace:
     """The content of a Pixi manifest.
 
     Attributes:
-        file: Its name, for messages.
+        file: The manifest's name, for messages.
         name: The workspace's name; empty if it has none.
         platforms: All platforms of the workspace, in the manifest's order.
         environments: All environments, including ``default``.

@@ -41,8 +41,8 @@ class Started:
     """A variable that is evaluated when a container starts.
 
     Attributes:
-        name: Its name.
-        text: Its value as text between double quotes, for any POSIX shell.
+        name: The variable's name.
+        text: The variable's value as text between double quotes, for any POSIX shell.
         extends: The value uses the earlier value of the same variable.
     """
 

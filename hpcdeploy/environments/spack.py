@@ -63,10 +63,10 @@ class SpackEnvironment:
     """A ``spack.yaml``.
 
     Attributes:
-        file: Its name, for messages.
-        configuration: Its settings.
-        specs: Its list ``specs``, not expanded.
-        container: Its section ``container``; None if it has none.
+        file: The manifest's name, for messages.
+        configuration: The manifest's settings.
+        specs: The manifest's list ``specs``, not expanded.
+        container: The manifest's section ``container``; None if it has none.
     """
 
     file: str

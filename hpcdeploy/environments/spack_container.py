@@ -22,10 +22,10 @@ class System:
     """An operating system of ``images: os``.
 
     Attributes:
-        build: Its image with Spack, without a tag.
-        final: Its plain image.
-        manager: Its package manager.
-        name: Its name in Spack's lock files (``platform_os``); empty if unknown.
+        build: The system's image with Spack, without a tag.
+        final: The system's plain image.
+        manager: The system's package manager.
+        name: The system's name in Spack's lock files (``platform_os``); empty if unknown.
     """
 
     build: str

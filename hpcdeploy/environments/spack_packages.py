@@ -42,8 +42,8 @@ class Entry:
     """An entry of ``require``.
 
     Attributes:
-        specs: Its specs.
-        text: Its text in JSON, as Spack's command line accepts it.
+        specs: The entry's specs.
+        text: The entry's text in JSON, as Spack's command line accepts it.
         plain: Whether the entry is a text instead of a table (``spec``, ``one_of``, ``any_of``, ``when``, ``message``).
     """
 
@@ -57,7 +57,7 @@ class Requirement:
     """The value of ``require``.
 
     Attributes:
-        entries: Its entries.
+        entries: The requirement's entries.
         bare: Whether the value is a single text, which Spack does not join with a list.
         replaces: Whether the key is ``require::``, so that Spack ignores lower scopes.
     """
@@ -83,7 +83,7 @@ class PackageSettings:
 
     Attributes:
         name: The name of the package, or ``all``.
-        require: Its requirement; None if there is none.
+        require: The package's requirement; None if there is none.
         targets: The preferred targets (``target``, or a spec of ``prefer``).
         externals: Whether the settings have ``externals``, which are packages of the system that Spack can use.
         replaces: Whether the key is ``NAME::``, so that Spack ignores lower scopes.

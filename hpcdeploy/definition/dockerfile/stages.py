@@ -23,8 +23,8 @@ class PlannedStage:
     """One stage of the definition.
 
     Attributes:
-        name: Its name.
-        base: The reference of its base image.
+        name: The stage's name.
+        base: The reference of the stage's base image.
         arguments: Build arguments and their defaults.
         shell: The pieces of ``%post``; the lines of one piece belong together.
         files: Staged files of the context.
@@ -85,9 +85,9 @@ class Stage:
     """One stage.
 
     Attributes:
-        number: Its position in the file, from 0.
-        name: Its name; empty for none.
-        start: Its FROM.
+        number: The stage's position in the file, from 0.
+        name: The stage's name; empty for none.
+        start: The stage's FROM instruction.
         instructions: The instructions after FROM.
         base: The reference of its base image; empty if the stage continues the stage `parent`.
         parent: The number of the stage that this stage continues; None if it starts from an image.

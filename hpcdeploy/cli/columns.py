@@ -14,7 +14,7 @@ _BETWEEN = 2
 _EDGES = 2
 """Numbers of characters that rich draws: `_BETWEEN` between two columns, and `_EDGES` for the left and right edge together.
 
-rich draws these numbers of characters for the box SIMPLE_HEAD with a padding of 1.
+The numbers are valid for the box SIMPLE_HEAD with a padding of 1.
 """
 
 

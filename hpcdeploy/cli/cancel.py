@@ -24,7 +24,8 @@ def cancel(
 ) -> None:
     """Cancel runs that have not finished.
 
-    The name of a job means all unfinished runs of the job. With --yes and without --all, the job must have only one.
+    The name of a job means all unfinished runs of the job. With --yes and without --all, the job must have only one
+    unfinished run.
     """
     from hpcdeploy.cli.place import here
     from hpcdeploy.flows import cancel as flow

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from hpcdeploy.flows.clean import Plan
     from hpcdeploy.remote.cleaning import Cleaned
 
-_WHY = {
+_REASONS = {
     "queued": "one of its jobs is in the queue",
     "named": "another run waits for this run or uses its files",
     "foreign": "the folder does not belong to one of your runs",
@@ -63,7 +63,7 @@ def clean(
 
 
 def _print(planned: "Plan", found: "Cleaned", *, json: bool, dry_run: bool) -> None:
-    """Print what can be removed (`dry_run`) or was removed, and why other old runs are kept."""
+    """Print what can be removed (with `dry_run`) or what was removed, and why other old runs were kept."""
     if json:
         show.as_json(
             {
@@ -81,7 +81,7 @@ def _print(planned: "Plan", found: "Cleaned", *, json: bool, dry_run: bool) -> N
         show.table(("KIND", "REMOVABLE" if dry_run else "REMOVED", "SIZE"), rows)
     else:
         show.say("nothing to remove")
-    show.notes(f"{one.name} was kept: {_WHY[one.verdict]}" for one in found.runs if one.verdict in _WHY)
+    show.notes(f"{one.name} was kept: {_REASONS[one.verdict]}" for one in found.runs if one.verdict in _REASONS)
     show.notes(f"{one.run.id} was kept: its state is {one.state.value}" for one in planned.kept)
     if found.busy:
         show.notes(["all staged files were kept, because a run may be in submission; run clean again later"])

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 _NARROWEST = 10
-"""Minimum width of a column that wraps, in characters; a column whose texts are all shorter is as wide as its longest text.
-"""
+"""Minimum width, in characters, of a column that wraps. A column whose texts are all shorter is as wide as the longest."""
 
 _BETWEEN = 2
 _EDGES = 2
 """Numbers of characters that rich draws: `_BETWEEN` between two columns, and `_EDGES` for the left and right edge together.
 
-They are those of the box SIMPLE_HEAD with a padding of 1.
+The numbers are valid for the box SIMPLE_HEAD with a padding of 1.
 """
 
 
@@ -24,8 +23,9 @@ class Column(NamedTuple):
 
     Attributes:
         name: The heading of the column.
-        whole: Whether texts are neither cut nor wrapped.
-        drop: The rank of the column if the terminal is too narrow: the column with 1 is left out first; 0 means never.
+        whole: Whether the column's texts must stay complete: they are neither cut nor wrapped.
+        drop: The order in which columns are left out if the terminal is too narrow: 1 is left out first, 0 is never left
+            out.
         right: Whether texts are aligned to the right.
         cut: Whether long texts are cut and end with an ellipsis, instead of wrapped.
     """

@@ -33,9 +33,9 @@ class WithCommand(TyperCommand):
             if start is None:
                 raise
             words = one_line(f"{ctx.command_path} {shlex.join((*given[:start], '--', *given[start:]))}")
-            said = error.format_message()
-            stop = "" if said.endswith(("?", ".")) else "."
-            raise UsageError(f"{said}{stop} A program and its arguments come after --: {words}", ctx) from None
+            message = error.format_message()
+            stop = "" if message.endswith(("?", ".")) else "."
+            raise UsageError(f"{message}{stop} A program and its arguments come after --: {words}", ctx) from None
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401 - the same
         """Add the arguments after ``--`` to the usage line."""

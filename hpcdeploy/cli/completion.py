@@ -1,6 +1,6 @@
 """Return words for tab completion, such as jobs, runs, clusters and images; only local files are read.
 
-A message would be written into the user's command line. So after an error the completion returns no words and prints
+A shell would write a message into the user's command line. So after an error the completion returns no words and prints
 nothing. The shells that typer supports evaluate the words (zsh: ``eval``), so only words of safe characters are returned.
 """
 

@@ -82,7 +82,8 @@ def definition_of(
 def build_args_of(given: GivenArguments) -> BuildArguments:
     """Parse the build arguments of the command.
 
-    The arguments in the file come first, so that arguments with the same name on the command line replace them.
+    The arguments in the file come first, so that arguments on the command line replace arguments of the same name in the
+    file.
 
     Raises:
         ConfigError: The file cannot be read, or an argument has no ``=``.

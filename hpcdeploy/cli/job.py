@@ -106,7 +106,7 @@ def plan_job(
 ) -> "Plan":
     """Plan a run in the project of `place`.
 
-    If the run will be submitted, the connection to the cluster is started first: connecting takes as long as planning.
+    If the run will be submitted, the connection to the cluster is started first, so that hpcdeploy connects while it plans.
 
     Args:
         place: The project.
@@ -166,7 +166,7 @@ def _registries() -> "RegistryLookup":
 
 
 def _stale_check(place: "Place", *, refuse: bool) -> "CheckImage":
-    """Return a function that prints notes on the age of a job's image.
+    """Return a function that prints notes if a job's image is older than the project.
 
     With `refuse`, the function raises `ConfigError` if the image is older than the project.
     """
@@ -180,8 +180,8 @@ def say_if_stale(
 ) -> None:
     """Print notes if an image of the project is older than the project.
 
-    If the image was not built on this machine, its labels tell its age. They are read from `file` if it exists, or else from
-    the registry if the image is `published`.
+    An image that was not built on this machine is compared by its labels. The labels are read from `file` if it exists, or
+    else from the registry if the image is `published`.
 
     Raises:
         ConfigError: The image is older than the project and `refuse` is set.
@@ -199,9 +199,9 @@ def say_if_stale(
     show.notes(map(one_line, check_image(image, place.project, place.store, refuse=refuse, labels=labels)))
 
 
-def _is_confirmed(surprise: str) -> bool:
-    """Prompt whether to upload everything although the upload is large (`surprise`); without a terminal, return False."""
-    return sys.stdin.isatty() and show.confirm(f"{surprise}. Upload all of it?")
+def _is_confirmed(size_note: str) -> bool:
+    """Prompt whether to upload everything; `size_note` describes the large upload. Without a terminal, return False."""
+    return sys.stdin.isatty() and show.confirm(f"{size_note}. Upload all of it?")
 
 
 def say_notes(plan: "Plan") -> None:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-_WORTH_TELLING = 10_000_000
-"""Minimum size in bytes of a transfer with progress messages; smaller transfers end before the user can read a message."""
+_LEAST_FOR_PROGRESS = 10_000_000
+"""Minimum size, in bytes, of a transfer for which progress is printed; smaller transfers end before a user can read it."""
 
 
 def as_json(value: object) -> None:
@@ -64,7 +64,7 @@ def raw(out: bytes, err: bytes) -> None:
 def cell(text: str, style: str = "", *, cut: bool = False) -> "Text":
     """Return text for a cell of a table, in which rich interprets no markup.
 
-    With `cut`, text that does not fit ends with an ellipsis instead of being wrapped.
+    With `cut`, text that does not fit is cut, and ends with an ellipsis. Without `cut`, it is wrapped.
     """
     from rich.text import Text
 
@@ -155,12 +155,12 @@ def notes(texts: Iterable[str]) -> None:
             say(f"note: {text}")
 
 
-_FAR_SIDE = PlainStream()
+_REMOTE_MESSAGES = PlainStream()
 
 
 def pass_on(piece: bytes) -> None:
     """Print a piece of the login node's messages on standard error as it arrives, without control characters."""
-    print(_FAR_SIDE.take(piece), end="", file=sys.stderr, flush=True)
+    print(_REMOTE_MESSAGES.take(piece), end="", file=sys.stderr, flush=True)
 
 
 def pass_on_trace() -> None:
@@ -174,7 +174,8 @@ def pass_on_trace() -> None:
 def terminal_as_it_was() -> "Iterator[None]":
     """Restore the terminal's settings when the block ends.
 
-    A password prompt of ssh turns the echo off, and would leave it off if the command ends before the user answers.
+    A password prompt of ssh turns the echo off. Without this, the echo would stay off if the command ends before the user
+    answers.
     """
     import termios
 
@@ -226,7 +227,7 @@ def transfer(what: str) -> "Iterator[Callable[[int, int], None]]":
     def report_tenth(done: int, total: int) -> None:
         nonlocal last
         tenth = done * 10 // total if total else 10
-        if tenth > last and total >= _WORTH_TELLING:
+        if tenth > last and total >= _LEAST_FOR_PROGRESS:
             last = tenth
             say(f"{what}: {written(done)} of {written(total)}")
 

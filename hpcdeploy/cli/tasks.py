@@ -146,7 +146,7 @@ def _plan(
         place: The environment of the command.
         status: The old run.
         tasks: The numbers of the tasks to run again.
-        words: Values of options, by the key of ``[jobs.NAME]``; they replace those of the old run.
+        words: Values of options, by the key of ``[jobs.NAME]``. They replace the values of the old run.
         sending: The options that set how the new run is submitted.
         sends: The connections to clusters if the run will be submitted; None to only plan.
 
@@ -183,7 +183,7 @@ def _plan(
 
 
 def _origin(place: "Place", run: "Run") -> Path:
-    """Return the folder of the project that a run was submitted from; if the project has moved, its recorded new folder."""
+    """Return the folder of the project that a run belongs to; if the project was moved, the recorded new folder."""
     from hpcdeploy.flows.run_tasks import request_of
 
     return Path(run.project or request_of(run, place.store).project)

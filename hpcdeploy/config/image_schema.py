@@ -32,9 +32,9 @@ _FITTING: Mapping[str, frozenset[str]] = {
         | {"tags", "ports", "bind-points", "secrets"}
     ),
 }
-"""For some sources, the keys that an image may have; the file or image of the source defines the other settings.
+"""The keys that may be combined with a source, by source: the source itself defines the other settings of the image.
 
-An image with another source may have all keys.
+All keys may be combined with a source that is not listed here.
 """
 
 

@@ -15,8 +15,8 @@ from hpcdeploy.ownership import KEY as SAFE_DIRECTORIES
 _NOT_IN_A_HOST = frozenset("'`\"$\\;&<>|(){},")
 """Characters that OpenSSH rejects in host names since 9.6 (ssh.c, valid_hostname).
 
-They are rejected here for earlier versions of OpenSSH: the name may replace %h in a command of the SSH configuration, and a
-shell runs this command.
+hpcdeploy rejects them too, because earlier versions of OpenSSH do not: they may insert the name for %h into a command of the
+SSH configuration, and a shell runs this command.
 """
 
 
@@ -110,7 +110,7 @@ CLUSTERS_FILE = Table((Key(name="clusters", kind=MapOf(name, CLUSTER, "a table o
 
 REGISTRY = Table((Key(name="token-service", kind=Leaf(_registry_host), required=True),))
 
-PERSON_FILE = Table(
+USER_FILE = Table(
     (
         *CLUSTERS_FILE.keys,
         Key(

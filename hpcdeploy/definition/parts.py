@@ -95,14 +95,14 @@ def base_image(image: str, what: str) -> dict[str, str]:
     return {"bootstrap": bootstrap, "source": source}
 
 
-def build_arguments(settings: ImageSettings, own: Mapping[str, str]) -> dict[str, str]:
-    """Return the arguments for ``%arguments``: those in `own`, then those of the settings whose names are not in `own`.
+def build_arguments(settings: ImageSettings, fixed: Mapping[str, str]) -> dict[str, str]:
+    """Return the arguments for ``%arguments``: first `fixed`, then the settings' arguments whose names are not in `fixed`.
 
     Raises:
         DefinitionError: An argument of the settings is invalid.
     """
     given = dict(guard.argument(name, value) for name, value in settings.build_args)
-    return {**own, **{name: value for name, value in given.items() if name not in own}}
+    return {**fixed, **{name: value for name, value in given.items() if name not in fixed}}
 
 
 def required_secrets(settings: ImageSettings, names: Collection[str], what: str) -> tuple[Secret, ...]:

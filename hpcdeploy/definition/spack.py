@@ -15,7 +15,7 @@ from hpcdeploy.image import ImageSettings, Secret
 from hpcdeploy.source import SpackSource
 
 ENVIRONMENT = "/opt/spack-environment"
-"""Path of the environment in both stages. ``spack containerize`` uses it too, and /opt/software and /opt/view."""
+"""Path of the environment in both stages. ``spack containerize`` uses the same path, and /opt/software and /opt/view."""
 
 BUILD = "/opt/hpcdeploy"
 """Folder that only the build stage needs."""
@@ -43,9 +43,9 @@ class SpackRecipe:
         credentials: Variables for access to mirrors.
         container: The ``container`` section of ``spack.yaml``.
         lock_sha256: The checksum of the lock file; empty if there is none.
-        environment: The folder of ``spack.yaml``: `ENVIRONMENT` or one in it.
-        view: The environment has the view `DEFAULT_VIEW`, which the container's environment uses.
-        view_in_manifest: The build writes this view into ``spack.yaml``; otherwise `options` contain it.
+        environment: The folder of ``spack.yaml``: `ENVIRONMENT` or a folder in it.
+        view: Whether the environment has the view `DEFAULT_VIEW`, which the container's environment uses.
+        view_in_manifest: Whether the build writes this view into ``spack.yaml``; if false, `options` contain the view.
         views: Paths of the other views.
     """
 
@@ -146,8 +146,9 @@ def spack_arguments(recipe: SpackRecipe) -> dict[str, str]:
 def bases(settings: ImageSettings, container: Container | None) -> tuple[str, str]:
     """Return the base images of the build stage and of the final stage.
 
-    The settings precede ``spack.yaml``. If neither sets the build image, it is `DEFAULT_BASE`. If neither sets the final
-    image, it is the operating system of the build image if that is one of Spack's own, else `DEFAULT_FINAL_BASE`.
+    The settings have precedence over ``spack.yaml``. If neither sets the build image, it is `DEFAULT_BASE`. If neither sets
+    the final image: the final image of a build image of Spack is a plain image of the same operating system; the final image
+    of any other build image is `DEFAULT_FINAL_BASE`.
     """
     build = settings.base or (container.build if container else "") or DEFAULT_BASE
     if settings.final_base:

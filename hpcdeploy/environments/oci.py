@@ -1,7 +1,8 @@
 """Parse the index, manifest and configuration of an OCI or Docker image.
 
 Sources: OCI Image Format Specification 1.1 (image-index, manifest, config, media-types) and Docker's "Image Manifest Version
-2, Schema 2". Every function raises `EnvironmentFileError` with only the reason; its caller adds where the data came from.
+2, Schema 2". The message of every `EnvironmentFileError` has only the reason, with "it" and "its" for the image. The caller
+puts the image's name before the message.
 """
 
 import hashlib
@@ -41,8 +42,8 @@ def config_behind(content: bytes, manifest: Callable[[str], bytes], blob: Callab
 
     Args:
         content: The manifest or index.
-        manifest: Returns a manifest by its digest, which is verified here.
-        blob: Returns a blob by its digest, which is verified here.
+        manifest: Returns the content of the manifest with a digest. The digest of the content is verified here.
+        blob: Returns the content of the blob with a digest. The digest of the content is verified here.
 
     Raises:
         EnvironmentFileError: A document is malformed or damaged, or there is no image for the platform.
@@ -85,7 +86,7 @@ def read_manifest(content: bytes) -> Descriptor | tuple[Descriptor, ...]:
 
 
 def choose(entries: Sequence[Descriptor]) -> Descriptor:
-    """Return the manifest for `PLATFORM` in an index. The plain one precedes variants for newer processors.
+    """Return the manifest for `PLATFORM` in an index. A manifest without a variant is preferred to one for newer processors.
 
     Raises:
         EnvironmentFileError: The index has no manifest for `PLATFORM`.
@@ -135,7 +136,7 @@ def check_digest(content: bytes, digest: str) -> bytes:
     """
     got = f"sha256:{hashlib.sha256(content).hexdigest()}"
     if got != digest:
-        raise EnvironmentFileError(f"its reference {digest} leads to {got}: the data is damaged, or was modified on the way")
+        raise EnvironmentFileError(f"its data for {digest} has the digest {got}: it is damaged, or was modified on the way")
     return content
 
 

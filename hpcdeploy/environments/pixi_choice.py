@@ -69,9 +69,9 @@ def choose_platform(
 ) -> Choice:
     """Choose the platform of `environment` for an image.
 
-    If there are several platforms, the result is the one with the name `platform`. If `platform` is not set, it is the one
-    that fits `cuda`. If `cuda` is not set either, it is the first one in the manifest, as Pixi chooses on a machine that
-    can run all platforms.
+    If `platform` is set, the platform with this name is chosen. Otherwise, if `cuda` is set, the platform that fits `cuda`
+    is chosen. If neither is set, the first platform in the manifest is chosen, as by Pixi on a machine that can run all
+    platforms.
 
     Args:
         workspace: The workspace.
@@ -163,8 +163,8 @@ def _named(workspace: Workspace, environment: Environment, platforms: Sequence[P
 def _fitting(platforms: Sequence[Platform], cuda: str | None, file: str, environment: str) -> Platform:
     """Choose a platform by the image's CUDA version.
 
-    Without a version (None) it is the first platform; for no CUDA (empty), the first without CUDA. Otherwise it is the one
-    with the highest CUDA version that is not newer than the image's.
+    If the version is None, the first platform is chosen. If it is empty (no CUDA), the first platform without CUDA is
+    chosen. Otherwise the platform with the highest CUDA version that is not newer than the image's is chosen.
     """
     if cuda is None or len(platforms) == 1:
         return platforms[0]

@@ -33,13 +33,13 @@ class Package:
 
     Attributes:
         kind: ``conda``, ``pypi``, or ``source`` for a conda package that is built from source.
-        name: Its name.
-        version: Its version; empty if the lock file has none.
-        url: Its URL without credentials; for a local package, its path relative to the manifest.
-        size: Its size in bytes; 0 if unknown.
-        sha256: Its checksum of 64 hex digits; empty if unknown.
-        editable: It is installed as editable. Only lock files of older pixi have this value; since 2026 it is only in the
-            manifest (prefix-dev/pixi#5106, #5249).
+        name: The package's name.
+        version: The package's version; empty if the lock file has none.
+        url: The package's URL without credentials; for a local package, its path relative to the manifest.
+        size: The package's size in bytes; 0 if unknown.
+        sha256: The package's checksum of 64 hex digits; empty if unknown.
+        editable: Whether the package is installed as editable. Only lock files of older releases of pixi have this value;
+            since 2026 only the manifest has it (prefix-dev/pixi#5106, #5249).
     """
 
     kind: Kind
@@ -108,9 +108,9 @@ class LockFile:
     """A parsed lock file.
 
     Attributes:
-        file: Its name, for messages.
-        version: The version of its format, one of `VERSIONS`.
-        top: Its content.
+        file: The lock file's name, for messages.
+        version: The version of the lock file's format, one of `VERSIONS`.
+        top: The lock file's content.
     """
 
     file: str

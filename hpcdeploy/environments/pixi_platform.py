@@ -46,7 +46,7 @@ class Platform:
     """A platform of the workspace.
 
     Attributes:
-        name: Its name.
+        name: The platform's name.
         subdir: The conda subfolder, such as ``linux-64``.
         cuda: The driver's CUDA version; empty if it is not declared.
         cuda_arch: A compute capability, such as ``8.6``; empty if it is not declared.
@@ -65,7 +65,7 @@ class Platform:
 
     @property
     def virtual_packages(self) -> dict[str, str]:
-        """Its virtual packages by conda's names, without those that every machine of its subfolder has."""
+        """The virtual packages by conda's names, without those that every machine of the subfolder has."""
         declared = {
             "__cuda": self.cuda,
             "__cuda_arch": self.cuda_arch,

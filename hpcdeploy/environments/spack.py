@@ -63,10 +63,10 @@ class SpackEnvironment:
     """A ``spack.yaml``.
 
     Attributes:
-        file: Its name, for messages.
-        configuration: Its settings.
-        specs: Its list ``specs``, not expanded.
-        container: Its section ``container``; None if it has none.
+        file: The manifest's name, for messages.
+        configuration: The manifest's settings.
+        specs: The manifest's list ``specs``, not expanded.
+        container: The manifest's section ``container``; None if it has none.
     """
 
     file: str
@@ -125,8 +125,8 @@ def group_targets(environment: SpackEnvironment) -> tuple[str, ...]:
 def group_escapes(environment: SpackEnvironment, pinned: Sequence[str]) -> tuple[str, ...]:
     """Return the groups and packages (``GROUP: PACKAGE``) whose ``override`` replaces a required target.
 
-    `pinned` are the packages whose requirements contain the target. Spack joins a list in an override with their
-    requirements, and with those of ``all``, so such a list does not replace the target.
+    `pinned` are the packages whose own requirements contain the target, in addition to ``all``. If an override has a list of
+    requirements for one of these, Spack joins the two lists, so the target is not replaced.
     """
     return tuple(
         f"{group}: {one.name}"

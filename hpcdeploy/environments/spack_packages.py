@@ -42,9 +42,9 @@ class Entry:
     """An entry of ``require``.
 
     Attributes:
-        specs: Its specs.
-        text: Its text in JSON, as Spack's command line accepts it.
-        plain: The entry is a single text instead of a table (``spec``, ``one_of``, ``any_of``, ``when``, ``message``).
+        specs: The entry's specs.
+        text: The entry's text in JSON, as Spack's command line accepts it.
+        plain: Whether the entry is a text instead of a table (``spec``, ``one_of``, ``any_of``, ``when``, ``message``).
     """
 
     specs: tuple[str, ...]
@@ -57,9 +57,9 @@ class Requirement:
     """The value of ``require``.
 
     Attributes:
-        entries: Its entries.
-        bare: The value is a single text, which Spack does not join with a list.
-        replaces: The key is ``require::``, so that lower scopes are ignored.
+        entries: The requirement's entries.
+        bare: Whether the value is a single text, which Spack does not join with a list.
+        replaces: Whether the key is ``require::``, so that Spack ignores lower scopes.
     """
 
     entries: tuple[Entry, ...]
@@ -83,10 +83,10 @@ class PackageSettings:
 
     Attributes:
         name: The name of the package, or ``all``.
-        require: Its requirement; None if there is none.
+        require: The package's requirement; None if there is none.
         targets: The preferred targets (``target``, or a spec of ``prefer``).
-        externals: It has ``externals``: packages of the system that Spack can use.
-        replaces: The key is ``NAME::``, so that lower scopes are ignored.
+        externals: Whether the settings have ``externals``, which are packages of the system that Spack can use.
+        replaces: Whether the key is ``NAME::``, so that Spack ignores lower scopes.
     """
 
     name: str
@@ -102,7 +102,7 @@ class Packages:
 
     Attributes:
         settings: The settings of each package.
-        replaces: The key is ``packages::``, so that lower scopes are ignored.
+        replaces: Whether the key is ``packages::``, so that Spack ignores lower scopes.
     """
 
     settings: tuple[PackageSettings, ...] = ()

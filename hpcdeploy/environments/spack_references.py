@@ -67,7 +67,7 @@ class Reference:
         kind: ``include``, ``repo``, ``develop``, or ``concrete`` for the folder of another environment with an included lock
             file.
         path: The path. If it has a variable that only the build knows (``$os``), the folder before that variable.
-        required: The file must exist.
+        required: Whether the file must exist.
         when: The condition under which Spack includes the file. For a path with a variable, a text about the path.
     """
 
@@ -101,7 +101,8 @@ class _Remote:
     Attributes:
         address: The URL without credentials.
         moves: The reason why the content may change; empty if a checksum, commit or tag fixes it.
-        configuration: It is a configuration file that Spack downloads, not a repository of packages.
+        configuration: Whether the reference is to a configuration file that Spack downloads, not to a repository of
+            packages.
     """
 
     address: str

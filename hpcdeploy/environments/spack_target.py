@@ -38,19 +38,19 @@ class Target:
     """A target.
 
     Attributes:
-        name: Its name. If a lock file or ``spack.yaml`` has several targets, their names, joined by a comma.
-        said_by: The source of the name, for a note to the user.
+        name: The name of the target; if a lock file or ``spack.yaml`` has several targets, their names joined by a comma.
+        source: The source of the name, for a note to the user.
         options: Values of ``spack -c`` that require the target; empty if they are not needed.
         pinned: Packages with requirements of their own, to which `options` add the target.
-        own: Packages whose requirements have another target, each with the name of that target.
+        others: Packages whose requirements have another target, each with the name of that target.
         compilers: Compilers with requirements to which no target is added, because they may mean the build image's compiler.
     """
 
     name: str
-    said_by: str
+    source: str
     options: tuple[str, ...] = ()
     pinned: tuple[str, ...] = ()
-    own: tuple[tuple[str, str], ...] = ()
+    others: tuple[tuple[str, str], ...] = ()
     compilers: tuple[str, ...] = ()
 
 
@@ -65,8 +65,8 @@ def choose_target(
 ) -> Target:
     """Choose the target: the locked one; else `wanted`; else that of ``spack.yaml``; else `DEFAULT_TARGET`.
 
-    In ``spack.yaml``, requirements of ``all`` precede preferences of ``all`` (``target``, ``prefer``), which precede specs.
-    Targets in ``packages`` of other families than the image's are ignored.
+    In ``spack.yaml``, requirements of ``all`` have precedence over preferences of ``all`` (``target``, ``prefer``), and
+    these over specs. Targets in ``packages`` are ignored if they belong to another family than the image's.
 
     Args:
         wanted: The target of the image's settings; empty if it is not set.
@@ -87,14 +87,14 @@ def choose_target(
                 f"spack.lock is for {', '.join(lock.targets) or 'no target'}, but the image's target is {wanted}; remove "
                 "'target' from the settings, or require it in spack.yaml and run 'spack concretize --force'"
             )
-        return Target(name=", ".join(lock.targets) or "generic", said_by="spack.lock")
+        return Target(name=", ".join(lock.targets) or "generic", source="spack.lock")
     in_specs = tuple(dict.fromkeys((*(target for spec in specs for target in targets_in(spec)), *groups)))
     for name in in_specs:
         check_target(name, "spack.yaml: specs")
         check_family(name, "spack.yaml: specs")
     required = requirement_of(files, "all")
     in_files = _in_files(files, "") or _in_files(conditional, ", under a condition")
-    name, said_by = _named(wanted, in_files, in_specs)
+    name, source = _named(wanted, in_files, in_specs)
     named = name.split(_JOINED)
     pins = dict(_own(files, named))
     others = [(one, found) for one in named_packages(files) if one not in pins and (found := requirement_of(files, one))]
@@ -104,10 +104,10 @@ def choose_target(
     there = required is not None and any(":" not in target and target in named for target in required.targets)
     return Target(
         name=name,
-        said_by=said_by,
+        source=source,
         options=(*(() if there else (_pin("all", required, named),)), *pins.values()),
         pinned=tuple(pins),
-        own=tuple(
+        others=tuple(
             (package, _JOINED.join(requirement.targets))
             for package, requirement in others
             if requirement.targets and not set(requirement.targets) <= set(named)

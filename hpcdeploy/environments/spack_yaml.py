@@ -121,10 +121,10 @@ class Mirror:
     """A mirror.
 
     Attributes:
-        name: Its name.
-        url: Its URL; the one for pushing if it has several.
+        name: The mirror's name.
+        url: The mirror's URL; the URL for pushing if the mirror has several.
         variables: The names of the variables with its credentials.
-        signed: Its packages are signed.
+        signed: Whether the mirror's packages are signed.
     """
 
     name: str

@@ -131,7 +131,7 @@ def dockerfile_of(
     """
     from hpcdeploy.definition.pixi_dockerfile import render_pixi_dockerfile
     from hpcdeploy.flows.sources.local_packages import NOT_SOURCE
-    from hpcdeploy.flows.sources.pixi import answered
+    from hpcdeploy.flows.sources.pixi import recipe_and_notes
     from hpcdeploy.flows.sources.staging import LEFT_OUT
 
     if not isinstance(settings.source, PixiSource):
@@ -143,7 +143,7 @@ def dockerfile_of(
     request = Request(
         settings=settings, source=settings.source, project=project, build_args=given, image_config=image_config
     )
-    recipe, chosen = answered(request)
+    recipe, chosen = recipe_and_notes(request)
     text = render_pixi_dockerfile(
         recipe,
         workspace=settings.source.workspace,

@@ -59,7 +59,7 @@ def test_what_git_does_not_track_stays_out_and_is_told(tmp_path: Path) -> None:
     definition = generate(SETTINGS, folder)
     assert "beside/app/scripts/new.sh" not in beside(definition)
     [note] = definition.notes
-    assert note.startswith("scripts/new.sh, scripts/ignored.sh: beside an activation script, but not tracked by git")
+    assert note.startswith("scripts/new.sh, scripts/ignored.sh: in the folder of an activation script, but not tracked")
 
 
 @pytest.mark.parametrize("added", [True, False], ids=["script added with -f", "nothing tracked"])
@@ -70,7 +70,7 @@ def test_what_git_ignores_beside_a_script_is_told(tmp_path: Path, added: bool) -
     if added:
         subprocess.run(["git", "-C", folder, "add", "-f", "install/setup.sh"], check=True)
     [note] = generate(SETTINGS, folder).notes
-    assert note.startswith("install/_local.sh, install/mine/: beside" if added else "install/: beside")
+    assert note.startswith("install/_local.sh, install/mine/: in the folder" if added else "install/: in the folder")
     assert "git add -f" in note
     assert generate(needing("install"), folder).notes == ()
 
@@ -80,7 +80,7 @@ def test_a_named_folder_without_tracked_files_is_told(tmp_path: Path, ignored: s
     folder = workspace(tmp_path, "top.sh", files={".gitignore": ignored, "top.sh": ". install/setup.sh\n"})
     write(folder, {"install/setup.sh": "", "other/setup.sh": ""})
     [note] = generate(SETTINGS, folder).notes
-    assert note.startswith("install/: beside an activation script")
+    assert note.startswith("install/: in the folder of an activation script")
 
 
 def test_a_neighbour_s_change_is_another_image_and_other_code_s_is_none(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ PRIVATE = "/.hpcdeploy"
 _PIECE_LIMIT = 24 * 1024
 """Number of bytes after which another ``%post`` begins.
 
-Apptainer joins several ``%post``, but rejects one of 64 KiB. So one piece must not be longer than twice this number.
+Apptainer joins several sections ``%post``, but rejects a section of 64 KiB. So no piece may be longer than twice this
+number.
 """
 
 
@@ -133,7 +134,7 @@ def _parts(piece: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 
 def _with_hidden(pattern: str) -> Iterator[str]:
-    """Yield a pattern, and patterns for names with a leading dot: Go's wildcards match these, a shell's do not."""
+    """Yield a pattern, and patterns for names with a leading dot, which Go's wildcards match, but a shell's do not."""
     yield pattern
     head, _, last = pattern.rpartition("/")
     if last.startswith("*"):

@@ -1,4 +1,4 @@
-"""The result of translating a Dockerfile, before it becomes a definition."""
+"""Split a Dockerfile into stages, and define the result of its translation, before that becomes a definition."""
 
 from collections.abc import Mapping
 
@@ -23,8 +23,8 @@ class PlannedStage:
     """One stage of the definition.
 
     Attributes:
-        name: Its name.
-        base: The reference of its base image.
+        name: The stage's name.
+        base: The reference of the stage's base image.
         arguments: Build arguments and their defaults.
         shell: The pieces of ``%post``; the lines of one piece belong together.
         files: Staged files of the context.
@@ -33,8 +33,8 @@ class PlannedStage:
         environment: The variables of the base image, and those that the Dockerfile sets.
         labels: The labels that the Dockerfile sets.
         start: The program that runs when a container starts.
-        temporary: `shell` mounts private folders over ``/tmp`` and ``/var/tmp``.
-        emptied: `shell` uses the shell functions for mounts of a RUN.
+        temporary: Whether `shell` mounts private folders over ``/tmp`` and ``/var/tmp``.
+        emptied: Whether `shell` uses the shell functions for mounts of a RUN.
     """
 
     name: str
@@ -85,15 +85,15 @@ class Stage:
     """One stage.
 
     Attributes:
-        number: Its position in the file, from 0.
-        name: Its name; empty for none.
-        start: Its FROM.
+        number: The stage's position in the file, from 0.
+        name: The stage's name; empty for none.
+        start: The stage's FROM instruction.
         instructions: The instructions after FROM.
         base: The reference of its base image; empty if the stage continues the stage `parent`.
         parent: The number of the stage that this stage continues; None if it starts from an image.
         arguments: The names of the global arguments that FROM uses.
-        refusal: The reason why the stage cannot be built; empty if it can. It is an error only if the target needs the
-            stage.
+        refusal: The reason why the stage cannot be built; empty if it can be built. The reason is an error only if the
+            target needs the stage.
     """
 
     number: int

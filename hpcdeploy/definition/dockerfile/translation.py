@@ -130,7 +130,7 @@ class Translator:
 
     @staticmethod
     def _pinned(base: str, config: OciConfig) -> str:
-        """Return the reference with the digest whose configuration was read, so the build uses the same image."""
+        """Return the reference with the digest whose configuration was read, so that the build uses the same image."""
         if not config.digest:
             return base
         repository = base.partition("@")[0]
@@ -151,7 +151,7 @@ def translate(
     Args:
         dockerfile: The parsed file.
         context: The files that COPY and ADD can read.
-        image_config: Returns the configuration of a base image. Its errors are re-raised with the line.
+        image_config: A function that returns the configuration of a base image. Its errors are raised again with the line.
         build_args: The build arguments of this build.
         target: The name of the stage to build; empty for the last one.
 

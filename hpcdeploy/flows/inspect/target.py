@@ -68,7 +68,7 @@ def inspect_definition(
         settings: The image's settings.
         source: The definition.
         project: The project's folder.
-        named: The user named the file in the command, so it may be outside the project.
+        named: Whether the user named the file in the command, so that the file may be outside the project.
 
     Raises:
         DefinitionError: Apptainer would reject the definition, or files are missing. One error lists all build arguments
@@ -101,7 +101,7 @@ def inspect_definition(
 
 
 OlderThan = Callable[[Path], Older]
-"""Return the older lock file with which the lock file at a path is compared."""
+"""A function that returns the older lock file for a comparison, given the path of the newer lock file."""
 
 
 def inspect_settings(
@@ -119,7 +119,7 @@ def inspect_settings(
         project: The project's folder.
         store: The record.
         environment: The name of the Pixi environment; None to use the environment in the settings.
-        against: Returns the older lock file to compare with; None to compare with the lock file of the last build.
+        against: A function that returns the older lock file; None to compare with the lock file of the last build.
 
     Raises:
         EnvironmentFileError: An environment file cannot be read.
@@ -183,7 +183,7 @@ DEFINITION = ".def"
 """Suffix of a definition file. Relative paths in such a file start at the working folder, as for ``apptainer build``."""
 
 Describe = Callable[[str], PublishedReport]
-"""Look up an ``oras://`` reference in its registry."""
+"""A function that looks up an ``oras://`` reference in the image's registry."""
 
 
 def inspect(

@@ -40,7 +40,7 @@ def prepare(request: Request[PixiSource]) -> Prepared:
         TemplateError: A template is broken.
     """
     folder = request.project / request.source.workspace
-    recipe, chosen = answered(request)
+    recipe, chosen = recipe_and_notes(request)
     boundary = Boundary(request.project)
     files = [context_file(folder / name, staged_workspace_file(name), boundary) for name in recipe.workspace]
     files += activation_files(recipe.activation, folder, request.project)
@@ -54,7 +54,7 @@ def prepare(request: Request[PixiSource]) -> Prepared:
     )
 
 
-def answered(request: Request[PixiSource]) -> tuple[PixiRecipe, tuple[str, ...]]:
+def recipe_and_notes(request: Request[PixiSource]) -> tuple[PixiRecipe, tuple[str, ...]]:
     """Return the image's recipe, and notes on the choices that were made for it.
 
     If the settings have no base image, a base image is chosen.

@@ -17,8 +17,11 @@ from hpcdeploy.frozen import frozen
 from hpcdeploy.image import ContextFile
 
 MANIFEST, LOCK = "spack.yaml", "spack.lock"
-_TAKEN = ("software", "view", "._view", "spack", "hpcdeploy", "spack-environment")
-_WORDS = {"include": "include", "repo": "repos", "develop": "develop", "concrete": "include_concrete"}
+_RESERVED = ("software", "view", "._view", "spack", "hpcdeploy", "spack-environment")
+"""Names in ``/opt`` that an image uses itself."""
+
+_KEYS = {"include": "include", "repo": "repos", "develop": "develop", "concrete": "include_concrete"}
+"""Keys of ``spack.yaml``, by the kind of the references in them (`Reference.kind`)."""
 
 
 @frozen
@@ -41,7 +44,8 @@ class Named:
     Attributes:
         path: The path of the file or folder, relative to the environment's folder.
         key: The configuration file and the key in it that contain this path, for messages.
-        concrete: The file belongs to another environment, which is included with its lock file (``include_concrete``).
+        concrete: Whether the file belongs to another environment, which is included with its lock file
+            (``include_concrete``).
     """
 
     path: str
@@ -56,8 +60,8 @@ class Files:
     Attributes:
         named: The files and folders that the environment's configuration names.
         configurations: The configurations of ``spack.yaml`` and of all included files, highest precedence first.
-        locks: Pairs of a path and the lock file there, for included environments. The path is relative to this environment's
-            folder.
+        locks: Pairs of the path and the content of a lock file, for included environments. The path is relative to this
+            environment's folder.
     """
 
     named: tuple[Named, ...]
@@ -102,7 +106,7 @@ def find_files(environment: str, manifest: SpackEnvironment, boundary: Boundary)
         reference, below, apart, when = waiting.pop(0)
         when = when or reference.when
         path = posixpath.normpath(posixpath.join(below, reference.path))
-        key = f"{manifest.file}: {_WORDS[reference.kind]} names {reference.path!r}"
+        key = f"{manifest.file}: {_KEYS[reference.kind]} names {reference.path!r}"
         found = boundary.project / posixpath.normpath(posixpath.join(environment, path))
         if not found.exists():
             if reference.required:
@@ -146,16 +150,16 @@ def _concrete(found: Path, path: str, key: str, named: dict[str, Named], boundar
 def environment_place(folder: Path, named: Sequence[Named]) -> str:
     """Return the path in the image of the environment in `folder`.
 
-    The path is chosen so that relative paths in the configuration that start with ``..`` still work. It is `ENVIRONMENT`,
-    directly in ``/opt``, if no path starts with ``..``, or if paths lead only one folder up and their names are free in
-    ``/opt``. Otherwise the environment is in a subfolder of `ENVIRONMENT`, as many folders deep as the paths lead up.
+    Relative paths in the configuration that start with ``..`` must lead to the right files in the image too. The result is
+    `ENVIRONMENT` if no path starts with ``..``, or if these paths lead only one folder up, to names in ``/opt`` that are not
+    in `_RESERVED`. Otherwise it is a subfolder of `ENVIRONMENT`, with as many levels as the paths lead up.
     """
     depth, free = 0, True
     for one in named:
         parts = PurePosixPath(one.path).parts
         up = sum(part == ".." for part in parts)
         depth = max(depth, up)
-        free = free and not (up == 1 and parts[1:2] and parts[1] in _TAKEN)
+        free = free and not (up == 1 and parts[1:2] and parts[1] in _RESERVED)
     return ENVIRONMENT if depth == 0 or (depth == 1 and free) else posixpath.join(ENVIRONMENT, *folder.parts[-depth:])
 
 

@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -42,10 +41,8 @@ def _install(lab: Lab, site: str) -> None:
     version = asked.stdout.decode().strip()
     target = lab.seen(site)
     wheels = target / "wheels"
-    pip = [sys.executable, "-m", "pip", "-qq", "--disable-pip-version-check"]
-    _run([*pip, "wheel", "--no-deps", "--wheel-dir", wheels, ROOT])
-    fitting = ["--only-binary=:all:", "--python-version", version, "--target", target]
-    _run([*pip, "install", *fitting, *wheels.glob("*.whl")])
+    _pip("wheel", "--no-deps", "--wheel-dir", wheels, ROOT)
+    _pip("install", "--only-binary=:all:", "--python-version", version, "--target", target, *wheels.glob("*.whl"))
 
 
 def _prepare(place: Place, lab: Lab, folder: str, variables: dict[str, str]) -> None:
@@ -61,5 +58,6 @@ def _prepare(place: Place, lab: Lab, folder: str, variables: dict[str, str]) -> 
     inside(lab, ["sh", "-c", script]).check_returncode()
 
 
-def _run(argv: Sequence[str | Path]) -> None:
-    subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=True)
+def _pip(*words: str | Path) -> None:
+    pip = [sys.executable, "-m", "pip", "-qq", "--disable-pip-version-check"]
+    subprocess.run([*pip, *words], stdin=subprocess.DEVNULL, stdout=sys.stderr, check=True)

@@ -18,8 +18,8 @@ from hpcdeploy.run import Run
 from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.transport.contract import Output
 
-_MOST_DELIVERIES = 4
-"""Maximum number of times that a script may request uploads. After that, the uploaded files are assumed to be invisible."""
+_MOST_UPLOADS = 4
+"""Maximum number of times that missing files are uploaded. If the script then still requests files, it does not see them."""
 
 _Needed = Sequence[Mapping[str, object]]
 
@@ -90,19 +90,21 @@ class _Submission:
             raise self._uncertain(error) from error
 
     def _deliver(self, upload_files: Callable[[_Needed], None]) -> Submission:
-        needed: _Needed = ()
-        for _ in range(_MOST_DELIVERIES):
-            submission = self._answer()
-            if submission.needs is None:
-                return submission
-            needed = submission.needs
-            upload_files(needed)
-        raise SchedulerError(
-            f"the files uploaded for run {self._run.id} are not visible on the login node: "
-            f"{', '.join(str(need['path']) for need in needed)}; check that all login nodes share the cluster's root"
-        )
+        submission = self._run_script()
+        uploads = 0
+        while submission.needs is not None:
+            if uploads == _MOST_UPLOADS:
+                raise SchedulerError(
+                    f"the files uploaded for run {self._run.id} are not visible on the login node: "
+                    f"{', '.join(str(need['path']) for need in submission.needs)}; "
+                    "check that all login nodes share the cluster's root"
+                )
+            upload_files(submission.needs)
+            uploads += 1
+            submission = self._run_script()
+        return submission
 
-    def _answer(self) -> Submission:
+    def _run_script(self) -> Submission:
         """Run the script, and again after a lost connection, until it answers or there is no attempt left."""
         for pause in (0, *self._session.retry.pauses):
             time.sleep(pause)
@@ -130,23 +132,24 @@ def _read(result: ScriptResult, run: Run) -> Submission:
     """Return the answer of a submission script, or raise the error for its exit code."""
     if result.signal:
         raise ConnectionLostError(f"the script of run {run.id} was killed by signal {result.signal} on the login node")
-    message = result.message
     match result.exit_code:
         case ExitCode.DONE | ExitCode.FILES_NEEDED:
             try:
-                if (answer := result.answer()) is not None:
+                answer = result.answer()
+                if answer is not None:
                     return read_submission(answer, run)
+                reason = f"it printed no result; standard error ends: {result.end_of_errors or '(nothing)'}"
             except ValueError as error:
-                message = str(error)
+                reason = str(error)
             raise UncertainSubmissionError(
-                f"the login node ran run {run.id}'s script, but reported no result; standard error ends: {message[-500:]}. "
-                f"Run 'hpcdeploy submit --resume {run.id}' to query it again"
+                f"the script of run {run.id} ran on the login node, but it is unknown whether the run has a job: {reason}. "
+                f"Run 'hpcdeploy submit --resume {run.id}': it finds the job or submits it, once"
             )
         case ExitCode.CANCELLED:
-            return Submission(run=run, cancelled=message)
+            return Submission(run=run, cancelled=result.message)
         case ExitCode.UNKNOWN:
             raise UncertainSubmissionError(
-                f"{message}. Run 'hpcdeploy submit --resume {run.id}' later: it finds the job or submits it, once"
+                f"{result.message}. Run 'hpcdeploy submit --resume {run.id}' later: it finds the job or submits it, once"
             )
         case _:
-            raise SchedulerError(message)
+            raise SchedulerError(result.message)

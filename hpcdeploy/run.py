@@ -54,7 +54,7 @@ UNREAD = "its row cannot be read: "
 """Prefix of a task's reason if the scheduler's output about the task is malformed. The malformed row follows."""
 
 NEVER_BEGAN = "the program never began: the image's environment script ended first"
-"""Reason of a task whose container exited with 0 before the program started. Its state is FAILED."""
+"""Reason of a task whose container exited with 0 although the program never started. The task's exit code is 125."""
 
 
 @frozen

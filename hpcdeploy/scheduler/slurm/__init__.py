@@ -13,7 +13,7 @@ from hpcdeploy.scheduler.contract import NO_ROWS, Answers, Rows
 from hpcdeploy.scheduler.slurm import queries as slurm_answers
 from hpcdeploy.scheduler.slurm import reasons
 from hpcdeploy.scheduler.slurm.directives import directives, lines, shape_values
-from hpcdeploy.scheduler.slurm.queries import Record, read_exit_codes, read_records, settle
+from hpcdeploy.scheduler.slurm.queries import Record, complete, read_exit_codes, read_records
 
 JOB_TEMPLATE = "job.sh"
 
@@ -135,13 +135,13 @@ def _combine(task: int, sources: _Sources, *, answered: bool, accounting_failed:
         # The reason is taken from squeue, which shows it while slurmctld remembers the job; sacct does not store reasons.
         if queued and queued.state is ended.state and queued.reason:
             ended = replace(ended, reason=queued.reason)
-        return settle(ended, record)
+        return complete(ended, record)
     # If sacct has the job as unfinished, a recorded end may belong to an attempt before a requeue. It is then used only if
     # squeue was read completely, because squeue would show the new attempt.
     if record.exit_code is not None and ((answered and not unread) or not accounted):
         bad = State.CANCELLED if cancelled else State.FAILED
         state = bad if record.exit_code else State.COMPLETED
-        return settle(TaskStatus(task=task, state=state, word=state.value, exit_code=record.exit_code), record)
+        return complete(TaskStatus(task=task, state=state, word=state.value, exit_code=record.exit_code), record)
     if accounted:
         return accounted
     if not answered:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO
 
@@ -283,18 +283,6 @@ def text_lines(text: str) -> Iterator[str]:
         if end > start:
             yield text[start:end]
         start = end + 1
-
-
-def read_at_most(blocks: Iterable[bytes], most: int) -> bytes:
-    """Return all bytes of `blocks`.
-
-    Raises:
-        TooMuchError: There are more than `most` bytes.
-    """
-    kept = Collected(most)
-    for block in blocks:
-        kept.take(block)
-    return kept.content()
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 # Receive records of a file that is uploaded in parallel, which follow this script on standard input. Written by hpcdeploy 0.1.0.
 #
 # Exit status: 0 all records were received. 10 login node not usable. 11 a received record was damaged, and was not written.
-# 15 records are missing. With an empty answer: there is no python3, or the file is already complete.
+# 15 records are missing. An empty answer means that there is no python3, or that the file is already complete.
 
 # --- login/state.sh: set bash to a known state, whatever a profile has set (options, IFS, aliases, functions). In POSIX mode a function cannot
 

@@ -157,7 +157,7 @@ _Row = tuple[str, Callable[[int], TaskStatus]]
 def _read(text: str, tasks: Mapping[str, int], read_row: Callable[[str], _Row | None]) -> Rows:
     """Parse the rows of an output.
 
-    A job may have `_REPEATED` times as many statuses as tasks. A row that would exceed this is reported as malformed.
+    A job may have at most `_REPEATED` statuses per task. A row that would exceed this maximum is reported as malformed.
     """
     found: dict[str, list[TaskStatus]] = {}
     unread: dict[str, str] = {}
@@ -166,7 +166,7 @@ def _read(text: str, tasks: Mapping[str, int], read_row: Callable[[str], _Row | 
         if whole_number(job_id) is None:
             unread[""] = shown(line)
             continue
-        given = found.setdefault(job_id, [])
+        statuses = found.setdefault(job_id, [])
         size = tasks.get(job_id, MOST_TASKS)
         try:
             row = read_row(line)
@@ -174,17 +174,17 @@ def _read(text: str, tasks: Mapping[str, int], read_row: Callable[[str], _Row | 
         except ValueError:
             row, numbers = None, []
             unread[job_id] = shown(line)
-        if len(given) + len(numbers) > _REPEATED * size:
+        if len(statuses) + len(numbers) > _REPEATED * size:
             unread[job_id] = shown(line)
         elif row:
-            given.extend(map(row[1], numbers))
+            statuses.extend(map(row[1], numbers))
     return Rows(found=found, unread=unread)
 
 
 _REPEATED = 10
-"""Maximum number of statuses in one output, in multiples of a job's tasks.
+"""Maximum number of statuses of a job in one output, per task of the job.
 
-Slurm prints one status of each task, and may print two of a requeued one. The rest of the limit is a reserve.
+Slurm prints one status of each task, and may print two of a requeued task. The rest of the limit is a reserve.
 """
 
 

@@ -77,16 +77,16 @@ def inspect_lock(
     Raises:
         EnvironmentFileError: The lock file is malformed, or lacks the environment.
     """
-    read = read_lock(read_text(lock, within), str(lock))
-    names = read.environments
+    lock_file = read_lock(read_text(lock, within), str(lock))
+    names = lock_file.environments
     name = wanted.environment or (names[0] if len(names) == 1 else DEFAULT)
     if workspace:
         environment = workspace.environment(name)
-        choice = choose_platform(workspace, environment, read, cuda=wanted.cuda, platform=wanted.platform)
+        choice = choose_platform(workspace, environment, lock_file, cuda=wanted.cuda, platform=wanted.platform)
     else:
-        choice = _first(read, name)
+        choice = _first(lock_file, name)
     platform = choice.platform if wanted.cuda is None else replace(choice.platform, cuda=wanted.cuda)
-    locked = read.read(name, choice.row)
+    locked = lock_file.read(name, choice.row)
     items, changes = items_of(locked.packages), None
     if against:
         older = read_lock(against.text, against.name)
@@ -96,7 +96,7 @@ def inspect_lock(
         where=str(lock),
         environment=name,
         platform=choice.platform.name if workspace else choice.row.shown,
-        environments=tuple((other, _shown(read, other, choice)) for other in names),
+        environments=tuple((other, _shown(lock_file, other, choice)) for other in names),
         channels=locked.channels,
         cuda=platform.cuda,
         glibc=platform.glibc or (DEFAULT_GLIBC if workspace else ""),
@@ -104,7 +104,7 @@ def inspect_lock(
         items=items,
         against=against.name if against else "",
         changes=changes,
-        notes=tuple(note for note in (choice.note if workspace else _several(read.rows(name, LINUX)), _SIZES) if note),
+        notes=tuple(note for note in (choice.note if workspace else _several(lock_file.rows(name, LINUX)), _SIZES) if note),
     )
 
 

@@ -85,11 +85,11 @@ def assemble(root: Path, own: Sequence[Layer], layer: Layer | None) -> Project:
     for one in own:
         merged = _merge(merged, one.values)
         origins.update((path, str(one.file)) for path in one.paths)
-    persons = {name for name, values in merged.get("clusters", {}).items() if values.keys() - {"defaults"}}
+    of_user = {name for name, values in merged.get("clusters", {}).items() if values.keys() - {"defaults"}}
     if layer is not None:
-        _refuse_changes(layer, {name: merged["clusters"][name] for name in persons}, origins)
+        _refuse_changes(layer, {name: merged["clusters"][name] for name in of_user}, origins)
         merged = _merge(merged, layer.values)
-        kept = {joined("clusters", name) for name in persons}
+        kept = {joined("clusters", name) for name in of_user}
         origins.update((path, str(layer.file)) for path in layer.paths if not _describes(path, kept))
     images = {ONLY_IMAGE: merged["image"]} if "image" in merged else merged.get("images", {})
     clusters = merged.get("clusters", {})
@@ -98,7 +98,7 @@ def assemble(root: Path, own: Sequence[Layer], layer: Layer | None) -> Project:
         file=layer.file if layer else None,
         images={name: _image(name, values) for name, values in images.items()},
         clusters={
-            name: _cluster(name, values, project=str(root), of_project=name not in persons)
+            name: _cluster(name, values, project=str(root), of_project=name not in of_user)
             for name, values in clusters.items()
         },
         defaults={name: job_settings(values.get("defaults", {})) for name, values in clusters.items()},
@@ -107,10 +107,10 @@ def assemble(root: Path, own: Sequence[Layer], layer: Layer | None) -> Project:
     )
 
 
-def _refuse_changes(layer: Layer, persons: Mapping[str, Mapping[str, Any]], origins: Mapping[str, str]) -> None:
+def _refuse_changes(layer: Layer, of_user: Mapping[str, Mapping[str, Any]], origins: Mapping[str, str]) -> None:
     report = Report(file=str(layer.file), prefix=layer.prefix)
     for name, values in layer.values.get("clusters", {}).items():
-        known = persons.get(name)
+        known = of_user.get(name)
         for key in (key for key in values if known is not None and key != "defaults" and values[key] != known.get(key)):
             where = joined("clusters", name)
             written = joined(where, key) if joined(where, key) in layer.paths else joined(where, "scheduler")

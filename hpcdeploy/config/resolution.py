@@ -14,7 +14,7 @@ from hpcdeploy.config.job_files import mounted_here
 from hpcdeploy.config.named_files import Admit, files_of_job, files_of_job_here, in_folder, outside, refuse
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.reading import found, joined
-from hpcdeploy.config.task_layout import check_shape
+from hpcdeploy.config.task_layout import check_contradictions
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import ImageSettings
 from hpcdeploy.job import SETTINGS, Array, Bind, Directives, Input, Job, Resources, SweepFile
@@ -138,7 +138,7 @@ def resolve_job(
     _refuse_twins(job, cluster)
     check_no_gpus(job, cluster)
     _check_placeholders(job)
-    check_shape(job)
+    check_contradictions(job)
     return job
 
 

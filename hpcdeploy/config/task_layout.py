@@ -82,7 +82,7 @@ AFTER = 'the name of a job, or the id of a run, such as "prepare" or "afterany:p
 SIGNAL = 'a signal and how long before the time limit it is sent, such as "USR1@5 min", "USR1" or "5 min"'
 RETRIES = 'a number of retries, "3 on 75,76" for these exit codes only, or a table such as { max = 3, exit-codes = [75] }'
 
-_LATEST = 65535
+_MOST_BEFORE = 65535
 """Maximum time between the signal and the time limit, in seconds (sbatch(1), --signal)."""
 
 
@@ -114,8 +114,10 @@ def parse_signal(words: object) -> Signal:
         raise ConfigError(f"found the signal {match['name']}; expected one of {', '.join(known)}, as in {SIGNAL}")
     time = match["at"] or match["only"]
     before = parse_time(time) if time else Signal().before
-    if before > _LATEST:
-        raise ConfigError(f"found {found(words)}; expected at most {_LATEST} s before the time limit, the maximum of Slurm")
+    if before > _MOST_BEFORE:
+        raise ConfigError(
+            f"found {found(words)}; expected at most {_MOST_BEFORE} s before the time limit, the maximum of Slurm"
+        )
     return Signal(name=cast("SignalName", match["name"] or Signal().name), before=before)
 
 
@@ -170,7 +172,7 @@ def mpi_plugin(value: object) -> str:
     return words
 
 
-def check_shape(job: Job) -> None:
+def check_contradictions(job: Job) -> None:
     """Check that the settings of a job do not contradict each other.
 
     Raises:

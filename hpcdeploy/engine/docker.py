@@ -52,7 +52,7 @@ def start_instance(
     words: tuple[str, ...],
     environment: tuple[tuple[str, str], ...],
 ) -> Command:
-    """Return the command that starts a container in the background, with the label `LABEL`, which hpcdeploy finds it by.
+    """Return the command that starts a container in the background, with a label (`LABEL`) by which hpcdeploy finds it.
 
     Raises:
         ConfigError: An argument or value is not UTF-8.

@@ -14,8 +14,8 @@ def choose(names: Sequence[str], scope: Scope, *, every: bool, sure: bool) -> li
         names: The names of runs or jobs. Without names, the project's newest run is chosen.
         scope: Where the names are searched.
         every: The user gave ``--all``. Without names, all unfinished runs of the project are chosen.
-        sure: The user gave ``--yes`` and will not be prompted. A job's name must then mean at most one unfinished run
-            (unless `every`), and no run of another project.
+        sure: The user gave ``--yes`` and will not be prompted. Then a job's name must not mean runs of another project. It
+            must also mean at most one unfinished run, unless `every` is set.
 
     Raises:
         ConfigError: There are no names, and the working folder is in no project; a name means only some tasks of a run; or,

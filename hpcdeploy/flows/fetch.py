@@ -178,9 +178,9 @@ def _locked(destination: Path, run: Run) -> Iterator[None]:
     path = destination / FETCHED
     if destination.is_symlink() or (destination.exists() and not destination.is_dir()):
         raise ConfigError(f"{destination} exists, but is not a folder; use another path with --output")
-    held = {entry.name for entry in destination.iterdir()} if destination.exists() else set()
+    present = {entry.name for entry in destination.iterdir()} if destination.exists() else set()
     marked = read_mark(path)
-    if held and marked != run.id and not (marked == "" and held == {FETCHED}):
+    if present and marked != run.id and not (marked == "" and present == {FETCHED}):
         raise ConfigError(
             f"{destination} exists, but does not belong to a fetch of {run.id}; use another folder with --output, "
             "or move the existing folder away"

@@ -45,8 +45,8 @@ def generate(
         RegistryError: `image_config` failed.
     """
     # A definition that the user wrote stays unchanged, so the build arguments of the settings are passed to the build.
-    own = settings.build_args if isinstance(settings.source, DefinitionSource) else ()
-    given = dict(argument(name, value) for name, value in (*own, *build_args))
+    of_settings = settings.build_args if isinstance(settings.source, DefinitionSource) else ()
+    given = dict(argument(name, value) for name, value in (*of_settings, *build_args))
     configs: dict[str, OciConfig] = {}
 
     def query(reference: str) -> OciConfig:
@@ -86,8 +86,8 @@ def _prepare(
             settings=settings, source=source, project=project, build_args=given, image_config=image_config, named=named
         )
 
-    # Only the needed module is imported: all of them took 50 ms of a submission, which checks whether its image is up to
-    # date.
+    # Only the needed module is imported. The import of all of them took 50 ms in each submission, because a submission
+    # checks whether its image is up to date.
     match settings.source:
         case PixiSource() as source:
             from hpcdeploy.flows.sources import pixi

@@ -29,7 +29,7 @@ def fetched_by_worker(image: str) -> Delivery | None:
     - ``docker://HOST/PATH@sha256:...`` and paths on CVMFS, which the program that starts the container reads
     - URLs such as ``osdf:///...``, which HTCondor's plugins transfer
 
-    Each must identify its content: by a manifest's digest, or by the sha256 in the last component of its path.
+    Such an image must identify its content: by a manifest's digest, or by the sha256 in the last component of its path.
 
     Raises:
         ConfigError: `image` does not identify its content, so its content could change before the run; or it cannot be used

@@ -152,14 +152,14 @@ def _tags_in(
     others = [image for image in images if repository in image.repositories and image.name != settings.name]
     if not others or repository not in settings.repositories:
         return plain
-    own = tags_beside_others(plain, settings.name)
+    tags = tags_beside_others(plain, settings.name)
     for name, theirs in ((image.name, _with_own(by_git, image)) for image in others):
-        for tag in set(own).intersection(tags_beside_others(theirs, name)):
+        for tag in set(tags).intersection(tags_beside_others(theirs, name)):
             raise ConfigError(
                 f"the images {settings.name!r} and {name!r} share the repository {repository}, and both would get "
                 f"the tag {tag!r}; give each image its own repository, or rename one of them"
             )
-    return own
+    return tags
 
 
 def _with_own(tags: tuple[str, ...], settings: ImageSettings) -> tuple[str, ...]:

@@ -256,8 +256,8 @@ def _build_secrets(images: Sequence[ImageSettings]) -> tuple[dict[str, str], ...
             wanted.setdefault(variable, []).append(image.name)
     secrets = []
     for variable, names in wanted.items():
-        own = re.match(r"GITHUB_", variable, re.IGNORECASE) and variable != "GITHUB_TOKEN"
-        name = f"BUILD_{variable}" if own else variable
+        reserved = re.match(r"GITHUB_", variable, re.IGNORECASE) and variable != "GITHUB_TOKEN"
+        name = f"BUILD_{variable}" if reserved else variable
         value = f"secrets.{name}"
         if len(names) < len(images):
             value = f"contains(fromJSON('{json.dumps(names)}'), matrix.image) && {value} || ''"

@@ -61,7 +61,7 @@ class Registry:
         self.reference = reference
         self._lookup = lookup
         self._plain_http = plain_http or is_loopback(reference.host)
-        self._patience = policy or RetryPolicy()
+        self._policy = policy or RetryPolicy()
         self._token_service = token_service
 
     def push(
@@ -131,7 +131,8 @@ class Registry:
         """Return the configuration of a container image for linux/amd64. Digests are verified.
 
         Raises:
-            RegistryError: Also if the reference is not that of a container image, or of one for another platform.
+            RegistryError: Also if the reference is not that of a container image, or if the image has no linux/amd64
+                variant.
         """
         client = self._client("Looking up")
         with client.session:
@@ -203,7 +204,7 @@ class Registry:
             self.reference,
             self._lookup,
             plain_http=self._plain_http,
-            policy=self._patience,
+            policy=self._policy,
             doing=doing,
             token_service=self._token_service,
         )

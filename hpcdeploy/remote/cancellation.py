@@ -49,7 +49,7 @@ def cancelling(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None 
 
 
 def find_or_prevent(run: Run, session: Session) -> Run:
-    """Find the job that an interrupted submission of `run` created, or prevent that it is created.
+    """Find the job that an interrupted submission of `run` created, or prevent that the submission still creates a job.
 
     Returns:
         The run with its job id. The job id is empty if there is no job and there will be none.
@@ -61,13 +61,13 @@ def find_or_prevent(run: Run, session: Session) -> Run:
     """
     again = f"run 'hpcdeploy cancel {run.id}' again later"
     try:
-        result = session.run(revoking(session.cluster, run, overrides=session.overrides))
+        result = session.run(find_or_prevent_script(session.cluster, run, overrides=session.overrides))
     except TransportError as error:
         session.reconnect()
         if not isinstance(error, ConnectionLostError):
             raise
         raise UncertainSubmissionError(
-            f"the connection failed while run {run.id} was being cancelled ({error}); it may have a job: {again}"
+            f"the connection failed while run {run.id} was being cancelled ({error}); the run may have a job: {again}"
         ) from error
     message = result.message
     if result.exit_code == ExitCode.UNUSABLE:
@@ -81,7 +81,7 @@ def find_or_prevent(run: Run, session: Session) -> Run:
     raise UncertainSubmissionError(f"{message}; {again}")
 
 
-def revoking(cluster: Cluster, run: Run, *, lock_timeout: int = 30, overrides: Path | None = None) -> str:
+def find_or_prevent_script(cluster: Cluster, run: Run, *, lock_timeout: int = 30, overrides: Path | None = None) -> str:
     """Render the script that finds the job of a `run` whose submission is uncertain, or prevents its submission.
 
     The script prints the job id, which can then be cancelled as usual.

@@ -14,7 +14,7 @@ from hpcdeploy.progress import Progress
 from hpcdeploy.remote.listing import RemoteFile, place_for, read_state
 from hpcdeploy.remote.received import Received, copy_member, open_archive
 from hpcdeploy.remote.session import ScriptResult, Session
-from hpcdeploy.remote.unfinished import fresh, own_parts, resumed
+from hpcdeploy.remote.unfinished import fresh, parts_folder, resumed
 
 CHUNK = 32 * 1024 * 1024
 """Number of bytes to download at once.
@@ -29,7 +29,7 @@ _MOST_FILES = 2000
 PARTS = ".hpcdeploy-parts"
 """The folder for incomplete files, inside the destination folder."""
 
-_KNOWN = "unset -f printf cd tar tail head find; unset CDPATH TAR_OPTIONS"
+_KNOWN_STATE = "unset -f printf cd tar tail head find; unset CDPATH TAR_OPTIONS"
 """The start of a script for sh: remove shell functions and variables that would change the commands used here.
 
 sshd's shell reads ~/.bashrc, which may export functions. If /bin/sh is bash, it imports them from the environment.
@@ -38,7 +38,7 @@ sshd's shell reads ~/.bashrc, which may export functions. If /bin/sh is bash, it
 # $1: a marker, which is printed before the data because login shells print banners; $2: the folder. The names of the files
 # are read from standard input. Each begins with ./ so that tar does not parse it as an option.
 _ARCHIVE = f"""
-{_KNOWN}
+{_KNOWN_STATE}
 printf '\\n%s\\n' "$1"
 cd -- "$2" && exec tar --create --no-recursion --format=gnu --null --files-from=-
 """
@@ -46,7 +46,7 @@ cd -- "$2" && exec tar --create --no-recursion --format=gnu --null --files-from=
 # $3: the name; $4: the number of the first byte, starting at 1; $5: the number of bytes. The file's current size and time
 # follow the data.
 _RANGE = f"""
-{_KNOWN}
+{_KNOWN_STATE}
 printf '\\n%s\\n' "$1"
 cd -- "$2" && tail -c "+$4" -- "$3" | head -c "$5"
 LC_ALL=C find "$3" -printf '\\n%s %T@'
@@ -55,7 +55,7 @@ LC_ALL=C find "$3" -printf '\\n%s %T@'
 _MAY_GROW = 32 * 1024 * 1024
 """Maximum growth in bytes of an archive's files, in total, between listing and packing."""
 
-_OF_A_MEMBER = 3 * 512
+_MEMBER_OVERHEAD = 3 * 512
 """Overhead of a file in an archive, in bytes: its header, the header of a long name, and the padding of the last block."""
 
 
@@ -98,7 +98,7 @@ class Download:
         """Download `files` of one part in one archive; files that were removed on the cluster meanwhile are left out."""
         base = self._bases[files[0].part]
         names = b"".join(os.fsencode(f"./{file.name}") + b"\0" for file in files)
-        size = sum(file.size + _OF_A_MEMBER + 2 * len(file.name.encode("utf-8", "surrogateescape")) for file in files)
+        size = sum(file.size + _MEMBER_OVERHEAD + 2 * len(file.name.encode("utf-8", "surrogateescape")) for file in files)
         with fresh(self._parts() / "archive") as packed:
             _, result = _receive(self._session, _ARCHIVE, base, stdin=names, file=packed, size=size + _MAY_GROW)
             packed.seek(0)
@@ -112,7 +112,7 @@ class Download:
         with open_archive(packed) as archive:
             for number, member in enumerate(archive):
                 if number >= len(requested):
-                    raise tarfile.ReadError(f"it has more than the {len(requested)} requested files")
+                    raise tarfile.ReadError(f"the archive has more than the {len(requested)} requested files")
                 file = requested.get(member.name.removeprefix("./"))
                 if file is None or not member.isreg():
                     continue
@@ -121,7 +121,7 @@ class Download:
                     copy_member(archive, member, writing)
                 # If the file's size differs from the listing, the file was changed after it was listed. Then it does not get
                 # the listed time, so that the next fetch downloads it again.
-                self._give_name(part, file, same=member.size == file.size)
+                self._give_name(part, file, unchanged=member.size == file.size)
 
     def _large(self, file: RemoteFile) -> None:
         """Download one file in chunks, and continue an earlier, incomplete download.
@@ -132,7 +132,7 @@ class Download:
         # The name of the incomplete file depends on size and time, so that the beginning of an older version is not reused.
         name = hashlib.sha256(os.fsencode(f"{file.place}\0{file.size}\0{file.modified}")).hexdigest()
         part = self._parts() / name
-        same = True
+        unchanged = True
         with resumed(part) as writing:
             have = writing.seek(0, os.SEEK_END)
             self._advance(have)
@@ -146,22 +146,23 @@ class Download:
                 except ValueError:
                     writing.truncate(have)
                     return
-                same = same and now == (file.size, file.modified)
-                if mark or received.count != size or not (same or now[0] > file.size):
+                unchanged = unchanged and now == (file.size, file.modified)
+                if mark or received.count != size or not (unchanged or now[0] > file.size):
                     writing.truncate(have)
                     return
                 writing.flush()
                 have += size
                 self._advance(size)
-        self._give_name(part, file, same=same)
+        self._give_name(part, file, unchanged=unchanged)
 
     def _parts(self) -> Path:
-        return own_parts(self._folder / PARTS)
+        return parts_folder(self._folder / PARTS)
 
-    def _give_name(self, part: Path, file: RemoteFile, *, same: bool = True) -> None:
+    def _give_name(self, part: Path, file: RemoteFile, *, unchanged: bool) -> None:
+        """Move the downloaded file `part` to its final path; an unchanged file gets the modification time of the listing."""
         path = place_for(file, self._folder)
         part.chmod(0o755 if file.mode & 0o100 else 0o644)
-        if same:
+        if unchanged:
             os.utime(part, ns=(file.modified, file.modified))
         part.replace(path)
         self.received.add(file.place)
@@ -205,7 +206,7 @@ def _receive(
         return received, result
 
     received, result = session.repeat(attempt)
-    if not received.began:
+    if not received.found_marker:
         raise SchedulerError(f"{result.where} sent none of the run's files: {result.errors or '(no message)'}")
     return received, result
 

@@ -22,7 +22,7 @@ ELOOP: a link. EISDIR: a folder. ENXIO: a pipe without a reader, or a socket on 
 """
 
 
-def own_parts(folder: Path) -> Path:
+def parts_folder(folder: Path) -> Path:
     """Create `folder` unless it exists, and return it; a link or a file at this path is replaced.
 
     Raises:

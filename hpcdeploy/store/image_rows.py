@@ -1,4 +1,4 @@
-"""Record images: the latest build of each, the inputs and lock file of that build, cached checksums of files, and pushes."""
+"""Record the latest build of each image, with its inputs and lock file, and also cached checksums of files, and pushes."""
 
 import json
 import zlib
@@ -67,7 +67,10 @@ class ImageRows(RecordFile):
             connection.execute("INSERT OR REPLACE INTO locks VALUES (?, ?, ?, ?)", row)
 
     def latest_lock(self, project: Path, name: str) -> tuple[str, bytes] | None:
-        """Return the time (RFC 3339) and the lock file of the latest build of an image with a lock file; None for none."""
+        """Return the time (RFC 3339) and the lock file of an image's latest build with a lock file.
+
+        The result is None if there is no such build.
+        """
         with self.opened() as connection:
             row = connection.execute(
                 "SELECT built, lock FROM locks WHERE project = ? AND name = ?", (str(project.resolve()), name)

@@ -1,4 +1,4 @@
-"""Open a socket to a host's SSH server, and send the greeting."""
+"""Open a socket to a host's SSH server, and send the client's greeting, which is its identification string."""
 
 import atexit
 import contextlib
@@ -21,8 +21,8 @@ GREETING = f"SSH-2.0-hpcdeploy_{__version__}"
 _RECEIVED = 64 * 1024
 """Minimum number of bytes to request from the kernel at once."""
 
-# Time in seconds to wait for a ProxyCommand to exit after each signal.
-_ENDS = 2.0
+# Maximum time in seconds to wait for a ProxyCommand to exit, after each of two signals.
+_EXIT_TIMEOUT = 2.0
 
 
 class _EagerSocket(socket.socket):
@@ -37,11 +37,16 @@ class _EagerSocket(socket.socket):
       a packet every 96 KiB, and each system call for it took the interpreter's lock from the sending thread.
     """
 
-    _left = 64 * 1024
-    _ahead = b""
-    _greeting_sent = b""
+    _to_acknowledge = 64 * 1024
+    """Number of bytes, still to be received, whose packets are acknowledged at once."""
 
-    def greet(self) -> None:
+    _ahead = b""
+    """Bytes that were received, but not yet requested by paramiko."""
+
+    _greeting_sent = b""
+    """The greeting, after it was sent and before paramiko sends it again."""
+
+    def send_greeting(self) -> None:
         """Send the greeting now."""
         greeting = f"{GREETING}\r\n".encode()
         self.sendall(greeting)
@@ -58,16 +63,16 @@ class _EagerSocket(socket.socket):
         """Return up to `bufsize` received bytes; empty at the end."""
         if not self._ahead:
             self._ahead = super().recv(max(bufsize, _RECEIVED), flags)
-            if self._left > 0 and hasattr(
+            if self._to_acknowledge > 0 and hasattr(
                 socket, "TCP_QUICKACK"
             ):  # only Linux; it must be set again, because the kernel resets it
-                self._left -= len(self._ahead)
+                self._to_acknowledge -= len(self._ahead)
                 self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         data, self._ahead = self._ahead[:bufsize], self._ahead[bufsize:]
         return data
 
 
-class Line:
+class RawConnection:
     """A connection to a host's SSH port. Closing it twice is allowed."""
 
     def __init__(self, sock: socket.socket, process: subprocess.Popen[bytes] | None = None) -> None:
@@ -89,11 +94,11 @@ class Line:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_ENDS)
+                process.wait(_EXIT_TIMEOUT)
                 return
 
 
-def dial(settings: SshSettings) -> Line:
+def dial(settings: SshSettings) -> RawConnection:
     """Connect to the SSH port of the host of `settings`, with its ProxyCommand if there is one.
 
     Raises:
@@ -104,7 +109,7 @@ def dial(settings: SshSettings) -> Line:
     return _reach_directly(settings)
 
 
-def _reach_directly(settings: SshSettings) -> Line:
+def _reach_directly(settings: SshSettings) -> RawConnection:
     families = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
     name = f"{settings.hostname} port {settings.port}"
     try:
@@ -116,7 +121,7 @@ def _reach_directly(settings: SshSettings) -> Line:
     problem: OSError | None = None
     for family, kind, protocol, _, address in addresses:
         try:
-            return Line(_call(_EagerSocket(family, kind, protocol), address, settings.connect_timeout))
+            return RawConnection(_connected(_EagerSocket(family, kind, protocol), address, settings.connect_timeout))
         except OSError as error:  # creating a socket may fail too: an IPv6 socket, if the kernel has no IPv6
             problem = error
     match problem:
@@ -129,7 +134,7 @@ def _reach_directly(settings: SshSettings) -> Line:
     raise TransportError(message) from problem
 
 
-def _call(sock: _EagerSocket, address: Any, timeout: float) -> _EagerSocket:  # noqa: ANN401 - its form is the family's
+def _connected(sock: _EagerSocket, address: Any, timeout: float) -> _EagerSocket:  # noqa: ANN401 - its form is the family's
     """Connect within `timeout` seconds and send the greeting; close the socket on failure."""
     try:
         sock.settimeout(timeout)
@@ -137,7 +142,7 @@ def _call(sock: _EagerSocket, address: Any, timeout: float) -> _EagerSocket:  # 
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.connect(address)
-        sock.greet()
+        sock.send_greeting()
     except OSError:
         sock.close()
         raise
@@ -145,7 +150,7 @@ def _call(sock: _EagerSocket, address: Any, timeout: float) -> _EagerSocket:  # 
     return sock
 
 
-def _reach_by_command(command: str) -> Line:
+def _reach_by_command(command: str) -> RawConnection:
     ours, theirs = socket.socketpair()
     with theirs:
         # As in OpenSSH, the command line is run by the user's shell (ssh_config(5), ProxyCommand).
@@ -158,4 +163,4 @@ def _reach_by_command(command: str) -> Line:
             ours.close()
             message = f"the shell {shell} for ProxyCommand does not start ({error.strerror}); check $SHELL"
             raise TransportError(message) from error
-    return Line(ours, process)
+    return RawConnection(ours, process)

@@ -154,14 +154,17 @@ class Init:
         Raises:
             StartError: The service does not answer before the `deadline`.
         """
-        if name not in probes:
-            probes[name] = self.spawn(f"{name}.ready", service["ready"])
-        elif probes[name] in self.ended:
-            if self.ended.pop(probes.pop(name)) == 0:
-                self.states[name] = "ready"
-                self.report("starting")
+        exit_code = self.ended.pop(probes[name], None) if name in probes else None
+        if exit_code == 0:
+            del probes[name]
+            self.states[name] = "ready"
+            self.report("starting")
         elif time.monotonic() > deadline:
             raise StartError(f"{name} runs but does not answer after {START_LIMIT:.0f} s", f"{name}.ready")
+        elif exit_code is not None:
+            del probes[name]  # the next round starts a new check, so there is a pause between two checks
+        elif name not in probes:
+            probes[name] = self.spawn(f"{name}.ready", service["ready"])
 
     def stop(self) -> None:
         """End each service after the services that depend on it, then exit; the kernel ends all other processes."""

@@ -121,12 +121,17 @@ def test_included_files_lie_beside_the_environment_as_they_do_here(tmp_path: Pat
         ("include_concrete: [../spack]", "another environment, but .*/spack.yaml is missing"),
         ("repos: [../repo]", "repos names '../repo', but .* does not exist"),
         ("develop: {mine: {spec: mine@main}}", "develop names 'mine', but .* does not exist"),
+        ("include: [../other/spack.lock]", r"spack.yaml: include names '../other/spack.lock', but .* does not exist"),
+        ("include: ['no/$os/x.yaml']", r"spack.yaml: include names 'no/\$os/x.yaml', but .*/no does not exist"),
+        ("include: [../spack/x.yaml]", r"/a/spack/x.yaml: repos names 'gone', but .*/a/spack/gone does not exist"),
+        ("repos: [../empty]", r"spack.yaml: repos names 'a/empty', which contains no file to copy"),
     ],
 )
 def test_a_file_that_cannot_come_along_is_refused_with_the_reason(tmp_path: Path, line: str, words: str) -> None:
     (tmp_path / "far.yaml").write_text("")
-    files = {"a/b/spack.yaml": f"spack:\n  {line}\n", "a/spack/x.yaml": ""}
-    with pytest.raises(EnvironmentFileError, match=words):
+    files = {"a/b/spack.yaml": f"spack:\n  {line}\n", "a/spack/x.yaml": "repos: [gone]\n"}
+    (tmp_path / "project/a/empty").mkdir(parents=True)
+    with pytest.raises((EnvironmentFileError, DefinitionError), match=words):
         make(tmp_path / "project", files, environment="a/b")
 
 

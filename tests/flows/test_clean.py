@@ -284,7 +284,7 @@ def test_a_folder_of_runs_that_others_may_change_is_refused(site: Site) -> None:
 def test_a_root_that_others_may_change_is_refused_and_a_missing_one_is_clean(site: Site) -> None:
     site.run("old-1")
     site.root.chmod(0o777)
-    with pytest.raises(SchedulerError, match="others may exchange"):
+    with pytest.raises(SchedulerError, match="others may replace files"):
         site.plan()
     site.root.chmod(0o700)
     subprocess.run(["rm", "-r", str(site.root)], check=True)

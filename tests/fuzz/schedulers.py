@@ -256,7 +256,7 @@ def received_in_parallel(text: str) -> None:
     staged = StagedFile(sha256="ab" * 32, size=size, path="x", what="x", source="/nowhere")
     with Connections(lambda _: Distant(answered(text, lambda: 15))) as connections:
         result = parallel_upload.upload_in_parallel(staged, 0, connections.to(CLUSTER), ignore_progress)
-    assert 0 <= result.began <= size
+    assert 0 <= result.present <= size
 
 
 def logged(text: str) -> None:

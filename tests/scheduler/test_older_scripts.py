@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.remote.answers import read_answer
-from hpcdeploy.remote.cancellation import cancelling, revoking
+from hpcdeploy.remote.cancellation import cancelling, find_or_prevent_script
 from hpcdeploy.remote.listing import listing
 from hpcdeploy.remote.submission_script import submission
 from tests.scheduler.samples import CACHED, CLUSTER, PLAIN, run_of
@@ -89,7 +89,7 @@ def test_a_run_that_an_older_script_submitted_is_listed_and_cancelled(node: Logi
 
 
 def test_an_uncertain_submission_of_an_older_script_is_found_or_prevented(node: LoginNode) -> None:
-    revoke = revoking(CLUSTER, RUN)
+    revoke = find_or_prevent_script(CLUSTER, RUN)
     assert node.submit(revoke) == ("", False)
     done = node.do(OLDER)
     assert (done.returncode, node.submitted) == (15, 0), done.stderr

@@ -150,9 +150,11 @@ def _source(
     match settings.source:
         case PixiSource() as source:
             folder = project / source.workspace
-            own = environment in (None, source.environment)
+            is_default = environment in (None, source.environment)
             wanted = Wanted(
-                environment=environment or source.environment, platform=source.platform if own else "", cuda=source.cuda
+                environment=environment or source.environment,
+                platform=source.platform if is_default else "",
+                cuda=source.cuda,
             )
             report = inspect_workspace(folder, wanted, against=other(folder / LOCK), project=project)
             base = settings.base or choose_base(load_bases(project), report.cuda)[0]

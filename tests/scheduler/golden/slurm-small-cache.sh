@@ -110,7 +110,7 @@ sha256=abababababababababababababababababababababababababababababababab
 # shellcheck disable=SC2034  # functions.sh uses it
 image_cache_owners=()
 image_fault=""
-# --- login/job/temporary_folders.sh: unset variables that name a folder for temporary files which does not exist here. They may be
+# --- login/job/temporary_folders.sh: unset each variable that names a folder for temporary files which does not exist here. A login profile
 # --- login/job/scratch.sh: put Apptainer's temporary files and cache on the node's own disk, outside $HOME, until the job ends.
 export APPTAINER_TMPDIR="$scratch" APPTAINER_CACHEDIR="$scratch/cache"
 
@@ -182,7 +182,7 @@ HPCDEPLOY_END_0123456789
 
 # --- login/image.sh: provide the image as $cache/SHA256.sif, once for all runs. $image_from tells where a missing image is taken from.
 
-# --- login/open_lock.sh: open the lock file $1, and set opened to its file descriptor. Others may be able to write to its folder, and to put a
+# --- login/open_lock.sh: open the lock file $1, and set opened to its file descriptor. If others can write to the folder, they can put a
 
 # --- login/cache.sh: remove old images, so that the image cache has at most $cache_limit bytes.
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 _NARROWEST = 10
-"""Minimum width of a column that wraps, in characters; a column whose texts are all shorter is as wide as its longest text.
+"""Minimum width of a column that wraps or is cut, in characters; a column whose texts are all shorter is as wide as its
+longest text.
 """
 
 _BETWEEN = 2
@@ -37,19 +38,25 @@ class Column(NamedTuple):
     cut: bool = False
 
 
-def fit(columns: Sequence[Column], natural: Sequence[int], width: int) -> dict[int, int]:
+def fit(columns: Sequence[Column], natural: Sequence[int], words: Sequence[int], width: int) -> dict[int, int]:
     """Return the widths of the columns to show, by their index in `columns`.
 
-    First, columns are left out in the order of `Column.drop`, until the others fit with their minimum widths. If the columns
+    First, columns are left out in the order of `Column.drop`, until the others fit with their minimum widths. A column that
+    wraps is at least as wide as its longest word, because a path or a digest that is broken cannot be copied. If the columns
     that cannot be left out do not fit, the result is empty. Then the widest column that may wrap is made narrower, until the
     table fits.
 
     Args:
         columns: The columns.
         natural: For each column, the width of its longest text or its name, in characters.
+        words: For each column, the width of the longest word in its texts and its name. A word that is wider than the
+            terminal is broken in any case, and does not count.
         width: The width of the terminal in characters.
     """
-    least = [full if column.whole else min(full, _NARROWEST) for column, full in zip(columns, natural, strict=True)]
+    least = [
+        full if column.whole else min(full, max(_NARROWEST, 0 if column.cut or word > width - _EDGES else word))
+        for column, full, word in zip(columns, natural, words, strict=True)
+    ]
     places = list(range(len(columns)))
 
     def room() -> int:

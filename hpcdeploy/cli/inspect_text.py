@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from hpcdeploy.apptainer.sif import SifObject
 from hpcdeploy.cli import show
+from hpcdeploy.cli.columns import Column
 from hpcdeploy.environments.inventory import Changes, Item, known_size, unknown_sizes
 from hpcdeploy.flows.inspect.report import ImageReport, PublishedReport, Report, SourceReport, StageReport
 from hpcdeploy.plain_text import written
@@ -137,7 +138,7 @@ def _list(items: Sequence[Item], top: int) -> None:
     shown = items[:top] if top else items
     largest = max((item.size or 0 for item in items), default=0)
     show.put()
-    columns = ["NAME", "VERSION", "KIND", "SIZE", "SHARE"]
+    columns = [Column("NAME"), Column("VERSION"), Column("KIND", drop=2), Column("SIZE"), Column("SHARE", drop=3)]
     rows = [
         [
             item.name,
@@ -149,7 +150,7 @@ def _list(items: Sequence[Item], top: int) -> None:
         for item in shown
     ]
     if sys.stdout.isatty() and largest:
-        columns.append("")
+        columns.append(Column("", whole=True, drop=1))
         for row, item in zip(rows, shown, strict=True):
             row.append("█" * round((item.size or 0) / largest * _BAR))
     show.table(columns, rows)

@@ -109,8 +109,10 @@ def draw(
 
     cleaned = [list(map(one_line, row)) for row in rows]
     names = [one_line(column.name) for column in columns]
-    natural = [max(map(cell_len, texts)) for texts in zip(names, *cleaned, strict=True)]
-    widths = fit(columns, natural, width)
+    texts_of = list(zip(names, *cleaned, strict=True))
+    natural = [max(map(cell_len, texts)) for texts in texts_of]
+    words = [max(map(cell_len, " ".join(texts).split()), default=0) for texts in texts_of]
+    widths = fit(columns, natural, words, width)
     if not widths:
         return [line for row in cleaned for line in stacked(columns, row, width)]
     drawn = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))

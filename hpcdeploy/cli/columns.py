@@ -12,6 +12,9 @@ _NARROWEST = 10
 longest text.
 """
 
+_LONGEST_NAME = 20
+"""Maximum length of a name that the column of names in `labelled` is made for; the values of longer names begin later."""
+
 _BETWEEN = 2
 _EDGES = 2
 """Numbers of characters that rich draws: `_BETWEEN` between two columns, and `_EDGES` for the left and right edge together.
@@ -78,10 +81,28 @@ def fit(columns: Sequence[Column], natural: Sequence[int], words: Sequence[int],
 def stacked(columns: Sequence[Column], row: Sequence[str], width: int) -> list[str]:
     """Return a row as lines instead of a table: the first text, then the other texts with the names of their columns.
 
-    Empty texts are left out.
+    Empty texts are left out. A first text that is never broken, such as a run's id, needs no name.
     """
+    head = row[0] if columns[0].whole else f"{columns[0].name} {row[0]}"
     others = "  ".join(f"{column.name} {text}" for column, text in list(zip(columns, row, strict=True))[1:] if text)
-    return [row[0], *wrapped(others, width, first="  ", later="  ")]
+    return [head, *wrapped(others, width, first="  ", later="  ")]
+
+
+def labelled(facts: Sequence[tuple[str, str]], width: int) -> list[str]:
+    """Return names and values as lines of at most `width` characters, with the values in one column.
+
+    Lines are broken between words only. A value with a word that is too long for the column continues below its name.
+    """
+    names = max((len(name) for name, _ in facts if len(name) <= _LONGEST_NAME), default=0)
+    lines: list[str] = []
+    for name, value in facts:
+        first = f"  {name:<{names}}  "
+        longest = max(map(len, value.split()), default=0)
+        if len(first) + longest <= width:
+            lines += wrapped(value, width, first=first, later=" " * (names + 4))
+        else:
+            lines += [first.rstrip(), *wrapped(value, width, first="    ", later="    ")]
+    return lines
 
 
 def wrapped(text: str, width: int, *, first: str = "", later: str = "") -> list[str]:

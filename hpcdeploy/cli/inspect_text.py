@@ -19,10 +19,7 @@ _BAR = 24
 
 def tell(report: Report, *, top: int) -> None:
     """Print a report; `top` is the number of packages to list (0: all)."""
-    show.put(title_of(report))
-    width = max((len(name) for name, _ in facts_of(report)), default=0)
-    for name, value in facts_of(report):
-        show.put(f"  {name:<{width}}  {value}")
+    show.labelled_facts(title_of(report), facts_of(report))
     match report:
         case SourceReport():
             _list(report.items, top)

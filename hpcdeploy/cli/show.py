@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from hpcdeploy.cli.columns import Column, fit, stacked, wrapped
+from hpcdeploy.cli.columns import Column, fit, labelled, stacked, wrapped
 from hpcdeploy.plain_text import PlainStream, json_text, one_line, plain, written
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+
+_NARROW, _WIDE = 60, 80
+"""Minimum widths of a terminal, in characters, for progress with a bar, and with speed and remaining time too."""
 
 _WORTH_TELLING = 10_000_000
 """Minimum size in bytes of a transfer with progress messages; smaller transfers end before the user can read a message."""
@@ -126,16 +129,36 @@ def draw(
     return drawn
 
 
+def labelled_facts(title: str, facts: Sequence[tuple[str, str]]) -> None:
+    """Print a title, and names with their values below it; on a terminal long lines are broken between words."""
+    if sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
+        lines = [*wrapped(title, width), *labelled([(one_line(name), one_line(value)) for name, value in facts], width)]
+    else:
+        names = max((len(name) for name, _ in facts), default=0)
+        lines = [title, *(f"  {name:<{names}}  {value}" for name, value in facts)]
+    for line in lines:
+        put(line)
+
+
 def say(text: str, *, end: str = "\n") -> None:
     """Print a message for the user on standard error."""
     print(plain(text), end=end, file=sys.stderr, flush=True)
 
 
 def confirm(question: str, *, abort: bool = False) -> bool:
-    """Prompt for confirmation on standard error, and return the answer; with `abort`, the answer no ends the command."""
+    """Prompt for confirmation on standard error, and return the answer.
+
+    With `abort`, the answer no ends the command, which then must have the option ``--yes``.
+    """
     import typer
 
-    return typer.confirm(plain(question), abort=abort, err=True)
+    try:
+        return typer.confirm(plain(question), abort=abort, err=True)
+    except typer.Abort:
+        if abort and not sys.stdin.isatty():
+            say("\nstandard input is not a terminal, and did not confirm; use --yes to run the command without a prompt")
+        raise
 
 
 def warn(text: str) -> None:
@@ -212,14 +235,12 @@ def transfer(what: str) -> "Iterator[Callable[[int, int], None]]":
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=Console(stderr=True)) as progress:
+        console = Console(stderr=True)
+        # In a narrow terminal, the texts of all columns would wrap.
+        bars = (BarColumn(40 if console.width >= _WIDE else 10),) if console.width >= _NARROW else ()
+        others = (TransferSpeedColumn(), TimeRemainingColumn()) if console.width >= _WIDE else ()
+        columns = (TextColumn("{task.description}", markup=False), *bars, DownloadColumn(), *others)
+        with Progress(*columns, console=console) as progress:
             bar = progress.add_task(one_line(what), total=None)
             yield lambda done, total: progress.update(bar, completed=done, total=total)
         return

@@ -56,6 +56,7 @@ class Chosen:
         status: The run with its last known state.
         task: The task's number in the run, if the user gave the scheduler's id of one task (``123_4``); else None.
         by_job: The user gave the name of the run's job.
+        by_prefix: The user gave the beginning of the run's id.
         partly: The user gave a scheduler's id that means only some tasks of the run: one task, or one of several array
             chunks.
     """
@@ -63,6 +64,7 @@ class Chosen:
     status: RunStatus
     task: int | None = None
     by_job: bool = False
+    by_prefix: bool = False
     partly: bool = False
 
 
@@ -153,7 +155,7 @@ def _find(name: str, scope: Scope) -> Chosen | None:
         if len(found) > 1:
             raise UnknownRunError(f"{name!r} is ambiguous: {_ids(found)}; use a longer prefix")
         if found:
-            return Chosen(status=found[0])
+            return Chosen(status=found[0], by_prefix=True)
     return _by_job_id(name, scope)
 
 

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from hpcdeploy.cli import clean, many, show, tags
-from hpcdeploy.cli.columns import Column, fit, wrapped
+from hpcdeploy.cli.columns import Column, fit, labelled, stacked, wrapped
 from hpcdeploy.cli.status_text import print_recorded, print_statuses, project_names
 from hpcdeploy.cli.watch import page
 from hpcdeploy.flows.follow import StatusReport
@@ -137,6 +137,32 @@ def test_a_digest_or_a_path_is_whole_in_every_table(width: int) -> None:
         (lines_of(clean.print_items, [("run", NAME, "5 MB"), ("staged file", path, "5 MB")], "REMOVED"), {NAME, path}),
     ):
         assert whole <= {word for line in lines for word in line.split()}
+
+
+def test_facts_wrap_between_words_and_a_long_word_goes_below_its_name(width: int) -> None:
+    url = "https://conda.example.org/hpcdeploy-demo/"
+    built = "since the last build (2026-11-29T19:58:35Z)"
+    facts = [("CUDA wanted", "12"), ("locked", "default (linux-64); gpu (linux-64); test (linux-64, osx-arm64)")]
+    facts += [("channels", url), (built, "nothing changed"), ("image", NAME)]
+    lines = lines_of(show.labelled_facts, "default: /home/me/p/pixi.lock, environment gpu", facts)
+    words = {word for line in lines for word in line.split()}
+    assert {url, NAME, "osx-arm64)"} <= words
+    assert all(len(line) <= width or line.strip() in (url, built, NAME) for line in lines)
+    assert labelled([("a", "x y"), ("name", "long-word")], 14) == ["  a     x y", "  name", "    long-word"]
+
+
+def test_a_progress_bar_fits_on_one_line(width: int) -> None:
+    terminal = Terminal()
+    with redirect_stderr(terminal), show.transfer("uploading the build's files") as progress:
+        progress(30_700, 30_700)
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue()).replace("\r", "\n").splitlines()
+    [last] = {line.strip() for line in lines if "kB" in line and "30.7/30.7" in line}
+    assert last.startswith("uploading")
+
+
+def test_results_leave_out_the_node_first_and_name_the_task_in_a_block() -> None:
+    columns = [Column("TASK"), Column("STATE"), Column("NODE", drop=1)]
+    assert stacked(columns, ["7", "FAILED", "n1"], 40) == ["TASK 7", "  STATE FAILED  NODE n1"]
 
 
 def test_a_word_is_never_broken() -> None:

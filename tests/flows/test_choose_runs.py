@@ -191,6 +191,15 @@ def test_another_projects_job_is_not_cancelled_without_a_question(store: Store, 
             choose(["train"], scope, every=every, sure=True)
     assert ids(choose(["train"], scope, every=False, sure=False)) == ["train-4"]
     assert ids(choose(["train-4"], scope, every=False, sure=True)) == ["train-4"]
+    outside = replace(scope, project=None)
+    for place in (scope, outside):
+        with pytest.raises(ConfigError, match="train- is the beginning of the id of run train-4, which belongs to another"):
+            choose(["train-"], place, every=False, sure=True)
+        assert ids(choose(["train-"], place, every=False, sure=False)) == ["train-4"]
+    with pytest.raises(
+        ConfigError, match="is not in a project, so it has no run of job train, but other projects have: train-4"
+    ):
+        choose(["train"], outside, every=False, sure=True)
 
 
 @pytest.mark.parametrize("name", ["50", "50_3"])

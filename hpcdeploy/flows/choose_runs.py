@@ -97,9 +97,15 @@ def check_inside(scope: Scope, verb: str, otherwise: str = "") -> None:
 
 
 def no_runs(scope: Scope) -> str:
-    """Return the message for a project without runs. It has advice if the folder of another recorded project is gone."""
+    """Return the message for a project without runs. It has advice if this project may be a recorded one that was moved.
+
+    A moved project's old folder is gone. Its parent is still there, or its name is the same. For the temporary folder of a
+    script, such as ``make demo``, neither is true.
+    """
     where = f" on cluster {scope.cluster}" if scope.cluster else ""
-    lost = [folder for folder in scope.store.projects() if not folder.exists()]
+    name = scope.project.name if scope.project else ""
+    gone = [folder for folder in scope.store.projects() if not folder.exists()]
+    lost = [folder for folder in gone if folder.name == name or folder.parent.exists()]
     moved = (
         f". If this project was at {lost[0]} before, run 'hpcdeploy runs --moved-from {shlex.quote(str(lost[0]))}'"
         if len(lost) == 1

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -74,7 +75,7 @@ def test_an_image_that_was_there_is_shown_as_unchanged_and_not_as_built(project:
     first, again = (hpcdeploy(project, *words, *more) for more in (("--force",), ()))
     for done, result in ((first, "built on here"), (again, "unchanged on here")):
         assert done.returncode == 0, done.stderr
-        assert [line.split("  ")[1].strip() for line in done.stdout.splitlines()[1:]] == [result, result]
+        assert [re.split(r" {2,}", line)[1] for line in done.stdout.splitlines()[1:]] == [result, result]
     forced = hpcdeploy(project, *words, "--force", "--json")
     assert [one["result"]["unchanged"] for one in json.loads(forced.stdout)] == [False, False]
     assert [one["result"]["unchanged"] for one in json.loads(hpcdeploy(project, *words, "--json").stdout)] == [True, True]

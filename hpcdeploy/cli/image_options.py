@@ -140,7 +140,7 @@ class ShownBuild:
 
         if event.is_step:
             self.unchanged = event.text == UNCHANGED
-            show.say(f"[{event.elapsed:5.0f} s] {event.text}")
+            show.say_indented(f"[{event.elapsed:5.0f} s] {event.text}", 10)
         elif sys.stderr.isatty():
             show.say(f"          {event.text}")
 

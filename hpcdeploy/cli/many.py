@@ -78,7 +78,7 @@ def _run(verb: str, tasks: Mapping[str, Sequence[str]], rows: Rows, identity: st
     # -P, so that Python does not import a file of the working folder, such as types.py, as one of its modules (python(1)).
     command = (sys.executable, "-P", "-m", "hpcdeploy.cli.main", verb, "--json")
     planned = [Task(name=name, argv=(*command, *options, "--", name)) for name, options in tasks.items()]
-    ended = run_each(planned, jobs=jobs, say=lambda name, line: show.say(f"{name} | {line}"))
+    ended = run_each(planned, jobs=jobs, say=lambda name, line: show.say_indented(f"{name} | {line}", len(name) + 3))
     answers = [loads(one.output) if one.output else None for one in ended]
     if json:
         show.as_json(

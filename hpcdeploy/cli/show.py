@@ -146,6 +146,13 @@ def say(text: str, *, end: str = "\n") -> None:
     print(plain(text), end=end, file=sys.stderr, flush=True)
 
 
+def say_indented(text: str, indent: int) -> None:
+    """Print a message; on a terminal a long one is broken between words, and continues after `indent` spaces."""
+    if sys.stderr.isatty():
+        text = "\n".join(wrapped(text, shutil.get_terminal_size().columns, later=" " * indent))
+    say(text)
+
+
 def confirm(question: str, *, abort: bool = False) -> bool:
     """Prompt for confirmation on standard error, and return the answer.
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from hpcdeploy.apptainer.build_progress import BuildEvent
 from hpcdeploy.cli import clean, many, show, tags
 from hpcdeploy.cli.columns import Column, fit, labelled, stacked, wrapped
+from hpcdeploy.cli.image_options import ShownBuild
 from hpcdeploy.cli.status_text import print_recorded, print_statuses, project_names
 from hpcdeploy.cli.watch import page
 from hpcdeploy.flows.follow import StatusReport
@@ -149,6 +151,14 @@ def test_facts_wrap_between_words_and_a_long_word_goes_below_its_name(width: int
     assert {url, NAME, "osx-arm64)"} <= words
     assert all(len(line) <= width or line.strip() in (url, built, NAME) for line in lines)
     assert labelled([("a", "x y"), ("name", "long-word")], 14) == ["  a     x y", "  name", "    long-word"]
+
+
+def test_the_steps_of_a_build_wrap_between_words(width: int) -> None:
+    event = BuildEvent(elapsed=3, text="unchanged: an image of these inputs exists (--force builds it again)", is_step=True)
+    lines = lines_of(ShownBuild().report, event)
+    assert " ".join(" ".join(lines).split()) == f"[ 3 s] {event.text}"
+    assert max(map(len, lines)) <= width
+    assert all(line.startswith(" " * 10) for line in lines[1:])
 
 
 def test_a_progress_bar_fits_on_one_line(width: int) -> None:

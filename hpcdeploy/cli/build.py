@@ -12,11 +12,11 @@ from hpcdeploy.cli import completion, show
 from hpcdeploy.cli.image_options import (
     GivenArguments,
     ImageSelection,
+    ShownBuild,
     build_args_of,
     definition_of,
     download_image,
     file_of,
-    show_event,
 )
 from hpcdeploy.cli.options import AsJson, spread
 from hpcdeploy.cli.paths import path
@@ -24,6 +24,7 @@ from hpcdeploy.frozen import frozen
 from hpcdeploy.plain_text import written
 
 if TYPE_CHECKING:
+    from hpcdeploy.apptainer.build_progress import Report
     from hpcdeploy.cli.image_options import BuildArguments
     from hpcdeploy.cli.place import Place
     from hpcdeploy.flows.freshness import BuildInputs
@@ -123,16 +124,17 @@ def build(
     file = target.output or file_of(place, settings)
     admit = admit_build(place.project.root, cluster)
     secrets = read_secrets(settings, definition.secrets, place.project.root, os.environ, tuple(given.values()), admit=admit)
+    progress = ShownBuild()
     if on:
         if target.fetch or target.output:
             check_output(file, force=force)
-        built = _build_on(place, on, definition, secrets, force=force)
+        built = _build_on(place, on, definition, secrets, force=force, report=progress.report)
         built = download_image(place, built, file) if target.fetch or target.output else built
     else:
-        built = _build_here(place, definition, file, secrets, force=force)
+        built = _build_here(place, definition, file, secrets, force=force, report=progress.report)
     _record(place, definition, built, inputs, known)
     if json:
-        show.as_json(asdict(built))
+        show.as_json({**asdict(built), "unchanged": progress.unchanged})
     else:
         show.put(f"{built.path}  sha256:{built.sha256}  {written(built.size)}  ({built.apptainer})")
 
@@ -203,7 +205,9 @@ def _own_options(settings: "ImageSettings", given: Mapping[str, "Secret"], folde
     return [*many.option("--secret", secrets), *many.option("--output", folder and folder / f"{settings.name}.sif")]
 
 
-def _build_here(place: "Place", definition: "Definition", target: Path, secrets: "Secrets", *, force: bool) -> "BuiltImage":
+def _build_here(
+    place: "Place", definition: "Definition", target: Path, secrets: "Secrets", *, force: bool, report: "Report"
+) -> "BuiltImage":
     from hpcdeploy.flows.build import LocalBuilds, build_here
     from hpcdeploy.folders import cache_folder
 
@@ -214,11 +218,13 @@ def _build_here(place: "Place", definition: "Definition", target: Path, secrets:
         is_recorded=place.store.has_built,
         force=force,
         secrets=secrets,
-        report=show_event,
+        report=report,
     )
 
 
-def _build_on(place: "Place", name: str, definition: "Definition", secrets: "Secrets", *, force: bool) -> "BuiltImage":
+def _build_on(
+    place: "Place", name: str, definition: "Definition", secrets: "Secrets", *, force: bool, report: "Report"
+) -> "BuiltImage":
     from hpcdeploy.flows.build import build_on
 
     cluster = place.cluster(name)
@@ -228,6 +234,6 @@ def _build_on(place: "Place", name: str, definition: "Definition", secrets: "Sec
             open_connections.to(cluster),
             force=force,
             secrets=secrets,
-            report=show_event,
+            report=report,
             carrying=show.transfer,
         )

@@ -125,12 +125,25 @@ def download_image(place: "Place", built: "BuiltImage", target: Path) -> "BuiltI
         return fetch_built(built, open_connections.to(cluster), target, progress=progress)
 
 
-def show_event(event: "BuildEvent") -> None:
-    """Show a step of a build with the time since the start; on a terminal, also show the output between the steps."""
-    if event.is_step:
-        show.say(f"[{event.elapsed:5.0f} s] {event.text}")
-    elif sys.stderr.isatty():
-        show.say(f"          {event.text}")
+class ShownBuild:
+    """The progress of a build, as it is shown to the user.
+
+    Attributes:
+        unchanged: Whether nothing was built, because an image of these inputs exists.
+    """
+
+    def __init__(self) -> None:
+        self.unchanged = False
+
+    def report(self, event: "BuildEvent") -> None:
+        """Show a step with the time since the start; on a terminal, also show the output between the steps."""
+        from hpcdeploy.apptainer.build_progress import UNCHANGED
+
+        if event.is_step:
+            self.unchanged = event.text == UNCHANGED
+            show.say_indented(f"[{event.elapsed:5.0f} s] {event.text}", 10)
+        elif sys.stderr.isatty():
+            show.say(f"          {event.text}")
 
 
 def _build_arg(words: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpcdeploy.cli import show
+from hpcdeploy.cli.columns import Column
 from hpcdeploy.cli.command_line import META
 from hpcdeploy.cli.job import Selection, print_script, print_submitted, say_notes, submit_plan
 from hpcdeploy.cli.job_options import as_settings, joined, takes_job_options
@@ -194,7 +195,15 @@ def _print_table(found: "Sequence[Result]", *, repeats: bool) -> None:
 
     names = tuple(found[0].parameters)
     show.table(
-        ("TASK", *(("OF TASK",) if repeats else ()), *map(_cell, names), "STATE", "EXIT", "TIME", "NODE"),
+        (
+            "TASK",
+            *(("OF TASK",) if repeats else ()),
+            *map(_cell, names),
+            "STATE",
+            "EXIT",
+            Column("TIME", drop=2),
+            Column("NODE", drop=1),
+        ),
         [
             (
                 str(one.task),

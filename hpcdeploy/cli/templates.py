@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpcdeploy.cli import completion, show
+from hpcdeploy.cli.columns import Column
 from hpcdeploy.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def templates(context: typer.Context, json: AsJson = False) -> None:
         return
     known = [one for one in found if one.shipped]
     show.table(
-        ("TEMPLATE", "IN FORCE", "FILE"),
+        (Column("TEMPLATE", whole=True), "IN FORCE", Column("FILE", whole=True, drop=1)),
         [(one.name, "the project's own" if one.own else "shipped", str(one.in_force)) for one in known],
     )
     former = _former()

@@ -12,7 +12,7 @@ from hpcdeploy.definition.guard import argument
 from hpcdeploy.definition.parts import with_mount_point
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.flows.sources.contract import Prepared, Request, S, no_registry
-from hpcdeploy.generated_file import is_generated, write_generated
+from hpcdeploy.generated_file import Writings, is_generated, write_generated
 from hpcdeploy.image import ContextFile, Definition, ImageSettings
 from hpcdeploy.regular_file import LARGEST_TEXT, UnsuitableFileError, read_regular
 from hpcdeploy.source import DefinitionSource, DockerfileSource, ImageConfigOf, OciConfig, OciSource, PixiSource, SpackSource
@@ -153,7 +153,9 @@ def dockerfile_of(
     return replace(text, notes=(*chosen, *text.notes))
 
 
-def write_dockerfile(text: "DockerText", target: Path, project: Path, *, force: bool = False) -> tuple[Path, Path]:
+def write_dockerfile(
+    text: "DockerText", target: Path, project: Path, *, force: bool = False, record: Writings | None = None
+) -> tuple[Path, Path]:
     """Write the Dockerfile to `target`, and its ignore file; return both paths.
 
     If `target` is the project's ``Dockerfile``, its ignore file is the project's ``.dockerignore``. If the user wrote a
@@ -168,7 +170,7 @@ def write_dockerfile(text: "DockerText", target: Path, project: Path, *, force: 
     ours = not common.exists() or _is_ours(common)
     is_main = target.resolve() == (project / "Dockerfile").resolve()
     ignore = common if is_main and ours else target.with_name(f"{target.name}.dockerignore")
-    write_generated({ignore: text.ignore, target: text.dockerfile}, force=force)
+    write_generated({ignore: text.ignore, target: text.dockerfile}, force=force, record=record)
     return target, ignore
 
 

@@ -32,10 +32,12 @@ def predecessors(
 
     Raises:
         ConfigError: A run is on another cluster or scheduler, was cancelled before it was submitted, or it is unknown
-            whether the run was submitted. Or ``after`` names a job without a run there, or only some tasks of a run.
+            whether the run was submitted. Or ``clean`` removed its folder. Or ``after`` names a job without a run there, or
+            only some tasks of a run.
         UnknownRunError: A name in ``after`` matches no run, or several.
     """
     found: list[Predecessor] = []
+    cleaned = store.when_cleaned() if job.after else {}
     for after in job.after:
         if after.what in project.jobs and not store.knows(after.what):
             known = _newest(after, job, project, cluster, scheduler, store)
@@ -50,6 +52,11 @@ def predecessors(
         if known.ended and not run.job_id:
             raise ConfigError(
                 f"job {job.name} waits for run {run.id}, which was cancelled before it was submitted; submit {run.job} again"
+            )
+        if run.id in cleaned:
+            raise ConfigError(
+                f"job {job.name} waits for run {run.id} ({known.state.value}), whose folder with the exit codes of its "
+                f"tasks was removed by 'hpcdeploy clean'; submit {run.job} again, or submit {job.name} without 'after'"
             )
         if known.unsure:
             raise ConfigError(

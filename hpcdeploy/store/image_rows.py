@@ -1,6 +1,7 @@
 """Record the latest build of each image, with its inputs and lock file, and also cached checksums of files, and pushes."""
 
 import json
+import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -111,6 +112,25 @@ class ImageRows(RecordFile):
             return "" if row is None else zlib.decompress(bytes_value(row[0])).decode()
         except (ValueError, TypeError, zlib.error):  # without the cache, the files are read again
             return ""
+
+    def wrote(self, path: Path, sha256: str) -> None:
+        """Record the sha256 of the generated file that was written to `path` last."""
+        with self.opened() as connection:
+            # This table is created here and not by the schema, so that older releases can still use the file.
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS written (path BLOB PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID"
+            )
+            connection.execute("INSERT OR REPLACE INTO written VALUES (?, ?)", (os.fsencode(path.resolve()), sha256))
+
+    def has_written(self, path: Path, sha256: str) -> bool:
+        """Tell whether the last generated file that was written to `path` had this sha256."""
+        with self.opened() as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'written'").fetchone():
+                return False
+            found = connection.execute(
+                "SELECT sha256 FROM written WHERE path = ?", (os.fsencode(path.resolve()),)
+            ).fetchone()
+        return found is not None and found[0] == sha256
 
     def published(self, image: PublishedImage, *, when: int) -> None:
         """Record that an image was pushed, at `when` (seconds since 1970)."""

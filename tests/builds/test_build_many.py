@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -67,3 +68,14 @@ def test_definitions_of_several_images_go_into_a_folder_and_one_that_fails_stops
     failed = hpcdeploy(project, "generate", "--all", "-o", "others")
     assert failed.returncode == 66, failed.stderr
     assert sorted(path.name for path in (project / "others").iterdir()) == ["one.def", "three.def"]
+
+
+def test_an_image_that_was_there_is_shown_as_unchanged_and_not_as_built(project: Path) -> None:
+    words = ("build", "one", "three", "--on", "here")
+    first, again = (hpcdeploy(project, *words, *more) for more in (("--force",), ()))
+    for done, result in ((first, "built on here"), (again, "unchanged on here")):
+        assert done.returncode == 0, done.stderr
+        assert [re.split(r" {2,}", line)[1] for line in done.stdout.splitlines()[1:]] == [result, result]
+    forced = hpcdeploy(project, *words, "--force", "--json")
+    assert [one["result"]["unchanged"] for one in json.loads(forced.stdout)] == [False, False]
+    assert [one["result"]["unchanged"] for one in json.loads(hpcdeploy(project, *words, "--json").stdout)] == [True, True]

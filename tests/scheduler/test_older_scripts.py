@@ -97,3 +97,10 @@ def test_an_uncertain_submission_of_an_older_script_is_found_or_prevented(node: 
     node.submit(OLDER)
     (node.run_folder / "id").unlink()
     assert node.submit(revoke) == ("12", False)
+
+
+def test_the_job_is_reported_by_the_script_or_by_hpcdeploy_and_not_by_both(node: LoginNode) -> None:
+    """The client adds "bring", and prints the job itself, from the script's answer."""
+    assert node.do(TODAYS, "bring").stderr == b""
+    assert node.do(TODAYS, "bring", "again").stderr == b""
+    assert b"was submitted before" in node.do(TODAYS).stderr

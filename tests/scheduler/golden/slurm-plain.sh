@@ -5,7 +5,7 @@
 # It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's commands, but not hpcdeploy.
 # You can run it several times: it submits the run once, and later calls report the submitted job. With the argument "again" it
 # first queries the scheduler for the run's job, even if the run's folder does not exist or has no record of an earlier call.
-# With the argument "bring" it does not tell you to copy missing files, because hpcdeploy uploads them.
+# With the argument "bring" it leaves two messages to hpcdeploy: which files are missing, and which job was submitted.
 #
 # Exit status: 0 submitted, now or earlier. 10 login node not usable (missing command, unusable root). 11 no image.
 # 12 rejected by the scheduler. 13 unknown whether the scheduler accepted the job: run this script again.
@@ -819,7 +819,9 @@ for chunk in "${chunks[@]}"; do
   submit_chunk
   job_ids+=${job_ids:+,}$job_id
 done
-if "$already"; then say "run $run_id was submitted before"; else say "submitted as job $job_ids"; fi
+# hpcdeploy itself prints this from the answer, also after a lost connection.
+[[ $arguments == *" bring "* ]] ||
+  if "$already"; then say "run $run_id was submitted before"; else say "submitted as job $job_ids"; fi
 answer "$job_ids" "$already"
 }
 # bash reads main completely before it runs main. So a script that was cut off runs no part of main.

@@ -21,7 +21,7 @@ from hpcdeploy.flows.workflow import watched_paths
 from hpcdeploy.image import FileCopy, ImageSettings, Step
 from hpcdeploy.source import DockerfileSource, OciConfig, PixiSource, SpackSource
 from tests.builds.test_spack_on_cluster import FILES, SETTINGS, SOURCE
-from tests.builds.test_spack_source import CACHE, write
+from tests.builds.test_spack_source import CACHE, lock, write
 
 COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
 SPECS = "spack:\n  specs: [zlib]\n"
@@ -217,3 +217,20 @@ def test_it_is_printed_with_its_notes_on_the_side(tmp_path: Path) -> None:
     done = hpcdeploy(project, "generate", "--format", "dockerfile")
     assert (done.returncode, done.stdout.partition("\n")[0]) == (0, "# syntax=docker/dockerfile:1")
     assert "note: all packages are compiled for x86_64_v3" in done.stderr
+
+
+PAGE = (Path(__file__).parent.parent.parent / "docs/spack.md").read_text()
+
+
+def test_the_page_on_spack_shows_this_dockerfile(tmp_path: Path) -> None:
+    settings, shown = (PAGE.partition(f"```{kind}\n")[2].partition("```")[0] for kind in ("toml", "dockerfile"))
+    project = write(tmp_path, {"spack.yaml": CACHE.replace("cache:", "my-cache:"), "spack.lock": lock("zlib")})
+    (project / "hpcdeploy.toml").write_text(settings)
+    written = hpcdeploy(project, "generate", "--format", "dockerfile", "-o", "Dockerfile")
+    assert written.returncode == 0, written.stderr
+    rest = (project / "Dockerfile").read_text()
+    for line in filter(None, map(str.strip, shown.splitlines())):
+        for part in filter(None, line.split("...")):  # three points stand for what the page leaves out
+            _, found, rest = rest.partition(part)
+            assert found == part
+    assert rest == "\n"

@@ -24,6 +24,7 @@ _STEP = ("/bin/bash", "-eo", "pipefail", "-c")
 """The shell of a step of ``setup``. As in a definition, it does not stop at a variable that is not set."""
 
 _SCRIPT = ("/bin/bash", "-euo", "pipefail", "-c")
+_OF_APPTAINER = re.compile(r"\$\{?((?:APPTAINER|SINGULARITY)_(?:ENVIRONMENT|LABELS|ROOTFS))\b(?!:?[-+])")
 _IN_QUOTES = re.compile(r'([\\"$])')
 
 
@@ -199,8 +200,17 @@ def base_image(text: str, what: str) -> str:
 
 
 def _filled(text: str, arguments: Mapping[str, str]) -> str:
-    """Replace ``{{ NAME }}`` in a step by the value of the argument, as Apptainer does; Docker has no equivalent."""
+    """Replace ``{{ NAME }}`` in a step by the value of the argument, as Apptainer does; Docker has no equivalent.
+
+    Raises:
+        DefinitionError: A definition could not contain the step, or the step uses a file that only Apptainer's builds have.
+    """
     guard.shell_lines((text,), "setup", arguments)
+    if found := _OF_APPTAINER.search(text):
+        raise DefinitionError(
+            f"a step of 'setup' uses {found[1]}, which is set only in a build by Apptainer; in a Dockerfile, set variables "
+            "with 'environment' and labels with 'labels', or use the format 'definition'"
+        )
     return TEMPLATE.sub(lambda match: arguments[match[1]], text)
 
 

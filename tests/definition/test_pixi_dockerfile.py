@@ -184,12 +184,21 @@ def broken(**changes: object) -> PixiRecipe:
         (broken(base="oras://x/y"), "'base' is 'oras://x/y', but a Dockerfile can only start from an image"),
         (broken(files=(FileCopy(source="a\\b", destination="/a"),)), "'a\\\\b' contains a backslash"),
         (broken(setup=(Step(run="x", secrets=("NO",)),)), "a step of 'setup' uses the secret 'NO'"),
+        (
+            broken(setup=(Step(run="echo A=b >> $APPTAINER_LABELS"),)),
+            "a step of 'setup' uses APPTAINER_LABELS, which is set",
+        ),
     ],
 )
 def test_what_a_dockerfile_cannot_say_is_refused(recipe: PixiRecipe, said: str) -> None:
     with pytest.raises(DefinitionError) as raised:
         render_pixi_dockerfile(recipe)
     assert str(raised.value).startswith(said)
+
+
+def test_a_step_for_both_formats_can_tell_apptainer_s_builds_by_its_variable() -> None:
+    recipe = broken(setup=(Step(run='[ -z "${APPTAINER_ENVIRONMENT:-}" ] || echo export A=b'),))
+    assert "APPTAINER_ENVIRONMENT:-" in render_pixi_dockerfile(recipe).dockerfile
 
 
 def test_the_entry_point_script_runs_what_follows_it(tmp_path: Path) -> None:

@@ -221,6 +221,10 @@ def broken(recipe: SpackRecipe, **changes: object) -> SpackRecipe:
         (replace(MINIMAL, container=Container(build="/a.sif", final="f")), "'base' is '/a.sif', but a Dockerfile can only"),
         (broken(MINIMAL, files=(FileCopy(source="a\\b", destination="/a"),)), "'a\\\\b' contains a backslash"),
         (broken(MINIMAL, setup=(Step(run="x", secrets=("NO",)),)), "a step of 'setup' uses the secret 'NO'"),
+        (
+            broken(MINIMAL, setup=(Step(run='echo "export A=b" >> "${APPTAINER_ENVIRONMENT:-$SINGULARITY_ENVIRONMENT}"'),)),
+            "a step of 'setup' uses SINGULARITY_ENVIRONMENT, which is set only in a build by Apptainer",
+        ),
         (replace(MINIMAL, source=SpackSource(secrets=("NO",))), "the installation ('spack') uses the secret 'NO'"),
         (replace(MINIMAL, source=SpackSource(user=User(name="me", home="/tmp/me"))), "the path '/tmp/me' is under /tmp"),
     ],

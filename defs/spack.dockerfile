@@ -56,6 +56,10 @@ COPY [= words =]
 [% endfor %]
 RUN [% filter script %]
 [% include "defs/parts/spack_final.def" %]
+[% if readable %]
+    # Files keep the modes that they have in the build context, which may exclude the user of the container.
+    ! command -v find > /dev/null || find [= readable =] ! -perm -a+r -exec chmod a+rX {} +
+[% endif %]
 [% endfilter %]
 
 [% if bind_points %]

@@ -71,6 +71,7 @@ def render_spack_dockerfile(
         "install_mounts": mounts(install_secrets(recipe)),
         "kept": [between(str(held_folder(root))) for root in view_roots(recipe)],
         "check_file": copy(places[CHECK], CHECK) if recipe.source.check else "",
+        "readable": " ".join(guard.word(str(guard.destination(place))) for _, place in copied_files(settings)),
         "bind_points": plain_run(["mkdir", "-p", *points]) if points else "",
         "own_labels": [pair(*one) for one in _labels(recipe)],
         "names": " ".join(name for name, _ in settings.environment),

@@ -92,8 +92,11 @@ def test_buildkit_reads_the_instructions_that_this_project_reads(recipe: SpackRe
 
 
 def lines(text: str) -> list[str]:
-    """Return the lines that bash runs, without those that ask hpcdeploy for secrets, which Docker's builds have mounted."""
-    asking = re.compile(r"\{ set \+x|set -- (CACHE|KEY)|\. /run/secrets/\.ask|\( set -- ")
+    """Return the lines that bash runs, without those of one format.
+
+    A definition asks hpcdeploy for secrets, which Docker's builds have mounted; and its build sets the modes of files.
+    """
+    asking = re.compile(r"\{ set \+x|set -- (CACHE|KEY)|\. /run/secrets/\.ask|\( set -- |! command -v find ")
     return [line for line in map(str.strip, text.split("\n")) if line and line[0] != "#" and not asking.match(line)]
 
 

@@ -83,6 +83,8 @@ def built(podman: Podman, lab: Lab, recorder: str, tmp_path_factory: pytest.Temp
     for tool in (folder / "tools").iterdir():
         tool.chmod(0o755)
     write(folder, {"it's $x.csv": "1,2\n", "it's .csv": "another\n", "left-out": "no\n", **SECRETS})
+    (folder / "it's $x.csv").chmod(0o600)
+    (folder / "tools").chmod(0o700)
     generate(folder, SETTINGS.replace("BASE", recorder).replace("FINAL", reference(lab)))
     done = build(podman, folder, "whole", *(f"--secret=id={name},src={folder}/{name}" for name in SECRETS))
     assert done.returncode == 0, (done.stdout + done.stderr).decode()

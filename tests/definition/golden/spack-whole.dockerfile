@@ -154,6 +154,8 @@ RUN ["/bin/bash", "-euo", "pipefail", "-c", "\
 # A build with a single user id cannot change owners. The build then continues, because containers run as the user who starts
 # them.
     chown -R pdi: /opt/pdi /var/log/pdi || echo \"cannot change the owner of the user's folders\" >&2\n\
+# Files keep the modes that they have in the build context, which may exclude the user of the container.
+    ! command -v find > /dev/null || find /opt/tutorial $'/a b' ! -perm -a+r -exec chmod a+rX {} +\n\
 "]
 RUN mkdir -p /host-libs /scratch
 ENV CC="/usr/local/bin/gcc"

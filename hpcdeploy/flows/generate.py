@@ -13,12 +13,12 @@ from hpcdeploy.definition.parts import with_mount_point
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.flows.sources.contract import Prepared, Request, S, no_registry
 from hpcdeploy.generated_file import Writings, is_generated, write_generated
-from hpcdeploy.image import ContextFile, Definition, ImageSettings
+from hpcdeploy.image import ContextFile, Definition, FileCopy, ImageSettings
 from hpcdeploy.regular_file import LARGEST_TEXT, UnsuitableFileError, read_regular
 from hpcdeploy.source import DefinitionSource, DockerfileSource, ImageConfigOf, OciConfig, OciSource, PixiSource, SpackSource
 
 if TYPE_CHECKING:
-    from hpcdeploy.definition.pixi_dockerfile import DockerText
+    from hpcdeploy.definition.docker_text import DockerText
 
 
 def generate(
@@ -54,12 +54,7 @@ def generate(
         return configs[reference]
 
     prepared = _prepare(settings, project, given, query, named=named)
-    unknown = [name for name in given if name not in prepared.arguments]
-    if unknown:
-        raise DefinitionError(
-            f"the build argument {unknown[0]!r} is unknown to the image {settings.name!r}; "
-            f"known are {', '.join(sorted(prepared.arguments)) or 'none'}, and the image's 'build-args' can define more"
-        )
+    _check_known(given, prepared.arguments, settings.name)
     steps = (name for step in settings.setup for name in step.secrets)
     secrets = tuple(dict.fromkeys((*prepared.secrets, *steps)))
     text = with_mount_point(prepared.text) if secrets else prepared.text
@@ -111,6 +106,15 @@ def _prepare(
             return dockerfile.prepare(request(source))
 
 
+def _check_known(given: Mapping[str, str], known: Mapping[str, str], image: str) -> None:
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise DefinitionError(
+            f"the build argument {unknown[0]!r} is unknown to the image {image!r}; "
+            f"known are {', '.join(sorted(known)) or 'none'}, and the image's 'build-args' can define more"
+        )
+
+
 def _inputs(text: str, files: Sequence[ContextFile], build_args: Mapping[str, str]) -> str:
     listed = sorted((file.staged, file.mode, file.sha256) for file in files)
     text_of_all = json.dumps({"definition": text, "files": listed, "build_args": dict(build_args)}, sort_keys=True)
@@ -127,30 +131,77 @@ def dockerfile_of(
     """Make the Dockerfile of one image of the project in the folder `project`, which is the build context.
 
     Raises:
-        DefinitionError: The image is not made from a Pixi workspace, or its preparation failed.
+        DefinitionError: The image is not made from an environment, a build argument is unknown, or a Dockerfile cannot
+            express the image.
+        EnvironmentFileError: An environment file cannot be read.
+        TemplateError: A template is broken.
     """
+    given = dict(argument(name, value) for name, value in build_args)
+    # The values are written into the Dockerfile: as defaults of ARG, and into the steps of 'setup'.
+    own = tuple((name, given.get(name, value)) for name, value in settings.build_args)
+
+    def request(source: S) -> Request[S]:
+        return Request(
+            settings=replace(settings, build_args=own, files=_context_files(settings, project)),
+            source=source,
+            project=project,
+            build_args=given,
+            image_config=image_config,
+        )
+
+    match settings.source:
+        case PixiSource() as source:
+            return _pixi_dockerfile(request(source))
+        case SpackSource() as source:
+            return _spack_dockerfile(request(source))
+        case OciSource() | DockerfileSource() | DefinitionSource():
+            raise DefinitionError(
+                f"the image {settings.name!r} is made from neither a Pixi workspace nor a Spack environment, so it has no "
+                "generated Dockerfile; use the format 'definition'"
+            )
+
+
+def _pixi_dockerfile(request: "Request[PixiSource]") -> "DockerText":
+    from hpcdeploy.definition.pixi import pixi_arguments
     from hpcdeploy.definition.pixi_dockerfile import render_pixi_dockerfile
     from hpcdeploy.flows.sources.local_packages import NOT_SOURCE
     from hpcdeploy.flows.sources.pixi import recipe_and_notes
     from hpcdeploy.flows.sources.staging import LEFT_OUT
 
-    if not isinstance(settings.source, PixiSource):
-        raise DefinitionError(
-            f"the image {settings.name!r} is not made from a Pixi workspace, which a Dockerfile requires; "
-            "use the format 'definition'"
-        )
-    given = dict(argument(name, value) for name, value in build_args)
-    request = Request(
-        settings=settings, source=settings.source, project=project, build_args=given, image_config=image_config
-    )
     recipe, chosen = recipe_and_notes(request)
+    _check_known(request.build_args, pixi_arguments(recipe), request.settings.name)
     text = render_pixi_dockerfile(
         recipe,
-        workspace=settings.source.workspace,
+        workspace=request.source.workspace,
         left_out=tuple(NOT_SOURCE if recipe.own else LEFT_OUT),
-        overrides=project,
+        overrides=request.project,
     )
     return replace(text, notes=(*chosen, *text.notes))
+
+
+def _spack_dockerfile(request: "Request[SpackSource]") -> "DockerText":
+    from hpcdeploy.definition.spack import spack_arguments
+    from hpcdeploy.definition.spack_dockerfile import render_spack_dockerfile
+    from hpcdeploy.flows.sources.docker_context import context_place
+    from hpcdeploy.flows.sources.spack import recipe_and_notes
+    from hpcdeploy.flows.sources.staging import LEFT_OUT
+
+    ready = recipe_and_notes(request)
+    _check_known(request.build_args, spack_arguments(ready.recipe), request.settings.name)
+    places = {one.destination: context_place(request.project, one.source, one.files) for one in ready.all_shipped}
+    text = render_spack_dockerfile(ready.recipe, places, left_out=tuple(LEFT_OUT), overrides=request.project)
+    return replace(text, notes=(*ready.notes, *text.notes))
+
+
+def _context_files(settings: ImageSettings, project: Path) -> tuple[FileCopy, ...]:
+    """Return the setting ``files`` with the paths in the build context of a Dockerfile."""
+    from hpcdeploy.flows.sources.docker_context import context_place
+    from hpcdeploy.flows.sources.staging import folder_files
+
+    return tuple(
+        replace(one, source=context_place(project, project / one.source, folder_files(project, one.source, "", "'files'")))
+        for one in settings.files
+    )
 
 
 def write_dockerfile(

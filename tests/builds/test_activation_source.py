@@ -166,7 +166,9 @@ def test_a_dockerfile_copies_them_into_both_stages_and_its_ignore_file_lets_them
     folder = tmp_path / "work space"
     workspace(folder, "scripts/setup.sh", "top.sh", files={"top.sh": "", "my env.sh": "", "it's.sh": ""})
     settings = replace(SETTINGS, source=PixiSource(workspace="work space"), files=(FileCopy(source="a", destination="/a"),))
-    text = dockerfile_of(settings, tmp_path)
+    with pytest.raises(DefinitionError, match="'files' names 'a', which is not in"):
+        dockerfile_of(settings, tmp_path)
+    text = dockerfile_of(settings, write(tmp_path, {"a": ""}))
     assert '\nCOPY ["work space/scripts", "/app/scripts"]\n' in text.dockerfile
     assert '\nCOPY ["work space/it\\\\\'s.sh", "work space/my env.sh", "work space/train.py", "/app/"]\n' in text.dockerfile
     assert "\nCOPY --from=build /app/scripts /app/scripts\n" in text.dockerfile

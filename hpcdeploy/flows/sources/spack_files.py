@@ -28,10 +28,12 @@ class Shipment:
     Attributes:
         destination: The path in the build stage.
         files: The file, or all files of the folder.
+        source: The path on this machine.
     """
 
     destination: str
     files: tuple[ContextFile, ...]
+    source: Path
 
 
 @frozen
@@ -98,7 +100,7 @@ def ship(project: Path, source: str, destination: str, what: str) -> Shipment:
         DefinitionError: `source` does not exist, has no file, or is outside the project.
     """
     files = folder_files(project, source, staged_place(destination), what)
-    return Shipment(destination=destination, files=tuple(files))
+    return Shipment(destination=destination, files=tuple(files), source=project / source)
 
 
 def find_files(environment: str, manifest: SpackEnvironment, boundary: Boundary) -> Files:

@@ -141,4 +141,4 @@ def _tupled(value: Any) -> Any:  # noqa: ANN401 - a value of JSON
 
 
 ImageConfigOf = Callable[[str], OciConfig]
-"""Return the configuration of an image ``registry/repository:tag`` (no scheme) for linux/amd64 from its registry."""
+"""Return the configuration of an image ``registry/repository:tag`` (no scheme) for one architecture from its registry."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hpcdeploy import __version__, templates
+from hpcdeploy.architecture import AMD64
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.grammar import TEMPLATE
 from hpcdeploy.definition.parts import required_secrets
@@ -62,6 +63,7 @@ def render_pixi_dockerfile(
         "version": __version__,
         "name": guard.label("name", settings.name)[1],
         "arguments": [(name, quoted(value, f"the argument {name}")) for name, value in arguments.items()],
+        "from_platform": "" if settings.architecture == AMD64 else f"--platform={settings.architecture.platform} ",
         "build": _image(settings.base, "base"),
         "final": _image(settings.final_base or settings.base, "final-base"),
         "cuda": recipe.cuda,

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hpcdeploy.architecture import AMD64, ARCHITECTURES, Architecture
 from hpcdeploy.boundary import Boundary
 from hpcdeploy.environments.inventory import compare, items_of
 from hpcdeploy.environments.pixi import Workspace, read_manifest
 from hpcdeploy.environments.pixi_choice import Choice, choose_platform
 from hpcdeploy.environments.pixi_lock import LockFile, Row, not_locked, read_lock
-from hpcdeploy.environments.pixi_platform import DEFAULT_GLIBC, LINUX, Platform, customised, overrides
+from hpcdeploy.environments.pixi_platform import DEFAULT_GLIBC, Platform, customised, overrides
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.inspect.against import Older
 from hpcdeploy.flows.inspect.report import SourceReport
@@ -23,11 +24,16 @@ _SIZES = "sizes are those of compressed downloads; an image has its own compress
 
 @frozen
 class Wanted:
-    """The environment and platform to report on; `hpcdeploy.source.PixiSource` describes the attributes."""
+    """The environment and platform to report on; `hpcdeploy.source.PixiSource` describes most attributes.
+
+    `architecture` is that of the image. Without an image it is None: the first of `ARCHITECTURES` for which the environment
+    is locked.
+    """
 
     environment: str | None = None
     platform: str = ""
     cuda: str | None = None
+    architecture: Architecture | None = None
 
 
 def inspect_workspace(
@@ -80,11 +86,14 @@ def inspect_lock(
     read = read_lock(read_text(lock, within), str(lock))
     names = read.environments
     name = wanted.environment or (names[0] if len(names) == 1 else DEFAULT)
+    architecture = wanted.architecture or _locked_for(read, name)
     if workspace:
         environment = workspace.environment(name)
-        choice = choose_platform(workspace, environment, read, cuda=wanted.cuda, platform=wanted.platform)
+        choice = choose_platform(
+            workspace, environment, read, cuda=wanted.cuda, platform=wanted.platform, architecture=architecture
+        )
     else:
-        choice = _first(read, name)
+        choice = _first(read, name, architecture.subdir)
     platform = choice.platform if wanted.cuda is None else replace(choice.platform, cuda=wanted.cuda)
     locked = read.read(name, choice.row)
     items, changes = items_of(locked.packages), None
@@ -104,7 +113,9 @@ def inspect_lock(
         items=items,
         against=against.name if against else "",
         changes=changes,
-        notes=tuple(note for note in (choice.note if workspace else _several(read.rows(name, LINUX)), _SIZES) if note),
+        notes=tuple(
+            note for note in (choice.note if workspace else _several(read.rows(name, architecture.subdir)), _SIZES) if note
+        ),
     )
 
 
@@ -113,10 +124,16 @@ def _variables(platform: Platform) -> tuple[tuple[str, str], ...]:
     return (*((("CONDA_OVERRIDE_CUDA", platform.cuda),) if platform.cuda else ()), *overrides(platform))
 
 
-def _first(lock: LockFile, environment: str) -> Choice:
-    rows = lock.rows(environment, LINUX)
+def _locked_for(lock: LockFile, environment: str) -> Architecture:
+    """Return the first of `ARCHITECTURES` for which an environment is locked; amd64 if it is locked for none."""
+    locked = {row.subdir for row in lock.rows(environment)} if environment in lock.environments else set()
+    return next((one for one in ARCHITECTURES if one.subdir in locked), AMD64)
+
+
+def _first(lock: LockFile, environment: str, subdir: str) -> Choice:
+    rows = lock.rows(environment, subdir)
     if not rows:
-        raise not_locked(lock, environment)
+        raise not_locked(lock, environment, subdir)
     return Choice(platform=rows[0].platform, row=rows[0], named={})
 
 
@@ -137,9 +154,9 @@ def _shown(lock: LockFile, environment: str, choice: Choice) -> tuple[str, ...]:
 
 def _alike(lock: LockFile, environment: str, row: Row) -> Row:
     """Return the row of another lock file for the same platform as `row`; if there is none, return its first row."""
-    rows = lock.rows(environment, LINUX)
+    rows = lock.rows(environment, row.subdir)
     if not rows:
-        raise not_locked(lock, environment)
-    wanted = customised(row.listed or {}, LINUX)
-    same = (one for one in rows if customised(one.listed or {}, LINUX) == wanted)
+        raise not_locked(lock, environment, row.subdir)
+    wanted = customised(row.listed or {}, row.subdir)
+    same = (one for one in rows if customised(one.listed or {}, row.subdir) == wanted)
     return next(same, rows[0])

@@ -14,6 +14,7 @@ from hpcdeploy.errors import ConfigError, UnknownRunError
 from hpcdeploy.flows.choose_runs import Scope, find
 from hpcdeploy.flows.images import RegistryLookup, delivery_of, refuse_other_clusters
 from hpcdeploy.flows.job_files import Allow, JobUploads
+from hpcdeploy.flows.processors import NodesOf, architecture_of, fitted, no_nodes
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.frozen import frozen
 from hpcdeploy.job import After, Job, Predecessor, Request
@@ -159,11 +160,13 @@ class Confirmations:
         check_image: Checks the image before anything is packed.
         admit: Refuses files outside of the project that the settings name, or confirms them, before they are read
             (`resolve_job`).
+        nodes: Returns the processors of a cluster's nodes. They must include the processor of the image.
     """
 
     allow: Allow = lambda _surprise: True
     check_image: CheckImage = lambda _image, _delivery: None
     admit: Admit = refuse
+    nodes: NodesOf = no_nodes
 
 
 NO_CONFIRMATIONS = Confirmations()
@@ -201,6 +204,8 @@ def plan(
     delivery = delivery_of(job.image, project, cluster, store, registries)
     refuse_other_clusters(delivery, cluster, scheduler)
     confirm.check_image(job.image, delivery)
+    processor = architecture_of(job.image, delivery, project, store, registries)
+    job = fitted(job, processor, cluster, scheduler, confirm.nodes)
     run = plan_run(job, cluster, scheduler, delivery, now=now)
     if requested.run_id is not None:
         run = replace(run, id=_unused(requested.run_id, store))

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from hpcdeploy.apptainer.sif import HEAD, architecture_in
 from hpcdeploy.architecture import Architecture, of_machine
 from hpcdeploy.cluster import Cluster, Nodes, SchedulerName
 from hpcdeploy.config.project import Project
@@ -88,6 +87,8 @@ def architecture_of(image: str, delivery: Delivery, project: Project, store: Sto
     published = published_of(delivery)
     if published is None:
         return ""
+    from hpcdeploy.apptainer.sif import HEAD, architecture_in
+
     try:
         return architecture_in(registries.head(published, HEAD))
     except HpcdeployError:
@@ -95,6 +96,8 @@ def architecture_of(image: str, delivery: Delivery, project: Project, store: Sto
 
 
 def _architecture_of_file(path: Path) -> str:
+    from hpcdeploy.apptainer.sif import HEAD, architecture_in
+
     try:
         with open_regular(path) as file:
             return architecture_in(file.read(HEAD))

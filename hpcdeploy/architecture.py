@@ -17,7 +17,7 @@ class Architecture:
         subdir: The conda subfolder, such as ``linux-64``.
         condor: The value of a slot's attribute ``Arch`` in HTCondor (its manual, "Machine ClassAd Attributes").
         variants: The variants of OCI images that every such processor can run; an empty text is an image without a variant.
-        runners: The label of GitHub's machines with this architecture.
+        runners: The label of GitHub's machines with this architecture (docs.github.com, "GitHub-hosted runners reference").
     """
 
     name: str

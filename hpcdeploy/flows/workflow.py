@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from hpcdeploy import __version__
-from hpcdeploy.architecture import Architecture
+from hpcdeploy.architecture import AMD64, Architecture
 from hpcdeploy.config.project import Project
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.generate import generate
@@ -209,6 +209,7 @@ def render_workflow(workflow: Workflow, *, overrides: Path | None = None) -> str
             "build_secrets": secrets,
             "secrets": _read_secrets(logins, secrets),
             "some_secret": any(image.secrets for image in workflow.images),
+            "some_other": any(image.architecture != AMD64 for image in workflow.images),
             "some_option": any(image["options"] for image in images),
         },
         filters={"text": _text, "pattern": pattern_of, "shell": lambda value: word(_plain(value))},
@@ -232,7 +233,13 @@ def secret_prefix(host: str) -> str:
 def _image(image: ImageSettings) -> dict[str, object]:
     # GitHub's machine does not have the file of a secret, so the secret is passed in a variable with the secret's name.
     options = " ".join(f"--secret id={secret.name},env={secret.name}" for secret in image.secrets if secret.file)
-    return {"name": image.name, "hosts": _hosts(image), "secrets": image.secrets, "options": options}
+    return {
+        "name": image.name,
+        "hosts": _hosts(image),
+        "secrets": image.secrets,
+        "options": options,
+        "runner": image.architecture.runners,
+    }
 
 
 def _hosts(image: ImageSettings) -> tuple[str, ...]:

@@ -204,8 +204,6 @@ def plan(
     delivery = delivery_of(job.image, project, cluster, store, registries)
     refuse_other_clusters(delivery, cluster, scheduler)
     confirm.check_image(job.image, delivery)
-    processor = architecture_of(job.image, delivery, project, store, registries)
-    job = fitted(job, processor, cluster, scheduler, confirm.nodes)
     run = plan_run(job, cluster, scheduler, delivery, now=now)
     if requested.run_id is not None:
         run = replace(run, id=_unused(requested.run_id, store))
@@ -218,6 +216,9 @@ def plan(
     run = replace(run, project=str(project.root.resolve()))
     placements = uploads.placements
     after = predecessors(job, project, cluster, scheduler, store)
+    # This may query the cluster, so it comes after everything that this machine alone can refuse.
+    processor = architecture_of(job.image, delivery, project, store, registries)
+    job = fitted(job, processor, cluster, scheduler, confirm.nodes)
     return Plan(
         run=run,
         request=Request(project=str(project.root), job=requested.job, options=requested.words, array=job.array),

@@ -1,7 +1,6 @@
 """Refuse a job whose image is for another processor than the nodes that may run the job, before anything is submitted."""
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -36,8 +35,9 @@ def no_nodes(_cluster: Cluster, _scheduler: SchedulerName, /, *, again: bool) ->
 def nodes_by(store: Store, session_of: Callable[[Cluster], Session] | None) -> NodesOf:
     """Return a function that returns the nodes in the record, or queries and records them.
 
-    If a query fails after the connection was opened, the nodes are unknown: the submission that follows reports what is
-    wrong with the cluster.
+    The function raises `ConfigError` before it queries a cluster if the record cannot be written, because the submission
+    would fail too. If a query fails after the connection was opened, the nodes are unknown: the submission that follows
+    reports what is wrong with the cluster.
 
     Args:
         store: The record.
@@ -48,6 +48,7 @@ def nodes_by(store: Store, session_of: Callable[[Cluster], Session] | None) -> N
         known = store.known_nodes(cluster, scheduler)
         if session_of is None or (known is not None and not again):
             return known
+        store.expect_nodes()
         session = session_of(cluster)
         try:
             known = query_nodes(session, scheduler)
@@ -56,8 +57,7 @@ def nodes_by(store: Store, session_of: Callable[[Cluster], Session] | None) -> N
         except ConnectionLostError:
             session.reconnect()
             return None
-        with suppress(ConfigError):  # a record that cannot be written is reported by the submission
-            store.know_nodes(cluster, scheduler, known)
+        store.know_nodes(cluster, scheduler, known)
         return known
 
     return nodes

@@ -13,10 +13,19 @@ _TABLE = "CREATE TABLE IF NOT EXISTS nodes (cluster TEXT PRIMARY KEY, nodes TEXT
 class NodeRows(RecordFile):
     """The methods of the record for the nodes of clusters. Every method is one transaction."""
 
+    def expect_nodes(self) -> None:
+        """Prepare the table for `know_nodes`, before a cluster is queried.
+
+        Raises:
+            ConfigError: The record cannot be written.
+        """
+        with self.opened() as connection:
+            # This table is created here and not by the schema, so that older releases can still use the file.
+            connection.execute(_TABLE)
+
     def know_nodes(self, cluster: Cluster, scheduler: SchedulerName, nodes: Nodes) -> None:
         """Record the nodes of one scheduler of a cluster."""
         with self.opened() as connection:
-            # This table is created here and not by the schema, so that older releases can still use the file.
             connection.execute(_TABLE)
             row = (_key(cluster, scheduler), json.dumps(asdict(nodes)))
             connection.execute("INSERT OR REPLACE INTO nodes VALUES (?, ?)", row)

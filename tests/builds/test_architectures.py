@@ -1,6 +1,7 @@
 """Images of every source for both architectures: what changes for linux/arm64, and that nothing changes for linux/amd64."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,11 @@ from hpcdeploy.flows.freshness import settings_of
 from hpcdeploy.flows.generate import dockerfile_of, generate
 from hpcdeploy.flows.inspect.report import PublishedReport
 from hpcdeploy.flows.inspect.target import inspect, inspect_settings
+from hpcdeploy.flows.push import destinations
 from hpcdeploy.image import ImageSettings
 from hpcdeploy.source import DefinitionSource, DockerfileSource, OciConfig, OciSource, PixiSource, Source, SpackSource
 from hpcdeploy.store import Store
+from hpcdeploy.tags import GitFacts
 from tests.builds.test_spack_source import lock as spack_lock
 from tests.flows.test_image_archive import AMD, CONFIG, blobs, top, write
 from tests.registry import containers as made
@@ -294,3 +297,25 @@ def test_an_archspec_of_another_family_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pixi.lock").write_text(lock_of({"odd": ("linux-aarch64", ("__archspec=0=zen4",))}))
     with pytest.raises(HpcdeployError, match="zen4"):
         generate(image("pixi", ARM64), tmp_path)
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "aarch64.md"
+
+
+@pytest.mark.parametrize("text", re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL))
+def test_the_settings_of_the_page_are_accepted(tmp_path: Path, text: str) -> None:
+    (tmp_path / "hpcdeploy.toml").write_text(text)
+    found = load_project(tmp_path, {})
+    assert any(one.architecture == ARM64 for one in found.images.values()) or all(
+        one.platform for one in found.clusters.values()
+    )
+
+
+def test_images_for_both_architectures_share_a_repository_by_their_tags() -> None:
+    arm = ImageSettings(name="train-arm64", source=PixiSource(), repositories=("ghcr.io/me/train",), platform=ARM64)
+    amd = replace(arm, name="train", platform=None)
+    git = GitFacts(sha="1" * 40, branch="main", default_branch="main", tag="v1.2.3")
+    tags = [destinations(one, git, images=(amd, arm))["ghcr.io/me/train"] for one in (amd, arm)]
+    assert {"train", "train-1.2.3"} <= set(tags[0])
+    assert {"train-arm64", "train-arm64-1.2.3"} <= set(tags[1])
+    assert not set(tags[0]) & set(tags[1])

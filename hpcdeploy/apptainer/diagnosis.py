@@ -51,9 +51,9 @@ CAUSES = (
     ),
     _cause(
         "the base image is for another processor than the building machine",
-        r"exec format error|image targets '[a-z0-9]+', cannot run on '[a-z0-9]+'",
+        r"image targets '[a-z0-9]+', cannot run on '[a-z0-9]+'",
         "use a base image for this machine, or build on a machine with the image's processor (docs/aarch64.md)",
-        "Apptainer 1.4.5: getExecError in internal/pkg/runtime/engine/apptainer/process_linux.go; recorded",
+        "Apptainer 1.4.5, recorded (getExecError in internal/pkg/runtime/engine/apptainer/process_linux.go)",
     ),
     _cause(
         "a base image has no bash, or no shell at all",

@@ -13,6 +13,7 @@ from hpcdeploy.config.files import load_project
 from hpcdeploy.errors import ConfigError, DefinitionError, EnvironmentFileError, HpcdeployError, RegistryError
 from hpcdeploy.flows.freshness import settings_of
 from hpcdeploy.flows.generate import dockerfile_of, generate
+from hpcdeploy.flows.init import init
 from hpcdeploy.flows.inspect.report import PublishedReport
 from hpcdeploy.flows.inspect.target import inspect, inspect_settings
 from hpcdeploy.flows.push import destinations
@@ -319,3 +320,12 @@ def test_images_for_both_architectures_share_a_repository_by_their_tags() -> Non
     assert {"train", "train-1.2.3"} <= set(tags[0])
     assert {"train-arm64", "train-arm64-1.2.3"} <= set(tags[1])
     assert not set(tags[0]) & set(tags[1])
+
+
+@pytest.mark.parametrize(("platforms", "expected"), [('"linux-aarch64"', ARM64), ('"linux-aarch64", "linux-64"', None)])
+def test_the_first_settings_name_the_platform_of_a_workspace_without_the_usual_one(
+    tmp_path: Path, platforms: str, expected: Architecture | None
+) -> None:
+    (tmp_path / "pixi.toml").write_text(f"[workspace]\nplatforms = [{platforms}]\n")
+    text = init(tmp_path).read_text()
+    assert load_project(tmp_path, {}).images["default"].platform == expected, text

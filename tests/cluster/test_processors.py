@@ -130,6 +130,7 @@ def waiting(
     cancel([RunStatus(run=run, tasks=(), asked=0)], lambda _: connections.to(named), store)
 
 
+@pytest.mark.usefixtures("htcondor")
 def test_condor_submit_requires_only_the_processor_of_the_image(lab: Lab, waiting: tuple[Cluster, str]) -> None:
     _, job_id = waiting
     shown = inside(lab, ["condor_q", job_id, "-autoformat:r", "Requirements"], user=lab.user).stdout.decode()

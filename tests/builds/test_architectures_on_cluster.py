@@ -2,6 +2,7 @@
 
 import os
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,8 @@ from tests.registry import containers as made
 from tests.sessions import session
 from tests.shared import OWN
 
-OTHER = ARM64 if of_machine(os.uname().machine) == AMD64 else AMD64
+MACHINE = os.uname().machine
+OTHER = ARM64 if of_machine(MACHINE) == AMD64 else AMD64
 ELF_MACHINE = {AMD64: 62, ARM64: 183}[OTHER]
 PROGRAM = b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + struct.pack("<HHI", 2, ELF_MACHINE, 1) + bytes(40)
 """The header of a program for that processor (elf(5): EI_CLASS, EI_DATA, e_type, e_machine, e_version)."""
@@ -91,3 +93,13 @@ def test_a_job_with_it_is_refused(built: BuiltImage, place: Cluster, transport: 
 def test_a_step_that_cannot_run_names_the_cause(base: str, place: Cluster, transport: Transport) -> None:
     with pytest.raises(BuildError, match="Probable cause: the base image is for another processor"):
         build_on(definition(base, post="%post\n    true\n"), session(place, transport))
+
+
+def test_a_build_for_another_processor_is_refused_before_anything_is_uploaded(
+    base: str, place: Cluster, transport: Transport
+) -> None:
+    wanted = replace(definition(base), architecture=OTHER, inputs="ef" * 32)
+    steps: list[str] = []
+    with pytest.raises(BuildError, match=rf"is for {OTHER.platform} .*, but this login node is {MACHINE}: build it on"):
+        build_on(wanted, session(place, transport), report=lambda event: steps.append(event.text))
+    assert not any("uploading" in step for step in steps)

@@ -12,14 +12,13 @@ import pytest
 from hpcdeploy.architecture import AMD64, ARM64, of_machine
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.config.project import JobSettings, Project
-from hpcdeploy.errors import BuildError, ConfigError
-from hpcdeploy.flows.build import build_on
+from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.images import RegistryLookup
 from hpcdeploy.flows.plan import Confirmations, Plan, Requested, plan
 from hpcdeploy.flows.processors import nodes_by
 from hpcdeploy.flows.submit import submit
-from hpcdeploy.image import Definition, PublishedImage
+from hpcdeploy.image import PublishedImage
 from hpcdeploy.registry import lookup
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.nodes import query_nodes
@@ -137,14 +136,3 @@ def test_condor_submit_requires_only_the_processor_of_the_image(lab: Lab, waitin
     assert f'TARGET.Arch == "{OTHER.condor}"' in shown
     assert HERE is not None
     assert f'"{HERE.condor}"' not in shown
-
-
-def test_a_build_for_another_processor_is_refused_before_anything_is_uploaded(
-    fresh: Cluster, connections: Connections
-) -> None:
-    text = "Bootstrap: docker\nFrom: debian:13\n"
-    definition = Definition(name="x", text=text, files=(), build_args=(), inputs="ab" * 32, architecture=OTHER)
-    steps: list[str] = []
-    with pytest.raises(BuildError, match=rf"is for {OTHER.platform} .*, but this login node is {MACHINE}: build it on"):
-        build_on(definition, connections.to(fresh), report=lambda event: steps.append(event.text))
-    assert not any("uploading" in step for step in steps)

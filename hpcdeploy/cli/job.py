@@ -146,7 +146,7 @@ def plan_job(
             options=replace(options, array=array) if array else options,
             words={name: value for name, value in words.items() if value not in NOT_GIVEN},
         ),
-        _registries(),
+        _registries(reads=sends is not None),
         now=time.time(),
         archives=state_folder(os.environ) / "code" if sends else None,
         confirm=_confirmations(place, sends, admit, allow_stale=allow_stale),
@@ -166,12 +166,16 @@ def _confirmations(place: "Place", sends: "Connections | None", admit: "Admit", 
     )
 
 
-def _registries() -> "RegistryLookup":
-    """Return the functions that look up images in registries, with the user's credentials."""
+def _registries(*, reads: bool) -> "RegistryLookup":
+    """Return the functions that look up images in registries, with the user's credentials.
+
+    Images themselves are only read with `reads`.
+    """
     from hpcdeploy.flows.images import RegistryLookup
     from hpcdeploy.registry import lookup
 
-    return RegistryLookup(resolve=lookup.resolve, plain_http=lookup.uses_plain_http, head=lookup.head_of)
+    found = RegistryLookup(resolve=lookup.resolve, plain_http=lookup.uses_plain_http)
+    return replace(found, head=lookup.head_of) if reads else found
 
 
 def _stale_check(place: "Place", *, refuse: bool) -> "CheckImage":

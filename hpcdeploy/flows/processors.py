@@ -11,6 +11,7 @@ from hpcdeploy.config.project import Project
 from hpcdeploy.errors import ConfigError, ConnectionLostError, HpcdeployError, SchedulerError
 from hpcdeploy.flows.images import RegistryLookup, published_of
 from hpcdeploy.frozen import frozen
+from hpcdeploy.image import PublishedImage
 from hpcdeploy.job import Job
 from hpcdeploy.regular_file import open_regular
 from hpcdeploy.remote.nodes import query_nodes
@@ -85,14 +86,23 @@ def architecture_of(image: str, delivery: Delivery, project: Project, store: Sto
     if settings and not (isinstance(settings.source, DefinitionSource) and settings.platform is None):
         return settings.architecture.name
     published = published_of(delivery)
-    if published is None:
-        return ""
+    return _architecture_in_registry(published, store, registries) if published else ""
+
+
+def _architecture_in_registry(published: PublishedImage, store: Store, registries: RegistryLookup) -> str:
+    """Return the architecture of a published image. Its header is read once, and remembered."""
+    known = store.known_architecture(published.sha256)
+    if known:
+        return known
     from hpcdeploy.apptainer.sif import HEAD, architecture_in
 
     try:
-        return architecture_in(registries.head(published, HEAD))
-    except HpcdeployError:
+        found = architecture_in(registries.head(published, HEAD))
+        if found:
+            store.know_architecture(published.sha256, found)
+    except HpcdeployError:  # without the header, or without a record that can be written, the job is not refused
         return ""
+    return found
 
 
 def _architecture_of_file(path: Path) -> str:

@@ -331,9 +331,10 @@ def test_the_architecture_is_that_of_the_header_as_far_as_it_is_known(tmp_path: 
     assert found() == "arm64"
     assert found(replace(DELIVERY, sha256="d" * 64)) == "amd64"
     pulled = replace(DELIVERY, reference=PUSHED)
-    assert found(pulled, "oras://ghcr.io/me/train:1", arm) == "arm64"
     assert found(pulled, "oras://ghcr.io/me/train:1", None) == ""
     assert found(pulled, "oras://ghcr.io/me/train:1", b"no image") == ""
+    assert found(pulled, "oras://ghcr.io/me/train:1", arm) == "arm64"
+    assert found(pulled, "oras://ghcr.io/me/train:1", None) == "arm64"  # remembered
     assert found(Delivery(sha256="e" * 64, place="/cvmfs/x", in_job=True), "/cvmfs/x") == ""
     assert found(replace(DELIVERY, upload=replace(staged, source=str(tmp_path / "gone.sif"))), "gone.sif") == ""
 

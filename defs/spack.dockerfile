@@ -5,7 +5,7 @@
 ARG [= name =]=[= value =]
 [% endfor %]
 
-FROM [= build =] AS build
+FROM [= from_platform =][= build =] AS build
 [% for name, _ in arguments %]
 ARG [= name =]
 [% endfor %]
@@ -38,7 +38,7 @@ chmod 0755 /opt/spack-environment/entrypoint.sh
 [% endfilter %]
 
 
-FROM [= final =] AS final
+FROM [= from_platform =][= final =] AS final
 [% for name, _ in arguments %]
 ARG [= name =]
 [% endfor %]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hpcdeploy.architecture import AMD64, Architecture
 from hpcdeploy.frozen import frozen
 from hpcdeploy.source import OciConfig, Source
 
@@ -73,6 +74,7 @@ class ImageSettings:
         ports: The network ports on which the command listens.
         bind_points: Absolute paths of empty folders to create in the image, at which a site can mount its own folders.
         secrets: The secrets that steps may read.
+        platform: The architecture of the image; None if it is not set.
     """
 
     name: str
@@ -92,6 +94,12 @@ class ImageSettings:
     ports: tuple[int, ...] = ()
     bind_points: tuple[str, ...] = ()
     secrets: tuple[Secret, ...] = ()
+    platform: Architecture | None = None
+
+    @property
+    def architecture(self) -> Architecture:
+        """The architecture for which environments and base images are chosen."""
+        return self.platform or AMD64
 
 
 @frozen
@@ -127,6 +135,7 @@ class Definition:
         notes: Messages for the user that are no errors.
         given: Names and values of the build arguments on the command line. Some of them may also be in `build_args`.
         asked: The references of the images whose configuration was read from a registry, each with the configuration.
+        architecture: The architecture that the building machine must have; None if any will do.
     """
 
     name: str
@@ -139,6 +148,7 @@ class Definition:
     notes: tuple[str, ...] = ()
     given: tuple[tuple[str, str], ...] = ()
     asked: tuple[tuple[str, OciConfig], ...] = ()
+    architecture: Architecture | None = None
 
 
 @frozen
@@ -158,6 +168,7 @@ class BuiltImage:
         base: The base image of the last stage.
         cached_on: The name of the cluster from which the file was downloaded, and whose image cache still has it; empty if
             there is none.
+        architecture: The processor architecture in the header of the image, such as ``arm64``; empty if unknown.
     """
 
     name: str
@@ -170,6 +181,7 @@ class BuiltImage:
     built_on: str = ""
     base: str = ""
     cached_on: str = ""
+    architecture: str = ""
 
 
 @frozen

@@ -145,7 +145,7 @@ def _tupled(value: Any) -> Any:  # noqa: ANN401 - a value of JSON
 
 
 ImageConfigOf = Callable[[str], OciConfig]
-"""Return the configuration of an image in a registry for linux/amd64.
+"""Return the configuration of an image in a registry for one processor architecture.
 
 The argument is the reference of the image without a scheme (``HOST/PATH:TAG``).
 """

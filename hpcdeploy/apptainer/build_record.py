@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from hpcdeploy.apptainer.sif import HEAD, architecture_in
 from hpcdeploy.checked_values import read_json, whole_number
 from hpcdeploy.errors import BuildError, ConfigError
 from hpcdeploy.image import BuiltImage, Definition
@@ -94,7 +95,13 @@ def describe(definition: Definition, image: Path, version: str) -> BuiltImage:
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         path=str(image),
         base=definition.base,
+        architecture=_architecture(image),
     )
+
+
+def _architecture(image: Path) -> str:
+    with image.open("rb") as file:
+        return architecture_in(file.read(HEAD))
 
 
 def read_image(values: object, where: str) -> BuiltImage:
@@ -108,8 +115,11 @@ def read_image(values: object, where: str) -> BuiltImage:
         size = whole_number(values.get("size"))
         digests = all(_SHA256.fullmatch(str(texts[name])) for name in ("sha256", "inputs"))
         if all(isinstance(text, str) for text in texts.values()) and size is not None and digests:
-            base = values.get("base")
+            # Records of earlier releases lack some of these.
+            added = {name: values.get(name) for name in ("base", "architecture")}
             return BuiltImage(
-                **{name: str(text) for name, text in texts.items()}, size=size, base=base if isinstance(base, str) else ""
+                **{name: str(text) for name, text in texts.items()},
+                size=size,
+                **{name: text for name, text in added.items() if isinstance(text, str)},
             )
     raise BuildError(f"{where} is not the record of an image: {repr(values)[:500]}; remove it and build again")

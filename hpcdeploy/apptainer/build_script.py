@@ -72,6 +72,8 @@ def building(
         "plain_http": plain_http,
         "no_program_begins": NO_PROGRAM_BEGINS,
         "force": force,
+        "machine": definition.architecture.machine if definition.architecture else "",
+        "arch": definition.architecture.name if definition.architecture else "",
         "has_secrets": bool(secrets),
         **({"secret_variables": variables} if variables else {}),
     }

@@ -111,10 +111,11 @@ def _dockerfile(
 ) -> None:
     """Print the Dockerfile; or write it to `target`, and its ignore file into the same folder."""
     from hpcdeploy.flows.generate import dockerfile_of, write_dockerfile
-    from hpcdeploy.registry.lookup import image_config
+    from hpcdeploy.registry.lookup import image_config_by
 
     root = place.project.root
-    text = dockerfile_of(settings, root, image_config=image_config, build_args=build_args)
+    config = image_config_by((), settings.architecture)
+    text = dockerfile_of(settings, root, image_config=config, build_args=build_args)
     show.notes(text.notes)
     if target is None:
         show.exact(text.dockerfile)

@@ -74,7 +74,8 @@ def definition_of(
     from hpcdeploy.flows.generate import generate
     from hpcdeploy.registry.lookup import image_config_by
 
-    definition = generate(settings, place.project.root, image_config=image_config_by(mirrors), build_args=given)
+    config = image_config_by(mirrors, settings.architecture)
+    definition = generate(settings, place.project.root, image_config=config, build_args=given)
     show.notes(definition.notes)
     return definition
 

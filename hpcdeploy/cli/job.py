@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hpcdeploy.cluster import SchedulerName
     from hpcdeploy.config.named_files import Admit
     from hpcdeploy.flows.images import RegistryLookup
-    from hpcdeploy.flows.plan import CheckImage, Plan
+    from hpcdeploy.flows.plan import CheckImage, Confirmations, Plan
     from hpcdeploy.flows.submit import Submitted
     from hpcdeploy.image import PublishedImage
     from hpcdeploy.job import Array
@@ -131,7 +131,7 @@ def plan_job(
         sends.to(chosen).begin(SUBMITTING)
         admit = admit_on(chosen, place.project.root)
     from hpcdeploy.config.job_schema import read_options
-    from hpcdeploy.flows.plan import Confirmations, Requested, plan
+    from hpcdeploy.flows.plan import Requested, plan
     from hpcdeploy.folders import state_folder
 
     options = read_options(words)
@@ -146,23 +146,36 @@ def plan_job(
             options=replace(options, array=array) if array else options,
             words={name: value for name, value in words.items() if value not in NOT_GIVEN},
         ),
-        _registries(),
+        _registries(reads=sends is not None),
         now=time.time(),
         archives=state_folder(os.environ) / "code" if sends else None,
-        confirm=Confirmations(
-            allow=_is_confirmed if sends else lambda _surprise: True,
-            check_image=_stale_check(place, refuse=bool(sends) and not allow_stale),
-            admit=admit,
-        ),
+        confirm=_confirmations(place, sends, admit, allow_stale=allow_stale),
     )
 
 
-def _registries() -> "RegistryLookup":
-    """Return the functions that look up images in registries, with the user's credentials."""
+def _confirmations(place: "Place", sends: "Connections | None", admit: "Admit", *, allow_stale: bool) -> "Confirmations":
+    """Return the functions that may stop the planning of a run; without connections only those that query nothing."""
+    from hpcdeploy.flows.plan import Confirmations
+    from hpcdeploy.flows.processors import nodes_by
+
+    return Confirmations(
+        allow=_is_confirmed if sends else lambda _surprise: True,
+        check_image=_stale_check(place, refuse=bool(sends) and not allow_stale),
+        admit=admit,
+        nodes=nodes_by(place.store, sends.to if sends else None),
+    )
+
+
+def _registries(*, reads: bool) -> "RegistryLookup":
+    """Return the functions that look up images in registries, with the user's credentials.
+
+    Images themselves are only read with `reads`.
+    """
     from hpcdeploy.flows.images import RegistryLookup
     from hpcdeploy.registry import lookup
 
-    return RegistryLookup(resolve=lookup.resolve, plain_http=lookup.uses_plain_http)
+    found = RegistryLookup(resolve=lookup.resolve, plain_http=lookup.uses_plain_http)
+    return replace(found, head=lookup.head_of) if reads else found
 
 
 def _stale_check(place: "Place", *, refuse: bool) -> "CheckImage":

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from hpcdeploy import __version__
+from hpcdeploy.architecture import AMD64
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.grammar import TEMPLATE
 from hpcdeploy.definition.parts import required_secrets
@@ -72,6 +73,7 @@ def shared_values(settings: ImageSettings, arguments: Mapping[str, str], entrypo
     return {
         "version": __version__,
         "name": guard.label("name", settings.name)[1],
+        "from_platform": "" if settings.architecture == AMD64 else f"--platform={settings.architecture.platform} ",
         "arguments": [(name, quoted(value, f"the argument {name}")) for name, value in arguments.items()],
         "files": [copy(*one) for one in copied_files(settings)],
         "environment": [pair(guard.export(name, "") and name, value) for name, value in settings.environment],

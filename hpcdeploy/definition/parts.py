@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePosixPath
 
 from hpcdeploy import __version__
+from hpcdeploy.architecture import AMD64
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.grammar import split_stages
 from hpcdeploy.errors import DefinitionError
@@ -54,6 +55,9 @@ def values_of(settings: ImageSettings, arguments: Mapping[str, str]) -> dict[str
     return {
         "version": __version__,
         "name": guard.label("name", settings.name)[1],
+        # These are empty for amd64, whose definitions are older than the choice of an architecture.
+        "machine": "" if settings.architecture == AMD64 else settings.architecture.machine,
+        "platform_label": settings.architecture.platform,
         "arguments": tuple(arguments.items()),
         "files": tuple(_copy_line(settings, number) for number in range(len(settings.files))),
         "exports": tuple(guard.word(guard.export(name, value)) for name, value in settings.environment),

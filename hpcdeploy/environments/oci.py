@@ -8,12 +8,12 @@ puts the image's name before the message.
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 
+from hpcdeploy.architecture import AMD64, Architecture
 from hpcdeploy.checked_values import read_json
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.frozen import frozen
 from hpcdeploy.source import OciConfig
 
-PLATFORM = "linux/amd64"
 INDEX_TYPES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 MANIFEST_TYPES = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 CONFIG_TYPES = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
@@ -37,13 +37,19 @@ class Descriptor:
     variant: str = ""
 
 
-def config_behind(content: bytes, manifest: Callable[[str], bytes], blob: Callable[[str], bytes]) -> OciConfig:
-    """Return the configuration for `PLATFORM` that a manifest or an index leads to.
+def config_behind(
+    content: bytes,
+    manifest: Callable[[str], bytes],
+    blob: Callable[[str], bytes],
+    architecture: Architecture = AMD64,
+) -> OciConfig:
+    """Return the configuration for `architecture` that a manifest or an index leads to.
 
     Args:
         content: The manifest or index.
         manifest: Returns the content of the manifest with a digest. The digest of the content is verified here.
         blob: Returns the content of the blob with a digest. The digest of the content is verified here.
+        architecture: The processor architecture of the image.
 
     Raises:
         EnvironmentFileError: A document is malformed or damaged, or there is no image for the platform.
@@ -51,11 +57,11 @@ def config_behind(content: bytes, manifest: Callable[[str], bytes], blob: Callab
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     found = read_manifest(content)
     if isinstance(found, tuple):
-        digest = choose(found).digest
+        digest = choose(found, architecture).digest
         found = read_manifest(check_digest(manifest(digest), digest))
     if isinstance(found, tuple):
         raise EnvironmentFileError("its index lists another index; expected an image")
-    return read_config(check_digest(blob(found.digest), found.digest), digest=digest)
+    return read_config(check_digest(blob(found.digest), found.digest), digest=digest, architecture=architecture)
 
 
 def read_manifest(content: bytes) -> Descriptor | tuple[Descriptor, ...]:
@@ -85,29 +91,30 @@ def read_manifest(content: bytes) -> Descriptor | tuple[Descriptor, ...]:
     return config
 
 
-def choose(entries: Sequence[Descriptor]) -> Descriptor:
-    """Return the manifest for `PLATFORM` in an index. A manifest without a variant is preferred to one for newer processors.
+def choose(entries: Sequence[Descriptor], architecture: Architecture = AMD64) -> Descriptor:
+    """Return the manifest for `architecture` in an index; prefer a manifest without a variant to one for newer processors.
 
     Raises:
-        EnvironmentFileError: The index has no manifest for `PLATFORM`.
+        EnvironmentFileError: The index has no manifest for `architecture`.
     """
-    fitting = [entry for entry in entries if entry.platform == PLATFORM]
+    platform = architecture.platform
+    fitting = [entry for entry in entries if entry.platform == platform]
     if not fitting:
         there = sorted({entry.platform for entry in entries} - {"", "unknown/unknown"})
-        raise EnvironmentFileError(f"it has no image for {PLATFORM}, only for {', '.join(there) or 'unnamed platforms'}")
-    return min(fitting, key=lambda entry: entry.variant not in ("", "v1"))
+        raise EnvironmentFileError(f"it has no image for {platform}, only for {', '.join(there) or 'unnamed platforms'}")
+    return min(fitting, key=lambda entry: entry.variant not in architecture.variants)
 
 
-def read_config(content: bytes, *, digest: str = "") -> OciConfig:
+def read_config(content: bytes, *, digest: str = "", architecture: Architecture = AMD64) -> OciConfig:
     """Parse a configuration; `digest` is the digest of the manifest that refers to it.
 
     Raises:
-        EnvironmentFileError: The configuration is malformed, or for another platform.
+        EnvironmentFileError: The configuration is malformed, or for another platform than that of `architecture`.
     """
     document = _object(content, "configuration")
     platform = "/".join(str(document.get(key) or "(unknown)") for key in ("os", "architecture"))
-    if platform != PLATFORM:
-        raise EnvironmentFileError(f"it is an image for {platform}; expected one for {PLATFORM}")
+    if platform != architecture.platform:
+        raise EnvironmentFileError(f"it is an image for {platform}; expected one for {architecture.platform}")
     config = document.get("config") or {}
     if not isinstance(config, dict):
         raise EnvironmentFileError("its configuration's 'config' is not a JSON object")

@@ -22,6 +22,7 @@ from hpcdeploy.environments.pixi_platform import (
     cuda_of,
     glibc_of,
     highest,
+    other_platform,
     platform_names,
     read_platform,
     selects,
@@ -151,7 +152,7 @@ class Workspace:
         if not kept:
             raise EnvironmentFileError(
                 f"{self.file}: the environment {environment.name!r} does not support {subdir}, which the image needs; "
-                f"add {subdir!r} to its platforms and run 'pixi lock'"
+                f"add {subdir!r} to its platforms and run 'pixi lock'{other_platform(subdir, self.platforms)}"
             )
         cuda = highest(feature.cuda for feature in environment.features)
         glibc = highest(feature.glibc for feature in environment.features)

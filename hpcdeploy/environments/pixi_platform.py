@@ -8,14 +8,15 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from hpcdeploy.architecture import AMD64, ARCHITECTURES
 from hpcdeploy.environments.microarchitectures import check_family, check_microarchitecture
 from hpcdeploy.environments.pixi_package import items, shown, table, text
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.frozen import frozen
 from hpcdeploy.wildcards import STAR, joined
 
-LINUX = "linux-64"
-"""The conda platform of images."""
+LINUX = AMD64.subdir
+"""The conda subfolder of images, unless their settings have another ``platform``."""
 
 DEFAULT_GLIBC = "2.28"
 """Pixi's default for the system's C library (``default_glibc_version``, pixi 0.77)."""
@@ -121,7 +122,7 @@ def _check(platform: Platform, key: str) -> None:
     if platform.archspec:
         check_microarchitecture(platform.archspec, f"{key}.archspec")
     if platform.subdir == LINUX:
-        check_family(platform.archspec, f"{key}.archspec")
+        check_family(platform.archspec, f"{key}.archspec", AMD64)
 
 
 def _version(value: str, key: str, example: str) -> str:
@@ -236,6 +237,13 @@ def glibc_of(value: object, key: str) -> str:
 def platform_names(value: object, key: str) -> tuple[str, ...] | None:
     """Parse a feature's ``platforms``; return None if the feature does not set them."""
     return None if value is None else tuple(read_platform(one, key).name for one in items(value, key))
+
+
+def other_platform(subdir: str, found: Iterable[Platform]) -> str:
+    """Return advice for an image for `subdir` whose environment supports only the platforms in `found`; empty for none."""
+    there = {platform.subdir for platform in found}
+    other = next((one.subdir for one in ARCHITECTURES if one.subdir != subdir and one.subdir in there), "")
+    return f', or set the image\'s platform = "{other}"' if other else ""
 
 
 def highest(versions: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from hpcdeploy.apptainer.build_progress import UNCHANGED, Report, Show, ignore_e
 from hpcdeploy.apptainer.build_record import check_output, describe, read_image, read_record, write_record
 from hpcdeploy.apptainer.client import Version, check_version, parse_version
 from hpcdeploy.apptainer.diagnosis import explain
+from hpcdeploy.apptainer.emulation import HANDLERS, needs_emulator
 from hpcdeploy.apptainer.secret_pipes import check_secrets, kept_back, secret_lines, serving
 from hpcdeploy.definition.base_images import needs_plain_http, redirect
 from hpcdeploy.definition.checking import check_definition
@@ -37,11 +38,13 @@ class LocalBuilds:
             its temporary files there too, unless APPTAINER_TMPDIR is set.
         program: The name or path of the Apptainer program; empty to find Apptainer on PATH.
         mirrors: Pairs of a registry and the registry that replaces it during a build.
+        handlers: The folder of binfmt_misc, which has the emulators of other processors.
     """
 
     work: Path
     program: str = ""
     mirrors: Sequence[tuple[str, str]] = ()
+    handlers: Path = HANDLERS
 
 
 def build_here(
@@ -69,8 +72,8 @@ def build_here(
         report: Receives the build's progress.
 
     Raises:
-        BuildError: The build failed, a secret has no value, Apptainer is too old, or a record is malformed. After a failed
-            build, the message has the relevant lines of its output.
+        BuildError: The build failed, a secret has no value, Apptainer is too old, this machine has another processor than
+            the image, or a record is malformed. After a failed build, the message has the relevant lines of its output.
         ConfigError: Apptainer cannot use the temporary folder's path, or hpcdeploy did not write the file at `output`.
         DefinitionError: The definition is invalid.
         MissingProgramError: Apptainer is not installed.
@@ -87,6 +90,7 @@ def build_here(
         check_output(output, force=force)
         if not force and (known := _unchanged(definition, output, is_recorded, show)):
             return known
+        arch = _arch_option(definition, version, builds.handlers)
         check_temporary(os.environ.get(_variable("TMPDIR", version)) or str(folder / "tmp"))
         with _cleaned(folder):
             path = stage_context(definition, text, folder / "context")
@@ -97,12 +101,25 @@ def build_here(
                     path,
                     output,
                     build_args=definition.build_args,
-                    options=options,
+                    options=(*arch, *options),
                     environment=environment,
                     on_line=show.line,
                     mask=show.mask,
                 )
         return write_record(describe(definition, output, version.text))
+
+
+def _arch_option(definition: Definition, version: Version, handlers: Path) -> tuple[str, ...]:
+    """Return the option for an image for another processor than this machine's, with which Apptainer pulls other bases.
+
+    Raises:
+        BuildError: This machine or this `version` of Apptainer cannot build the image.
+    """
+    wanted = definition.architecture
+    if wanted is None or not needs_emulator(wanted, os.uname().machine, handlers):
+        return ()
+    _check(version, definition, emulated=True)
+    return ("--arch", wanted.name)
 
 
 def _unchanged(
@@ -182,7 +199,8 @@ def build_on(
         carrying: Shows the progress of the upload.
 
     Raises:
-        BuildError: The build failed, a secret has no value, Apptainer is too old, or the login node's answer is malformed.
+        BuildError: The build failed, a secret has no value, Apptainer is too old, the login node has another processor than
+            the image, or its answer is malformed.
         DefinitionError: The definition is invalid.
         MissingProgramError: Apptainer is not installed on the login node.
         TransportError: The connection failed.
@@ -206,8 +224,7 @@ def build_on(
         stdin = script + secret_lines(secrets)
         answer = run_build(stdin, session, show, partial(_failure, definition))
         if answer.get("state") == "context":
-            version = parse_version(str(answer.get("apptainer")))
-            _check(version, definition)
+            _check(parse_version(str(answer.get("apptainer"))), definition, emulated=answer.get("emulated") is True)
             show.step(f"uploading {len(definition.files)} files to {session.where}")
             if not is_path(answer.get("put")):
                 raise unexpected(answer, session.where, show)
@@ -247,11 +264,12 @@ def _failure(definition: Definition, where: str, tail: Sequence[str]) -> str:
     return f"building {definition.name!r} on {where} failed:\n{explain(tail)}"
 
 
-def _check(version: Version, definition: Definition) -> None:
-    """Raise `BuildError` if this `version` of Apptainer cannot build `definition`."""
+def _check(version: Version, definition: Definition, *, emulated: bool = False) -> None:
+    """Raise `BuildError` if this `version` of Apptainer cannot build `definition`, with an emulator if `emulated`."""
     stages = check_definition(definition.text, dict(definition.build_args))
     check_version(
         version,
         empty_argument=any(not value for _, value in definition.build_args),
         headers=[stage.header for stage in stages],
+        emulated=emulated,
     )

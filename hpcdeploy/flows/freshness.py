@@ -101,6 +101,8 @@ def note_build(store: Store, project: Path, image: BuiltImage, inputs: BuildInpu
 def settings_of(settings: ImageSettings) -> dict[str, str]:
     """Return an image's settings by key. The value is JSON, or the sha256 of that JSON if it may contain a token."""
     values = json.loads(json.dumps(asdict(settings)))
+    if settings.platform is None:  # as in the records of releases without this setting
+        del values["platform"]
     source = {"kind": type(settings.source).__name__.removesuffix("Source").lower(), **values.pop("source")}
     flat = {**values, **{f"{_PLAIN}{key}": value for key, value in source.items()}}
     return {key: _shown(key, value) for key, value in flat.items() if key not in _WITHOUT_EFFECT}

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpcdeploy.architecture import AMD64, Architecture
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.guard import argument
 from hpcdeploy.definition.parts import with_mount_point
@@ -64,12 +65,14 @@ def generate(
         text=text,
         files=prepared.files,
         build_args=tuple(given.items()),
-        inputs=_inputs(text, prepared.files, given),
+        inputs=_inputs(text, prepared.files, given, settings.architecture),
         secrets=secrets,
         base=stages[-1].header.get("from", ""),
         notes=prepared.notes,
         given=tuple(build_args),
         asked=tuple(configs.items()),
+        # A definition that the user wrote is built for the building machine, unless its settings name a platform.
+        architecture=settings.platform if isinstance(settings.source, DefinitionSource) else settings.architecture,
     )
 
 
@@ -115,9 +118,12 @@ def _check_known(given: Mapping[str, str], known: Mapping[str, str], image: str)
         )
 
 
-def _inputs(text: str, files: Sequence[ContextFile], build_args: Mapping[str, str]) -> str:
+def _inputs(text: str, files: Sequence[ContextFile], build_args: Mapping[str, str], architecture: Architecture) -> str:
     listed = sorted((file.staged, file.mode, file.sha256) for file in files)
-    text_of_all = json.dumps({"definition": text, "files": listed, "build_args": dict(build_args)}, sort_keys=True)
+    values: dict[str, object] = {"definition": text, "files": listed, "build_args": dict(build_args)}
+    if architecture != AMD64:  # else builds of earlier releases would have other inputs
+        values["platform"] = architecture.platform
+    text_of_all = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text_of_all.encode()).hexdigest()
 
 

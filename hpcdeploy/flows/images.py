@@ -87,6 +87,9 @@ def _digest_in(image: str) -> str:
 Resolve = Callable[[str], PublishedImage]
 """Look up a reference (``oras://...``) in its registry."""
 
+Head = Callable[[PublishedImage, int], bytes]
+"""Download the first bytes of a published image; the second argument is their number."""
+
 UsesPlainHttp = Callable[[str], bool]
 """Tell whether the registry of a repository uses plain HTTP. By default only registries on loopback do, as for docker."""
 
@@ -98,10 +101,12 @@ class RegistryLookup:
     Attributes:
         resolve: Looks up a reference; called for ``oras://`` references, and for images that the record has no build of.
         plain_http: Tells whether a repository's registry uses plain HTTP.
+        head: Downloads the header of an image that is only in a registry; by default nothing is downloaded.
     """
 
     resolve: Resolve
     plain_http: UsesPlainHttp
+    head: Head = lambda _image, _most: b""
 
 
 def delivery_of(image: str, project: Project, cluster: Cluster, store: Store, registries: RegistryLookup) -> Delivery:

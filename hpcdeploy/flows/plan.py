@@ -14,6 +14,7 @@ from hpcdeploy.errors import ConfigError, UnknownRunError
 from hpcdeploy.flows.choose_runs import Scope, find
 from hpcdeploy.flows.images import RegistryLookup, delivery_of, refuse_other_clusters
 from hpcdeploy.flows.job_files import Allow, JobUploads
+from hpcdeploy.flows.processors import NodesOf, architecture_of, fitted, no_nodes
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.frozen import frozen
 from hpcdeploy.job import After, Job, Predecessor, Request
@@ -166,11 +167,13 @@ class Confirmations:
         check_image: Checks the image before anything is packed.
         admit: Refuses files outside of the project that the settings name, or confirms them, before they are read
             (`resolve_job`).
+        nodes: Returns the processors of a cluster's nodes. They must include the processor of the image.
     """
 
     allow: Allow = lambda _surprise: True
     check_image: CheckImage = lambda _image, _delivery: None
     admit: Admit = refuse
+    nodes: NodesOf = no_nodes
 
 
 NO_CONFIRMATIONS = Confirmations()
@@ -220,6 +223,9 @@ def plan(
     run = replace(run, project=str(project.root.resolve()))
     placements = uploads.placements
     after = predecessors(job, project, cluster, scheduler, store)
+    # This may query the cluster, so it comes after everything that this machine alone can refuse.
+    processor = architecture_of(job.image, delivery, project, store, registries)
+    job = fitted(job, processor, cluster, scheduler, confirm.nodes)
     return Plan(
         run=run,
         request=Request(project=str(project.root), job=requested.job, options=requested.words, array=job.array),

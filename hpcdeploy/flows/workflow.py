@@ -2,19 +2,20 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from hpcdeploy import __version__
+from hpcdeploy.architecture import AMD64, Architecture
 from hpcdeploy.config.project import Project
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.frozen import frozen
 from hpcdeploy.image import ImageSettings, Secret
 from hpcdeploy.shell import word
-from hpcdeploy.source import DefinitionSource, DockerfileSource, ImageConfigOf, OciSource, PixiSource, SpackSource
+from hpcdeploy.source import DefinitionSource, DockerfileSource, OciConfig, OciSource, PixiSource, SpackSource
 from hpcdeploy.tags import read_git_facts
 from hpcdeploy.templates import render
 
@@ -66,6 +67,9 @@ def requirement_of(origin: object, version: str) -> str:
 TEMPLATES = "defs"
 """The folder of a project's own definition templates."""
 
+ConfigFor = Callable[[str, Architecture], OciConfig]
+"""Return the configuration of an image in a registry for an architecture."""
+
 _SPECIAL = re.compile(r"([*?+\[\]!\\])")
 _ARCHIVE = re.compile(r"(?:oci|docker)-archive:([^:]+)")
 
@@ -81,7 +85,7 @@ def pattern_of(name: str) -> str:
     return _SPECIAL.sub(r"\\\1", name)
 
 
-def watched_paths(project: Project, workflow: str, *, image_config: ImageConfigOf) -> tuple[str, ...]:
+def watched_paths(project: Project, workflow: str, *, image_config: ConfigFor) -> tuple[str, ...]:
     """Return the patterns of all files that the images of `project` depend on, sorted, relative to the repository.
 
     A folder is watched with all its content (``FOLDER/**``), so that a new file in it starts the workflow too.
@@ -89,7 +93,7 @@ def watched_paths(project: Project, workflow: str, *, image_config: ImageConfigO
     Args:
         project: The project.
         workflow: The path of the workflow's own file, relative to the repository.
-        image_config: Returns the configuration of an image in a registry.
+        image_config: Returns the configuration of an image in a registry for an architecture.
 
     Raises:
         DefinitionError: A definition cannot be made.
@@ -108,7 +112,7 @@ def watched_paths(project: Project, workflow: str, *, image_config: ImageConfigO
     return tuple(sorted({*patterns, pattern_of(workflow)}))
 
 
-def _depends_on(image: ImageSettings, root: Path, image_config: ImageConfigOf) -> Iterator[Path]:
+def _depends_on(image: ImageSettings, root: Path, image_config: ConfigFor) -> Iterator[Path]:
     yield from (root / copy.source for copy in image.files)
     match image.source:
         case DockerfileSource() as source:
@@ -128,7 +132,11 @@ def _depends_on(image: ImageSettings, root: Path, image_config: ImageConfigOf) -
                 homes.add(root / source.environment)
                 yield root / source.environment / "spack.lock"  # also if it does not exist yet
                 yield from (root / folder for folder in source.repos)
-            for file in generate(image, root, image_config=image_config).files:
+
+            def config(reference: str) -> OciConfig:
+                return image_config(reference, image.architecture)
+
+            for file in generate(image, root, image_config=config).files:
                 yield file.source if file.source.parent in homes else file.source.parent
 
 
@@ -201,6 +209,7 @@ def render_workflow(workflow: Workflow, *, overrides: Path | None = None) -> str
             "build_secrets": secrets,
             "secrets": _read_secrets(logins, secrets),
             "some_secret": any(image.secrets for image in workflow.images),
+            "some_other": any(image.architecture != AMD64 for image in workflow.images),
             "some_option": any(image["options"] for image in images),
         },
         filters={"text": _text, "pattern": pattern_of, "shell": lambda value: word(_plain(value))},
@@ -224,7 +233,13 @@ def secret_prefix(host: str) -> str:
 def _image(image: ImageSettings) -> dict[str, object]:
     # GitHub's machine does not have the file of a secret, so the secret is passed in a variable with the secret's name.
     options = " ".join(f"--secret id={secret.name},env={secret.name}" for secret in image.secrets if secret.file)
-    return {"name": image.name, "hosts": _hosts(image), "secrets": image.secrets, "options": options}
+    return {
+        "name": image.name,
+        "hosts": _hosts(image),
+        "secrets": image.secrets,
+        "options": options,
+        "runner": image.architecture.runners,
+    }
 
 
 def _hosts(image: ImageSettings) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpcdeploy.architecture import AMD64, Architecture
 from hpcdeploy.environments.oci import config_behind
 from hpcdeploy.errors import ConfigError, EnvironmentFileError, RegistryError
 from hpcdeploy.image import PublishedImage
@@ -127,8 +128,8 @@ class Registry:
         self._compare(self.reference.digest or claimed, f"sha256:{digest_of(content)}")
         return parse_manifest(content, repository=self.reference.repository), read_annotations(content)
 
-    def image_config(self) -> OciConfig:
-        """Return the configuration of a container image for linux/amd64. Digests are verified.
+    def image_config(self, architecture: Architecture = AMD64) -> OciConfig:
+        """Return the configuration of a container image for `architecture`. Digests are verified.
 
         Raises:
             RegistryError: Also if the reference is not that of a container image, or if the image has no linux/amd64
@@ -139,7 +140,7 @@ class Registry:
             content, claimed = client.read_manifest(self.reference.asked)
             self._compare(self.reference.digest or claimed, f"sha256:{digest_of(content)}")
             try:
-                return config_behind(content, lambda digest: client.read_manifest(digest)[0], client.read_blob)
+                return config_behind(content, lambda digest: client.read_manifest(digest)[0], client.read_blob, architecture)
             except EnvironmentFileError as error:
                 raise RegistryError(f"{self.reference} cannot be used as a base: {error}") from error
 

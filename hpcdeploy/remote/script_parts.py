@@ -58,6 +58,8 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "htcondor-follow": ("paths.sh", "sections.sh", "limited.sh", "htcondor/follow.sh"),
     "slurm-cancel": ("paths.sh", "cancel.sh", "slurm/my_jobs.sh", "slurm/cancel.sh"),
     "htcondor-cancel": ("paths.sh", "cancel.sh", "htcondor/cancel.sh"),
+    "slurm-nodes": ("sections.sh", "slurm/nodes.sh"),
+    "htcondor-nodes": ("sections.sh", "htcondor/nodes.sh"),
     "logs": ("paths.sh", "sections.sh", "logs.sh"),
     "clean": ("paths.sh", "messages.sh", "sections.sh", "clean.sh"),
     "list": ("paths.sh", "sections.sh", "json.sh", "list.sh"),

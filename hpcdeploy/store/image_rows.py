@@ -132,6 +132,21 @@ class ImageRows(RecordFile):
             ).fetchone()
         return found is not None and found[0] == sha256
 
+    def know_architecture(self, sha256: str, name: str) -> None:
+        """Record the architecture in the header of the image with that sha256, such as ``arm64``."""
+        with self.opened() as connection:
+            # This table is created here and not by the schema, so that older releases can still use the file.
+            connection.execute("CREATE TABLE IF NOT EXISTS headers (sha256 TEXT PRIMARY KEY, architecture TEXT NOT NULL)")
+            connection.execute("INSERT OR REPLACE INTO headers VALUES (?, ?)", (sha256, name))
+
+    def known_architecture(self, sha256: str) -> str:
+        """Return the architecture that `know_architecture` recorded; empty if there is none."""
+        with self.opened() as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'headers'").fetchone():
+                return ""
+            row = connection.execute("SELECT architecture FROM headers WHERE sha256 = ?", (sha256,)).fetchone()
+        return str(row[0]) if row else ""
+
     def published(self, image: PublishedImage, *, when: int) -> None:
         """Record that an image was pushed, at `when` (seconds since 1970)."""
         row = (image.sha256, image.repository, image.manifest, image.size, when)

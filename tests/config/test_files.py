@@ -519,7 +519,7 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
         ),
         (
             '[image]\nspack = { target = "a64fx" }',
-            "image.spack.target: it has the microarchitecture 'a64fx', but an image is built for linux/amd64",
+            "image: spack.target has the microarchitecture 'a64fx', but the image is built for linux/amd64",
         ),
     ],
 )

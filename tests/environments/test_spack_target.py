@@ -126,7 +126,7 @@ def test_a_spec_whose_target_is_no_microarchitecture_is_refused(word: str) -> No
 
 @pytest.mark.parametrize("foreign", ["aarch64", "neoverse_v2:", "power9le", "i686", "m1"])
 def test_a_target_of_another_family_is_refused(foreign: str) -> None:
-    words = "but an image is built for linux/amd64; expected one of the family x86_64"
+    words = "but the image is built for linux/amd64; expected one of the family x86_64"
     for said in (f"{{all: {{require: 'target={foreign}'}}}}", f"{{all: {{target: ['{foreign}']}}}}"):
         with pytest.raises(EnvironmentFileError, match=f"packages.all.* {words}"):
             choose("", said)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import tomli
 
+from hpcdeploy.architecture import Architecture
 from hpcdeploy.config.files import load_project
 from hpcdeploy.config.image_schema import IMAGE, SOURCES, SPACK
 from hpcdeploy.definition.docker_text import DockerText
@@ -36,6 +37,7 @@ PROJECT = {
 }
 CREDENTIALS = 'secrets = ["CACHE_USER", "CACHE_TOKEN"]'
 EACH = {
+    "platform": 'platform = "linux-aarch64"',
     "base": 'base = "example.org/spack:1"',
     "final-base": 'final-base = "example.org/plain:1"',
     "files": 'files = { app = "/opt/app" }',
@@ -182,15 +184,19 @@ def without_secrets() -> ImageSettings:
     return replace(SETTINGS, source=replace(SOURCE, secrets=(), push_cache=""), secrets=())
 
 
+def nothing_asked(reference: str, _architecture: Architecture) -> OciConfig:
+    return no_registry(reference)
+
+
 def test_what_was_written_can_be_translated_back_and_watched_by_a_workflow(tmp_path: Path) -> None:
     project = write(tmp_path, FILES)
     (project / "hpcdeploy.toml").write_text('[image]\ndockerfile = "Dockerfile"\n')
     write_dockerfile(dockerfile_of(without_secrets(), project), project / "Dockerfile", project)
     settings = ImageSettings(name="x", source=DockerfileSource())
-    definition = generate(settings, project, image_config=lambda _: OciConfig())
+    definition = generate(settings, project, image_config=lambda *_: OciConfig())
     assert sorted(file.source.relative_to(project).as_posix() for file in definition.files) == sorted(FILES)
     assert definition.notes == ("USER pdi has no effect: Apptainer runs a container as the user who starts it",)
-    assert watched_paths(load_project(project, {}), "own.yaml", image_config=no_registry) == ("**", "own.yaml")
+    assert watched_paths(load_project(project, {}), "own.yaml", image_config=nothing_asked) == ("**", "own.yaml")
 
 
 def hpcdeploy(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":

@@ -13,13 +13,15 @@ from pathlib import Path
 from hpcdeploy.apptainer.build_progress import Show, ignore_event
 from hpcdeploy.apptainer.build_record import read_image
 from hpcdeploy.apptainer.client import parse_version
+from hpcdeploy.architecture import ARM64
 from hpcdeploy.cli.status_text import as_values, print_statuses
 from hpcdeploy.cli.watch import table_of
 from hpcdeploy.cluster import Cluster, SchedulerName
-from hpcdeploy.errors import HpcdeployError
+from hpcdeploy.errors import ConfigError, HpcdeployError
 from hpcdeploy.flows import logs
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.fetch import fetch
+from hpcdeploy.flows.processors import fitted
 from hpcdeploy.flows.run_tasks import as_csv, results
 from hpcdeploy.flows.submit import submit
 from hpcdeploy.job import Array, Job
@@ -30,6 +32,7 @@ from hpcdeploy.remote import parallel_upload
 from hpcdeploy.remote.answers import read_answer
 from hpcdeploy.remote.cleaning import read_items
 from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.nodes import read_nodes
 from hpcdeploy.remote.query import query_scheduler
 from hpcdeploy.remote.upload_stream import UploadStream
 from hpcdeploy.run import Run, RunStatus, TaskStatus
@@ -309,6 +312,17 @@ def cleaned(text: str) -> None:
         assert item.size >= 0
 
 
+NODES = "node gpu x86_64\nnode gpu aarch64\nnode - X86_64\ndefault gpu\n"
+
+
+def processors(text: str) -> None:
+    sections = ("login", "nodes", "defaults")
+    found = read_nodes({name: Answer(text=text, exit_code=0) for name in sections})
+    fitted(MANY, "arm64", replace(CLUSTER, platform=(("", (ARM64,)),)), "slurm", lambda _, __, again: found)
+    with contextlib.suppress(ConfigError):
+        fitted(MANY, "arm64", CLUSTER, "slurm", lambda _, __, again: found)
+
+
 def built(text: str) -> None:
     try:
         answer = read_answer(f"HPCDEPLOY {text}\n".encode("utf-8", "surrogatepass"))
@@ -325,6 +339,7 @@ def build_shown(text: str) -> None:
 
 SCHEDULERS = (
     Parser(name="cleaned", inputs=texts((f"removed 12 {SLURM.id}\nfree 3 code/{'1' * 64}.tar\nbusy 0 -\n",)), read=cleaned),
+    Parser(name="nodes", inputs=texts((NODES,)), read=processors),
     Parser(name="squeue", inputs=texts(SQUEUE), read=told("slurm", SLURM, "squeue", ("records",))),
     Parser(name="sacct", inputs=texts((SACCT,)), read=told("slurm", SLURM, "sacct", ("squeue", "records"))),
     Parser(name="sacct-json", inputs=as_json([SACCT_JSON]), read=read_exact),

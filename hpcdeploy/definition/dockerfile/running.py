@@ -10,7 +10,7 @@ from hpcdeploy.definition.dockerfile.context import Context, under
 from hpcdeploy.definition.dockerfile.copying import HOST_FOLDERS, TEMPORARY_FOLDERS, Copier, Copy, StagedFile, Taken
 from hpcdeploy.definition.dockerfile.mounts import Mount, read_mounts, run_lines
 from hpcdeploy.definition.dockerfile.parsing import Instruction, pairs
-from hpcdeploy.definition.dockerfile.stages import AUTOMATIC, PlannedStage, Stage, Stages, Start, argument_words
+from hpcdeploy.definition.dockerfile.stages import PlannedStage, Stage, Stages, Start, argument_words
 from hpcdeploy.definition.dockerfile.words import Lexer, word, words
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.source import OciConfig
@@ -337,7 +337,7 @@ class StageState:
             value = self.given.get(name, default)
             if value is None:
                 outer = self.stages.arguments.get(name)
-                value = outer if outer is not None else {**AUTOMATIC, "TARGETSTAGE": ""}.get(name)
+                value = outer if outer is not None else {**self.stages.automatic, "TARGETSTAGE": ""}.get(name)
             if value is None:
                 continue
             self.arguments[name] = value

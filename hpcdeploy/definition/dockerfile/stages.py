@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from hpcdeploy.architecture import AMD64, ARCHITECTURES, Architecture
 from hpcdeploy.definition.dockerfile.copying import StagedFile, Taken
 from hpcdeploy.definition.dockerfile.parsing import Dockerfile, Instruction, listed
 from hpcdeploy.definition.dockerfile.words import Lexer, Lookup, split_words
@@ -66,13 +67,20 @@ class Plan:
     notes: tuple[str, ...]
 
 
-PLATFORM = "linux/amd64"
-_PLATFORMS = frozenset({PLATFORM, "linux/x86_64", "linux/amd64/v1", "amd64"})
-AUTOMATIC: Mapping[str, str] = {
-    **{f"{side}{name}": value for side in ("TARGET", "BUILD") for name, value in (("OS", "linux"), ("ARCH", "amd64"))},
-    **{f"{side}{name}": value for side in ("TARGET", "BUILD") for name, value in (("PLATFORM", PLATFORM), ("VARIANT", ""))},
-}
-"""Arguments that BuildKit sets automatically if a stage declares them."""
+def _platforms(architecture: Architecture) -> frozenset[str]:
+    """Return the values of ``--platform`` that mean an architecture; a variant that all processors can run is allowed."""
+    names = {architecture.name, architecture.platform, f"linux/{architecture.machine}"}
+    return frozenset({*names, *(f"{architecture.platform}/{variant}" for variant in architecture.variants if variant)})
+
+
+def automatic_arguments(architecture: Architecture) -> Mapping[str, str]:
+    """Return the arguments that BuildKit sets automatically if a stage declares them.
+
+    The variant is empty, also for arm64: BuildKit leaves out ``v8`` (``Normalize`` in containerd/platforms).
+    """
+    values = {"OS": "linux", "ARCH": architecture.name, "PLATFORM": architecture.platform, "VARIANT": ""}
+    return {f"{side}{name}": value for side in ("TARGET", "BUILD") for name, value in values.items()}
+
 
 _SCRATCH = (
     "starts from 'scratch': the image has no /bin/sh, which %post, %test and every job require. "
@@ -113,10 +121,12 @@ class Stages:
     Attributes:
         stages: The stages in the order of the file.
         arguments: The values of the global arguments, which precede the first FROM; None for an argument without a value.
+        automatic: The arguments that BuildKit sets automatically (`automatic_arguments`).
     """
 
     stages: tuple[Stage, ...]
     arguments: Mapping[str, str | None]
+    automatic: Mapping[str, str]
 
     def find(self, name: str, before: int) -> Stage | None:
         """Return the stage that ``--from=NAME`` in stage `before` means, by name (ignoring case) or by number."""
@@ -153,19 +163,21 @@ class Stages:
         return tuple(reversed(line))
 
 
-def read_stages(dockerfile: Dockerfile, given: Mapping[str, str], target: str) -> Stages:
+def read_stages(dockerfile: Dockerfile, given: Mapping[str, str], target: str, architecture: Architecture = AMD64) -> Stages:
     """Split a Dockerfile into its stages.
 
     Args:
         dockerfile: The parsed file.
         given: The build arguments of this build.
         target: The name of the stage to build; empty for the last one.
+        architecture: The architecture of the image.
 
     Raises:
         DefinitionError: Docker would reject the file.
     """
     arguments: dict[str, str | None] = {}
-    automatic = {**AUTOMATIC, "TARGETSTAGE": target or "default"}
+    own = automatic_arguments(architecture)
+    automatic = {**own, "TARGETSTAGE": target or "default"}
 
     def lookup(name: str) -> str | None:
         return arguments[name] if name in arguments else automatic.get(name)
@@ -185,8 +197,8 @@ def read_stages(dockerfile: Dockerfile, given: Mapping[str, str], target: str) -
         raise DefinitionError("the Dockerfile has no FROM; add one")
     stages: list[Stage] = []
     for start, instructions in heads:
-        stages.append(_stage(start, tuple(instructions), stages, dockerfile.escape, lookup))
-    return Stages(stages=tuple(stages), arguments=arguments)
+        stages.append(_stage(start, tuple(instructions), stages, dockerfile.escape, lookup, architecture))
+    return Stages(stages=tuple(stages), arguments=arguments, automatic=own)
 
 
 def argument_words(instruction: Instruction, escape: str, lookup: Lookup) -> list[tuple[str, str | None]]:
@@ -207,7 +219,12 @@ def argument_words(instruction: Instruction, escape: str, lookup: Lookup) -> lis
 
 
 def _stage(
-    start: Instruction, instructions: tuple[Instruction, ...], before: list[Stage], escape: str, lookup: Lookup
+    start: Instruction,
+    instructions: tuple[Instruction, ...],
+    before: list[Stage],
+    escape: str,
+    lookup: Lookup,
+    architecture: Architecture,
 ) -> Stage:
     words = listed(start)
     if len(words) not in (1, 3) or (len(words) == 3 and words[1].lower() != "as"):
@@ -222,8 +239,11 @@ def _stage(
     refusal = ""
     for flag, value in start.flags:
         platform = lexer.word(value)
-        if flag != "platform" or platform.lower() not in _PLATFORMS:
-            refusal = f"has --{flag}={value}; images are built for {PLATFORM} only"
+        if flag != "platform" or platform.lower() not in _platforms(architecture):
+            refusal = f"has --{flag}={value}; this image is built for {architecture.platform} only"
+            other = next((one for one in ARCHITECTURES if platform.lower() in _platforms(one)), None)
+            if flag == "platform" and other:
+                refusal += f" (the image's 'platform' can be \"{other.subdir}\")"
     name = words[2].lower() if len(words) == 3 else ""
     image = lexer.word(words[0])
     number = len(before)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from hpcdeploy.architecture import AMD64, Architecture
 from hpcdeploy.definition.dockerfile.context import Context
 from hpcdeploy.definition.dockerfile.copying import Taken
 from hpcdeploy.definition.dockerfile.parsing import Dockerfile, Instruction
@@ -145,6 +146,7 @@ def translate(
     image_config: ImageConfigOf,
     build_args: Mapping[str, str] | None = None,
     target: str = "",
+    architecture: Architecture = AMD64,
 ) -> Plan:
     """Translate a Dockerfile. Stages that the target does not need are ignored, as in BuildKit.
 
@@ -154,13 +156,14 @@ def translate(
         image_config: A function that returns the configuration of a base image. Its errors are raised again with the line.
         build_args: The build arguments of this build.
         target: The name of the stage to build; empty for the last one.
+        architecture: The architecture of the image.
 
     Raises:
         DefinitionError: An instruction cannot be translated; the message has the line and the reason.
         HpcdeployError: The configuration of an image cannot be read.
     """
     given = dict(build_args or {})
-    stages = read_stages(dockerfile, given, target)
+    stages = read_stages(dockerfile, given, target, architecture)
     translator = Translator(stages=stages, escape=dockerfile.escape, context=context, given=given, image_config=image_config)
     final = translator.plan(stages.target(target), final=True)
     planned = _give(tuple(translator.planned.values()), final)

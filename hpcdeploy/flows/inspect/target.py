@@ -155,13 +155,20 @@ def _source(
                 environment=environment or source.environment,
                 platform=source.platform if is_default else "",
                 cuda=source.cuda,
+                architecture=settings.architecture,
             )
             report = inspect_workspace(folder, wanted, against=other(folder / LOCK), project=project)
             base = settings.base or choose_base(load_bases(project), report.cuda)[0]
             return replace(report, base=base, final_base=settings.final_base or base)
         case SpackSource() as source:
             folder = project / source.environment
-            report = inspect_spack(folder, target=source.target, against=other(folder / SPACK_LOCK), project=project)
+            report = inspect_spack(
+                folder,
+                target=source.target,
+                against=other(folder / SPACK_LOCK),
+                project=project,
+                architecture=settings.architecture,
+            )
             manifest = folder / SPACK_MANIFEST
             text = read_text(manifest, Boundary(project))
             base, final_base = bases(settings, read_environment(text, str(manifest)).container)

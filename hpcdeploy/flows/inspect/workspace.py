@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hpcdeploy.architecture import AMD64, ARCHITECTURES, Architecture
 from hpcdeploy.boundary import Boundary
 from hpcdeploy.environments.inventory import compare, items_of
 from hpcdeploy.environments.pixi import Workspace, read_manifest
 from hpcdeploy.environments.pixi_choice import Choice, choose_platform
 from hpcdeploy.environments.pixi_lock import LockFile, Row, not_locked, read_lock
-from hpcdeploy.environments.pixi_platform import DEFAULT_GLIBC, LINUX, Platform, customised, overrides
+from hpcdeploy.environments.pixi_platform import DEFAULT_GLIBC, Platform, customised, overrides
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.inspect.against import Older
 from hpcdeploy.flows.inspect.report import SourceReport
@@ -23,11 +24,16 @@ _SIZES = "the sizes are those of compressed downloads; an image is compressed in
 
 @frozen
 class Wanted:
-    """The environment and platform to report on; `hpcdeploy.source.PixiSource` describes the attributes."""
+    """The environment and platform to report on; `hpcdeploy.source.PixiSource` describes most attributes.
+
+    `architecture` is that of the image. Without an image it is None: the first of `ARCHITECTURES` for which the environment
+    is locked.
+    """
 
     environment: str | None = None
     platform: str = ""
     cuda: str | None = None
+    architecture: Architecture | None = None
 
 
 def inspect_workspace(
@@ -80,13 +86,17 @@ def inspect_lock(
     parsed = read_lock(read_text(lock, within), str(lock))
     names = parsed.environments
     name = wanted.environment or (names[0] if len(names) == 1 else DEFAULT)
+    architecture = wanted.architecture or _locked_for(parsed, name)
     if workspace:
         environment = workspace.environment(name)
-        choice = choose_platform(workspace, environment, parsed, cuda=wanted.cuda, platform=wanted.platform)
+        choice = choose_platform(
+            workspace, environment, parsed, cuda=wanted.cuda, platform=wanted.platform, architecture=architecture
+        )
     else:
-        choice = _first_platform(parsed, name)
+        choice = _first_platform(parsed, name, architecture.subdir)
     platform = choice.platform if wanted.cuda is None else replace(choice.platform, cuda=wanted.cuda)
     locked = parsed.read(name, choice.row)
+    about_platforms = choice.note if workspace else _other_platforms_note(parsed.rows(name, architecture.subdir))
     items, changes = items_of(locked.packages), None
     if against:
         older = read_lock(against.text, against.name)
@@ -104,9 +114,7 @@ def inspect_lock(
         items=items,
         against=against.name if against else "",
         changes=changes,
-        notes=tuple(
-            note for note in (choice.note if workspace else _other_platforms_note(parsed.rows(name, LINUX)), _SIZES) if note
-        ),
+        notes=tuple(note for note in (about_platforms, _SIZES) if note),
     )
 
 
@@ -115,10 +123,16 @@ def _variables(platform: Platform) -> tuple[tuple[str, str], ...]:
     return (*((("CONDA_OVERRIDE_CUDA", platform.cuda),) if platform.cuda else ()), *overrides(platform))
 
 
-def _first_platform(lock: LockFile, environment: str) -> Choice:
-    rows = lock.rows(environment, LINUX)
+def _locked_for(lock: LockFile, environment: str) -> Architecture:
+    """Return the first of `ARCHITECTURES` for which an environment is locked; amd64 if it is locked for none."""
+    locked = {row.subdir for row in lock.rows(environment)} if environment in lock.environments else set()
+    return next((one for one in ARCHITECTURES if one.subdir in locked), AMD64)
+
+
+def _first_platform(lock: LockFile, environment: str, subdir: str) -> Choice:
+    rows = lock.rows(environment, subdir)
     if not rows:
-        raise not_locked(lock, environment)
+        raise not_locked(lock, environment, subdir)
     return Choice(platform=rows[0].platform, row=rows[0], named={})
 
 
@@ -141,11 +155,11 @@ def _same_platform(lock: LockFile, environment: str, row: Row) -> Row:
     """Return the row of `lock` for the same platform as `row` of another lock file; if there is none, its first row.
 
     Raises:
-        EnvironmentFileError: `lock` has no row of the environment for linux-64.
+        EnvironmentFileError: `lock` has no row of the environment for the platform of `row`.
     """
-    rows = lock.rows(environment, LINUX)
+    rows = lock.rows(environment, row.subdir)
     if not rows:
-        raise not_locked(lock, environment)
-    wanted = customised(row.listed or {}, LINUX)
-    same = (one for one in rows if customised(one.listed or {}, LINUX) == wanted)
+        raise not_locked(lock, environment, row.subdir)
+    wanted = customised(row.listed or {}, row.subdir)
+    same = (one for one in rows if customised(one.listed or {}, row.subdir) == wanted)
     return next(same, rows[0])

@@ -41,6 +41,7 @@ def prepare(request: Request[DockerfileSource]) -> Prepared:
             image_config=request.image_config,
             build_args=given,
             target=source.target,
+            architecture=request.settings.architecture,
         )
     except RecursionError as error:
         raise DefinitionError(f"{source.file}: its stages depend on each other too deeply; merge some stages") from error

@@ -104,7 +104,14 @@ def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tup
     table = document_of(lock_text, lambda: read_lock_table(lock_text, str(lock_file)))
     lock = lock_file_of(table, str(lock_file))
     wanted = request.build_args.get("CUDA_VERSION", request.source.cuda)
-    choice = choose_platform(workspace, environment, lock, cuda=wanted, platform=request.source.platform)
+    choice = choose_platform(
+        workspace,
+        environment,
+        lock,
+        cuda=wanted,
+        platform=request.source.platform,
+        architecture=request.settings.architecture,
+    )
     environment, locked = environment.on(choice.platform), lock.read(environment.name, choice.row)
     platform = choice.platform if wanted is None else replace(choice.platform, cuda=wanted)
     own_settings = (SETTINGS,) if (folder / SETTINGS).exists() else ()

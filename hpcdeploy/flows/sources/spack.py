@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hpcdeploy.architecture import Architecture
 from hpcdeploy.boundary import Boundary
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.spack import CHECK, ENVIRONMENT, RECIPES_NAMESPACE, SpackRecipe, render_spack, spack_arguments
@@ -83,7 +84,7 @@ def recipe_and_notes(request: Request[SpackSource]) -> Ready:
     """
     source, project = request.source, request.project
     boundary = Boundary(project)
-    facts = _read(source, boundary)
+    facts = _read(source, boundary, request.settings.architecture)
     place = environment_place(boundary.project / source.environment, facts.files.named)
     facts = replace(facts, views=_views(facts.configurations, place))
     own = [
@@ -135,7 +136,7 @@ def _manifest(folder: Path, within: Boundary) -> SpackEnvironment:
     return read_environment(read_text(path, within), str(path))
 
 
-def _read(source: SpackSource, boundary: Boundary) -> SpackFacts:
+def _read(source: SpackSource, boundary: Boundary, architecture: Architecture) -> SpackFacts:
     """Read the environment and all files that it includes, and choose its target.
 
     Raises:
@@ -150,7 +151,7 @@ def _read(source: SpackSource, boundary: Boundary) -> SpackFacts:
         manifest=manifest,
         files=files,
         specs=specs,
-        target=target_of(source.target, manifest, files.configurations, specs, lock),
+        target=target_of(source.target, manifest, files.configurations, specs, lock, architecture),
         above=files.above(source.environment),
         lock=lock,
     )

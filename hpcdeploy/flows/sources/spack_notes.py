@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import field
 
+from hpcdeploy.architecture import AMD64, Architecture
 from hpcdeploy.definition.spack import bases, spack_system
 from hpcdeploy.environments.microarchitectures import is_foreign
 from hpcdeploy.environments.spack import Configuration, SpackEnvironment, group_escapes, group_targets
@@ -50,19 +51,25 @@ def target_of(
     configurations: Sequence[Configuration],
     specs: SpecList,
     lock: SpackLock | None,
+    architecture: Architecture = AMD64,
 ) -> Target:
     """Choose the processor that an environment's packages are compiled for.
 
     Raises:
         EnvironmentFileError: The targets contradict each other.
     """
+
+    def foreign(spec: str) -> bool:
+        return any(is_foreign(target, architecture) for target in targets_in(spec))
+
     return choose_target(
         wanted,
         [one.packages for one in configurations if not one.when],
         lock,
         conditional=[one.packages for one in configurations if one.when],
-        specs=[root.spec for root in specs.roots if root.certain or not any(map(is_foreign, targets_in(root.spec)))],
+        specs=[root.spec for root in specs.roots if root.certain or not foreign(root.spec)],
         groups=group_targets(manifest),
+        architecture=architecture,
     )
 
 

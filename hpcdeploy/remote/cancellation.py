@@ -1,5 +1,6 @@
 """Cancel runs on a login node: the jobs of submitted runs, or a submission that was interrupted."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from hpcdeploy.run import Run
 from hpcdeploy.shell_script import Script, Setup, Value
 from hpcdeploy.templates import refuse_former
 
+_ENDED = re.compile(r"^HPCDEPLOY ended (\S+)$", re.MULTILINE)
 
-def cancel_jobs(runs: Sequence[Run], session: Session) -> None:
-    """Cancel the jobs of `runs`, all of which belong to one scheduler.
+
+def cancel_jobs(runs: Sequence[Run], session: Session) -> list[Run]:
+    """Cancel the jobs of `runs`, all of which belong to one scheduler; return the runs that still had a job in the queue.
 
     Raises:
         SchedulerError: The scheduler rejected the request; the message contains the scheduler's message.
@@ -24,6 +27,8 @@ def cancel_jobs(runs: Sequence[Run], session: Session) -> None:
     if result.exit_code:
         which = ("all of " if len(runs) > 1 else "") + ", ".join(run.id for run in runs)
         raise SchedulerError(f"{runs[0].scheduler} on {session.cluster.name} did not cancel {which}: {result.errors}")
+    ended = set(_ENDED.findall(result.stdout.decode("utf-8", "replace")))
+    return [run for run in runs if run.id not in ended]
 
 
 def cancelling(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None = None) -> str:

@@ -42,8 +42,8 @@ def config_behind(content: bytes, manifest: Callable[[str], bytes], blob: Callab
 
     Args:
         content: The manifest or index.
-        manifest: Returns the content of the manifest with a digest. The digest of the content is verified here.
-        blob: Returns the content of the blob with a digest. The digest of the content is verified here.
+        manifest: Returns the content of the manifest whose digest is the argument. `config_behind` verifies the digest.
+        blob: Returns the content of the blob whose digest is the argument. `config_behind` verifies the digest.
 
     Raises:
         EnvironmentFileError: A document is malformed or damaged, or there is no image for the platform.
@@ -59,7 +59,7 @@ def config_behind(content: bytes, manifest: Callable[[str], bytes], blob: Callab
 
 
 def read_manifest(content: bytes) -> Descriptor | tuple[Descriptor, ...]:
-    """Return the configuration in an image's manifest, or the manifests in an index.
+    """Return the reference to the configuration in an image's manifest, or the references to the manifests in an index.
 
     Raises:
         EnvironmentFileError: The document is malformed, or its type is not that of an image or an index.
@@ -86,7 +86,9 @@ def read_manifest(content: bytes) -> Descriptor | tuple[Descriptor, ...]:
 
 
 def choose(entries: Sequence[Descriptor]) -> Descriptor:
-    """Return the manifest for `PLATFORM` in an index. A manifest without a variant is preferred to one for newer processors.
+    """Return the reference to the manifest for `PLATFORM` in an index.
+
+    A manifest without a variant, or with the variant ``v1``, is preferred to a manifest for newer processors.
 
     Raises:
         EnvironmentFileError: The index has no manifest for `PLATFORM`.
@@ -99,7 +101,7 @@ def choose(entries: Sequence[Descriptor]) -> Descriptor:
 
 
 def read_config(content: bytes, *, digest: str = "") -> OciConfig:
-    """Parse a configuration; `digest` is the digest of the manifest that refers to it.
+    """Parse an image's configuration; `digest` is the digest of the manifest that refers to the configuration.
 
     Raises:
         EnvironmentFileError: The configuration is malformed, or for another platform.
@@ -136,7 +138,9 @@ def check_digest(content: bytes, digest: str) -> bytes:
     """
     got = f"sha256:{hashlib.sha256(content).hexdigest()}"
     if got != digest:
-        raise EnvironmentFileError(f"its data for {digest} has the digest {got}: it is damaged, or was modified on the way")
+        raise EnvironmentFileError(
+            f"its data for {digest} has the digest {got}: the data is damaged, or was modified on the way"
+        )
     return content
 
 
@@ -154,7 +158,7 @@ def _descriptor(value: object) -> Descriptor:
     fields = value if isinstance(value, dict) else {}
     digest, platform = fields.get("digest"), fields.get("platform")
     if not isinstance(digest, str) or not digest.startswith("sha256:"):
-        raise EnvironmentFileError(f"it has the reference {digest!r}; expected a sha256 digest")
+        raise EnvironmentFileError(f"it has a reference with the digest {digest!r}; expected 'sha256:...'")
     known = platform if isinstance(platform, dict) else {}
     return Descriptor(
         media_type=str(fields.get("mediaType", "")),
@@ -197,5 +201,5 @@ def _strings(config: Mapping[str, object], key: str) -> dict[str, str]:
 
 
 def _health_check(config: Mapping[str, object]) -> bool:
-    """Tell whether there is a health check. ``["NONE"]`` disables the base image's check (Docker, Image Spec 1.2)."""
+    """Tell whether the configuration has a health check. ``["NONE"]`` is no check (Docker, Image Spec 1.2)."""
     return _words(_table(config, "Healthcheck"), "Test") not in ((), ("NONE",))

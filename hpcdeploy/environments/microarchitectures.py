@@ -43,7 +43,10 @@ def is_foreign(target: str) -> bool:
 
 
 def check_microarchitecture(name: str, key: str) -> None:
-    """Raise `EnvironmentFileError`, with the name `key`, if `name` is not a microarchitecture."""
+    """Raise `EnvironmentFileError` if `name` is not a microarchitecture.
+
+    The message begins with `key`, the file or key that has the name.
+    """
     if name in _FAMILIES:
         return
     if name in _BUILDER:
@@ -61,14 +64,18 @@ def check_target(target: str, key: str) -> None:
     """Check the name, or the ends of the range (``zen3:``), in the target of a Spack spec.
 
     Raises:
-        EnvironmentFileError: A name is not a microarchitecture; the message has the name `key`.
+        EnvironmentFileError: A name is not a microarchitecture. The message begins with `key`, the file or key that has the
+            target.
     """
     for name in filter(None, target.split(":")):
         check_microarchitecture(name, key)
 
 
 def check_family(target: str, key: str) -> None:
-    """Raise `EnvironmentFileError`, with the name `key`, if a target belongs to another family than `FAMILY`."""
+    """Raise `EnvironmentFileError` if a target belongs to another family than `FAMILY`.
+
+    The message begins with `key`, the file or key that has the target.
+    """
     if is_foreign(target):
         raise EnvironmentFileError(
             f"{key} has the microarchitecture {target!r}, but an image is built for linux/amd64; expected one of the "

@@ -58,7 +58,7 @@ def table(value: object, key: str) -> Table:
     """Return a table; empty for None or an empty text.
 
     Raises:
-        EnvironmentFileError: `value` is not a table; the message has the name `key`.
+        EnvironmentFileError: `value` is not a table; the message begins with `key`.
     """
     if value is None or value == "":
         return {}
@@ -71,7 +71,7 @@ def listed(value: object, key: str) -> list[object]:
     """Return a list; empty for None or an empty text.
 
     Raises:
-        EnvironmentFileError: `value` is not a list; the message has the name `key`.
+        EnvironmentFileError: `value` is not a list; the message begins with `key`.
     """
     if value is None or value == "":
         return []
@@ -84,7 +84,7 @@ def text_of(value: object, key: str) -> str:
     """Return a text; empty for None.
 
     Raises:
-        EnvironmentFileError: `value` is not a text; the message has the name `key`.
+        EnvironmentFileError: `value` is not a text; the message begins with `key`.
     """
     if value is None:
         return ""
@@ -97,7 +97,7 @@ def texts(value: object, key: str) -> tuple[str, ...]:
     """Return the texts of a list, which may be empty.
 
     Raises:
-        EnvironmentFileError: `value` is not a list of texts; the message has the name `key`.
+        EnvironmentFileError: `value` is not a list of texts; the message begins with `key`.
     """
     return tuple(text_of(item, key) for item in listed(value, key))
 
@@ -106,7 +106,7 @@ def truth(value: object, key: str, *, default: bool) -> bool:
     """Parse a boolean of YAML 1.1 or 1.2; return `default` for None or an empty text.
 
     Raises:
-        EnvironmentFileError: `value` is not a boolean; the message has the name `key`.
+        EnvironmentFileError: `value` is not a boolean; the message begins with `key`.
     """
     word = text_of(value, key).lower()
     if not word:

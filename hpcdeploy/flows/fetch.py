@@ -59,7 +59,7 @@ def fetch(
         session: A session with the run's cluster.
         patterns: Patterns of files, relative to the run's working folder. Without patterns, the run's ``outputs`` (by
             default all files) and the logs are downloaded.
-        progress: Receives the progress.
+        progress: Receives the number of bytes downloaded so far, and the total number of bytes to download.
 
     Raises:
         ConfigError: `destination` exists but is not a download folder of this run, or another process uses it.

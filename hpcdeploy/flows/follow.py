@@ -103,7 +103,7 @@ def status(
     Args:
         known: The runs with their last known states.
         session_of: Returns the session with a cluster.
-        store: The record.
+        store: The record of runs and images.
         patience: Timeout for all clusters together, in seconds.
 
     Raises:
@@ -135,7 +135,7 @@ def wait(
     Args:
         known: The runs with their last known states.
         session_of: Returns the session with a cluster.
-        store: The record.
+        store: The record of runs and images.
         first: Time between the first two queries of a cluster, in seconds. The interval grows from there. It is never below
             the cluster's ``poll-interval``.
         slowest: Maximum time between two queries, in seconds; a longer ``poll-interval`` has precedence.

@@ -190,7 +190,7 @@ def plan(
 
     Args:
         project: The project.
-        store: The record.
+        store: The record of runs and images.
         requested: The job, the cluster, and the options.
         registries: Looks up an image that was pushed.
         now: The time in seconds since 1970.

@@ -60,7 +60,7 @@ def destinations(
         git: The state of git; None if it is not available.
         repositories: Repositories (``HOST/PATH``) that replace the repositories of the settings.
         tags: Tags that replace all others. If `tags` is empty, the tags come from `git` (`hpcdeploy.tags.tags_for`), or the
-            only tag is ``latest`` if `git` is None. The tags of the settings are added if this includes ``latest``.
+            only tag is ``latest`` if `git` is None. If these tags include ``latest``, the settings' tags are added.
         images: All images of the project. If several of them share a repository, each tag there contains the name of its
             image (`tags_beside_others`).
 

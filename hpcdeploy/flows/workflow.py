@@ -27,8 +27,8 @@ _ADVICE = "set the requirement for pip with --install, such as --install 'hpcdep
 def requirement() -> str:
     """Return the requirement with which pip installs this version of hpcdeploy on another machine.
 
-    The metadata of the installed hpcdeploy contain the source from which it was installed (PEP 610). A release is pinned by
-    its version. A git repository, or a clean checkout of a repository, is pinned by its commit.
+    The metadata of the installed hpcdeploy contains the source from which it was installed (PEP 610). A release is pinned
+    by its version. A git repository, or a clean checkout of a repository, is pinned by its commit.
 
     Raises:
         ConfigError: hpcdeploy was installed from a source that only this machine has.
@@ -122,7 +122,7 @@ def _depends_on(image: ImageSettings, root: Path, image_config: ImageConfigOf) -
             if archive:
                 yield root / archive[1]
         case source:
-            # A file directly in one of these folders is watched alone. Of any other file, the whole folder is watched.
+            # A file directly in one of these folders is watched alone. For any other file, its whole folder is watched.
             listed_folders = {root}
             if isinstance(source, DefinitionSource):
                 yield root / source.file

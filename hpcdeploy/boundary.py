@@ -10,7 +10,7 @@ from hpcdeploy.errors import EnvironmentFileError, HpcdeployError
 from hpcdeploy.folders import home_folder
 from hpcdeploy.ownership import objection, on_the_way, trusted_users
 
-_GIT_S_OWN = "which is {}: git's own folder is not copied into images; use another path"
+_GIT_S_OWN = "which is {}, in git's own folder: a project cannot use files there; expected another path"
 
 
 class Boundary:
@@ -73,7 +73,7 @@ class Boundary:
             key: The subject of the message, such as a settings key; empty for the path.
             error: The class of the error.
             of_git: Accept files in git's own folder (``.git``). By default they are rejected, because git's configuration
-                may contain a URL with a token.
+                may contain a URL with a token, and the folder may contain programs that git runs.
 
         Raises:
             HpcdeployError: The project may not use `path`; the class is `error`.

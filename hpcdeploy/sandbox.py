@@ -16,8 +16,8 @@ from jinja2 import BaseLoader, BytecodeCache, Environment, StrictUndefined, Temp
 from jinja2.loaders import split_template_path
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from hpcdeploy.boundary import Boundary, followed, in_git
-from hpcdeploy.errors import HpcdeployError, TemplateError
+from hpcdeploy.boundary import Boundary, followed
+from hpcdeploy.errors import TemplateError
 from hpcdeploy.ownership import check_owned
 from hpcdeploy.regular_file import LARGEST_TEXT, read_regular
 
@@ -37,7 +37,7 @@ def environment(
         loader: Finds the templates.
         filters: Filters in addition to those of jinja. The result of a filter must depend only on its arguments.
         compiled: The cache of compiled templates.
-        is_markup: Returns whether the values of a template are escaped for HTML; its argument is the template's name.
+        is_markup: Returns whether values are escaped for HTML in the template with the name in its argument.
     """
     sandbox = ImmutableSandboxedEnvironment(
         loader=loader,
@@ -130,9 +130,9 @@ class TemplateFiles(BaseLoader):
         return len(steps) > 1 and steps[0] in folders and not any(step.startswith(".") for step in steps)
 
     def _is_shipped(self, path: Path, steps: Sequence[str]) -> bool:
-        """Tell whether a built-in file is a template.
+        """Tell whether the file `path` is a built-in template; `steps` are the components of the template's name.
 
-        Its path without links must be in a template folder, or end with the same components as its name.
+        After all links are followed, the file's path must be in one of the built-in template folders, or end with `steps`.
         """
         real, root = followed(path), followed(self.roots[-1])
         in_root = real.relative_to(root).parts if real.is_relative_to(root) else ()
@@ -162,38 +162,18 @@ def read_template(path: Path, project: Boundary | None) -> str:
 
     Args:
         path: The path of the file.
-        project: The project that must contain the file; None for a built-in template.
+        project: The files that the project may use, which must include the file; None for a built-in template.
 
     Raises:
-        TemplateError: The file is outside the project, not a regular file, too large, or not UTF-8.
+        TemplateError: The project may not use the file, or the file is not a regular file, too large, or not UTF-8.
     """
     if project:
-        check_place(path, project, f"the template {path}", TemplateError)
+        project.check(path, f"the template {path}", TemplateError)
     try:
         return read_regular(path, LARGEST_TEXT).decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 text: {error}"
         raise TemplateError(f"the template {path} cannot be read: {reason}; correct it, or remove it") from error
-
-
-def check_place(path: Path, project: Boundary, key: str, error: type[HpcdeployError]) -> None:
-    """Check that a template, or a folder for templates, belongs to the project and is not in git's own folder.
-
-    git's own folder may contain passwords, in its configuration, and programs that git runs.
-
-    Args:
-        path: The template or folder.
-        project: The files that the project may use.
-        key: The subject of the message.
-        error: The class of the error.
-
-    Raises:
-        HpcdeployError: The project may not use `path`; the class is `error`.
-    """
-    project.check(path, key, error)
-    real = followed(path)
-    if real.is_relative_to(project.project) and in_git(real, project.project):
-        raise error(f"{key}, which is {real}: git's own folder holds no templates; expected a file of the project")
 
 
 def _exists(path: Path) -> bool:

@@ -159,9 +159,13 @@ typer's script has no such line, so the first Tab in each zsh only loads the scr
 
 
 def adapt_shells() -> None:
-    """Change typer's completion of zsh and fish: complete ``--option=VALUE``, and in zsh already at the first Tab.
+    """Change three things in typer's completion of zsh and fish.
 
-    typer offers VALUE alone. In bash a word ends at ``=``, but zsh and fish compare an offer with the whole word.
+    - ``--option=VALUE`` is completed. typer offers VALUE alone. In bash a word ends at ``=``, but zsh and fish compare an
+      offer with the whole word.
+    - In zsh, the first Tab already completes (`_ZSH_FIRST_CALL`).
+    - In zsh, help texts keep their apostrophes. typer doubles each apostrophe, but its output is one word in single quotes,
+      where a doubled apostrophe is dropped.
     """
     from click.shell_completion import CompletionItem, add_completion_class
     from typer import _completion_classes as shells
@@ -178,6 +182,9 @@ def adapt_shells() -> None:
     class Zsh(shells.ZshComplete):
         def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
             return whole(incomplete, super().get_completions(args, incomplete))
+
+        def format_completion(self, item: CompletionItem) -> str:
+            return super().format_completion(item).replace("''", r"'\''")
 
         def complete(self) -> str:
             words = super().complete()

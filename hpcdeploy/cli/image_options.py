@@ -98,10 +98,10 @@ def build_args_of(given: GivenArguments) -> BuildArguments:
 
 def _text(file: Path) -> str:
     from hpcdeploy.errors import ConfigError
-    from hpcdeploy.regular_file import LARGEST_TEXT, read_named
+    from hpcdeploy.regular_file import LARGEST_TEXT, read_chosen
 
     try:
-        return read_named(file, LARGEST_TEXT).decode()
+        return read_chosen(file, LARGEST_TEXT).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--build-arg-file {file} cannot be read as UTF-8 text: {error}") from error
 

@@ -73,7 +73,6 @@ def copy(name: Name, force: Annotated[bool, typer.Option("--force", help="Overwr
     from hpcdeploy.cli.place import here
     from hpcdeploy.errors import ConfigError
     from hpcdeploy.generated_file import write_generated
-    from hpcdeploy.sandbox import check_place
 
     template = _find(name)
     root = here().project.root
@@ -81,7 +80,7 @@ def copy(name: Name, force: Annotated[bool, typer.Option("--force", help="Overwr
     if target.resolve() == _shipped(template).resolve():
         raise ConfigError(f"{target} is the shipped template itself; run the command in the folder of a project")
     # Only the parent folder is checked: if the file is a link, the link is replaced and its target is not written.
-    check_place(target.parent, Boundary(root), f"{target} would be written to {target.parent}", ConfigError)
+    Boundary(root).check(target.parent, f"{target} would be written to {target.parent}", ConfigError)
     try:
         write_generated({target: _text(_shipped(template))}, force=force, edited=True)
     except OSError as error:

@@ -43,7 +43,10 @@ def is_foreign(target: str, architecture: Architecture) -> bool:
 
 
 def check_microarchitecture(name: str, key: str) -> None:
-    """Raise `EnvironmentFileError`, with the name `key`, if `name` is not a microarchitecture."""
+    """Raise `EnvironmentFileError` if `name` is not a microarchitecture.
+
+    The message begins with `key`, the file or key that has the name.
+    """
     if name in _FAMILIES:
         return
     if name in _BUILDER:
@@ -61,17 +64,17 @@ def check_target(target: str, key: str) -> None:
     """Check the name, or the ends of the range (``zen3:``), in the target of a Spack spec.
 
     Raises:
-        EnvironmentFileError: A name is not a microarchitecture; the message has the name `key`.
+        EnvironmentFileError: A name is not a microarchitecture. The message begins with `key`, the file or key that has the
+            target.
     """
     for name in filter(None, target.split(":")):
         check_microarchitecture(name, key)
 
 
 def check_family(target: str, key: str, architecture: Architecture) -> None:
-    """Check that a target belongs to the family of an image's `architecture`.
+    """Raise `EnvironmentFileError` if a target belongs to another family than an image's `architecture`.
 
-    Raises:
-        EnvironmentFileError: It belongs to another family; the message has the name `key`.
+    The message begins with `key`, the file or key that has the target.
     """
     if not is_foreign(target, architecture):
         return

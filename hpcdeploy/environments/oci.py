@@ -47,8 +47,8 @@ def config_behind(
 
     Args:
         content: The manifest or index.
-        manifest: Returns the content of the manifest with a digest. The digest of the content is verified here.
-        blob: Returns the content of the blob with a digest. The digest of the content is verified here.
+        manifest: Returns the content of the manifest whose digest is the argument. `config_behind` verifies the digest.
+        blob: Returns the content of the blob whose digest is the argument. `config_behind` verifies the digest.
         architecture: The processor architecture of the image.
 
     Raises:
@@ -65,7 +65,7 @@ def config_behind(
 
 
 def read_manifest(content: bytes) -> Descriptor | tuple[Descriptor, ...]:
-    """Return the configuration in an image's manifest, or the manifests in an index.
+    """Return the reference to the configuration in an image's manifest, or the references to the manifests in an index.
 
     Raises:
         EnvironmentFileError: The document is malformed, or its type is not that of an image or an index.
@@ -92,7 +92,9 @@ def read_manifest(content: bytes) -> Descriptor | tuple[Descriptor, ...]:
 
 
 def choose(entries: Sequence[Descriptor], architecture: Architecture = AMD64) -> Descriptor:
-    """Return the manifest for `architecture` in an index; prefer a manifest without a variant to one for newer processors.
+    """Return the reference to the manifest for `architecture` in an index.
+
+    A manifest whose variant every such processor can run is preferred to a manifest for newer processors.
 
     Raises:
         EnvironmentFileError: The index has no manifest for `architecture`.
@@ -106,7 +108,7 @@ def choose(entries: Sequence[Descriptor], architecture: Architecture = AMD64) ->
 
 
 def read_config(content: bytes, *, digest: str = "", architecture: Architecture = AMD64) -> OciConfig:
-    """Parse a configuration; `digest` is the digest of the manifest that refers to it.
+    """Parse an image's configuration; `digest` is the digest of the manifest that refers to the configuration.
 
     Raises:
         EnvironmentFileError: The configuration is malformed, or for another platform than that of `architecture`.
@@ -143,7 +145,9 @@ def check_digest(content: bytes, digest: str) -> bytes:
     """
     got = f"sha256:{hashlib.sha256(content).hexdigest()}"
     if got != digest:
-        raise EnvironmentFileError(f"its data for {digest} has the digest {got}: it is damaged, or was modified on the way")
+        raise EnvironmentFileError(
+            f"its data for {digest} has the digest {got}: the data is damaged, or was modified on the way"
+        )
     return content
 
 
@@ -161,7 +165,7 @@ def _descriptor(value: object) -> Descriptor:
     fields = value if isinstance(value, dict) else {}
     digest, platform = fields.get("digest"), fields.get("platform")
     if not isinstance(digest, str) or not digest.startswith("sha256:"):
-        raise EnvironmentFileError(f"it has the reference {digest!r}; expected a sha256 digest")
+        raise EnvironmentFileError(f"it has a reference with the digest {digest!r}; expected 'sha256:...'")
     known = platform if isinstance(platform, dict) else {}
     return Descriptor(
         media_type=str(fields.get("mediaType", "")),
@@ -204,5 +208,5 @@ def _strings(config: Mapping[str, object], key: str) -> dict[str, str]:
 
 
 def _health_check(config: Mapping[str, object]) -> bool:
-    """Tell whether there is a health check. ``["NONE"]`` disables the base image's check (Docker, Image Spec 1.2)."""
+    """Tell whether the configuration has a health check. ``["NONE"]`` is no check (Docker, Image Spec 1.2)."""
     return _words(_table(config, "Healthcheck"), "Test") not in ((), ("NONE",))

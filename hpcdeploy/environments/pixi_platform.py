@@ -81,7 +81,7 @@ def read_platform(value: object, key: str) -> Platform:
     """Parse an entry of ``platforms``. An entry without a name gets Pixi's derived name, such as ``linux-64-cuda-12-9``.
 
     Raises:
-        EnvironmentFileError: The entry is malformed; the message has the name `key`.
+        EnvironmentFileError: The entry is malformed; the message begins with `key`.
     """
     if isinstance(value, str):
         return Platform(name=value, subdir=value)
@@ -129,7 +129,7 @@ def _version(value: str, key: str, example: str) -> str:
     """Return `value` if it is empty, or a version with an optional build (``12.9=0``).
 
     Raises:
-        EnvironmentFileError: `value` is not a version; the message has the name `key`.
+        EnvironmentFileError: `value` is not a version; the message begins with `key`.
     """
     if value and not re.fullmatch(r"[0-9]+(?:\.[0-9]+)*", value.partition("=")[0]):
         raise EnvironmentFileError(f"{key} is {shown(value)}; expected a version of digits and dots, such as '{example}'")

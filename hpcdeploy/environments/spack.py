@@ -18,7 +18,7 @@ from hpcdeploy.environments.spack_specs import (
     processor_flags,
     read_definitions,
 )
-from hpcdeploy.environments.spack_view import View, read_view
+from hpcdeploy.environments.spack_view import ViewSetting, read_view
 from hpcdeploy.environments.spack_yaml import Mirror, Table, listed, load, named, overrides, plain_key, read_mirrors, table
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.frozen import frozen
@@ -44,7 +44,7 @@ class Configuration:
     packages: Packages = field(default_factory=Packages)
     mirrors: tuple[Mirror, ...] = ()
     references: References = field(default_factory=References)
-    view: View | None = None
+    view: ViewSetting | None = None
     definitions: tuple[Definition, ...] = ()
     flags: tuple[tuple[str, str], ...] = ()
     moving: tuple[str, ...] = ()

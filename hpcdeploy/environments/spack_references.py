@@ -116,7 +116,11 @@ class _Remote:
 
 
 def read_references(given: Table, where: str) -> References:
-    """Parse the references in a file's table.
+    """Parse the references in a file.
+
+    Args:
+        given: The file's top-level table.
+        where: The name of the file, for messages.
 
     Raises:
         EnvironmentFileError: An entry is malformed.

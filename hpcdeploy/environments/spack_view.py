@@ -16,17 +16,17 @@ from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.frozen import frozen
 
 DEFAULT_VIEW = "/opt/view"
-"""The path of the view ``default`` in an image; the container's environment refers to it."""
+"""The path of the view ``default`` in an image. The container's environment refers to this path."""
 
 
 @frozen
-class View:
-    """The view of one file.
+class ViewSetting:
+    """The value of ``view`` in one file.
 
     Attributes:
         enabled: The value if it is a boolean; otherwise None.
         path: The value if it is a path; otherwise empty.
-        named: The names and roots of named views.
+        named: The names and roots of the views if the value is a table; otherwise empty.
         replaces: Whether the key is ``view::``, so that Spack ignores lower scopes.
     """
 
@@ -45,7 +45,8 @@ class ViewPlan:
         option: The value of ``spack -c`` that sets the path of the default view; empty if the build writes the path to the
             manifest.
         roots: The names of other views, with their absolute paths in the image.
-        lost: The names and roots of views that the image does not contain.
+        lost: The names and roots of views that the image does not contain, because a root starts with ``~`` or contains a
+            variable.
         original: The path that the environment's files set for the default view; empty if no file sets it.
     """
 
@@ -56,8 +57,10 @@ class ViewPlan:
     original: str = ""
 
 
-def read_view(given: Table, where: str) -> View | None:
-    """Parse ``view`` in a file's table; return None if it is not set.
+def read_view(given: Table, where: str) -> ViewSetting | None:
+    """Parse ``view`` in the table of a file; return None if ``view`` is not set.
+
+    `where` is the name of the file, for messages.
 
     Raises:
         EnvironmentFileError: The value is malformed.
@@ -69,35 +72,35 @@ def read_view(given: Table, where: str) -> View | None:
     if isinstance(value, str):
         word = value.lower()
         if word in TRUE | FALSE:
-            return View(enabled=word in TRUE, replaces=replaces)
-        return View(path=value, replaces=replaces) if value else None
+            return ViewSetting(enabled=word in TRUE, replaces=replaces)
+        return ViewSetting(path=value, replaces=replaces) if value else None
     views = []
     for key, inner in table(value, f"{where}: view").items():
         root = inner if isinstance(inner, str) else table(inner, f"{where}: view.{key}").get("root")
         if not root:
             raise EnvironmentFileError(f"{where}: view.{key} has no root; add root: PATH, which Spack requires")
         views.append((plain_key(key), text_of(root, f"{where}: view.{key}.root")))
-    return View(named=tuple(views), replaces=replaces)
+    return ViewSetting(named=tuple(views), replaces=replaces)
 
 
-def plan_views(views: Sequence[View | None], environment: str) -> ViewPlan:
+def plan_views(settings: Sequence[ViewSetting | None], environment: str) -> ViewPlan:
     """Plan the image's views.
 
     Args:
-        views: The view of each file, highest precedence first; None for a file that does not set ``view``.
+        settings: The value of ``view`` in each file, highest precedence first; None for a file that does not set ``view``.
         environment: The environment's path in the image.
 
     Raises:
-        EnvironmentFileError: Another view has the path of the default view.
+        EnvironmentFileError: A view that is not named ``default`` has the path `DEFAULT_VIEW`.
     """
-    first = next((view for view in views if view is not None), None)
+    first = next((setting for setting in settings if setting is not None), None)
     if first is None or first.enabled:
         return ViewPlan()
     if first.enabled is False:
         return ViewPlan(default=False)
     if first.path:
         return ViewPlan(original=first.path)
-    known = _joined(views)
+    known = _joined(settings)
     original = known.pop("default", "")
     lost = tuple((name, root) for name, root in known.items() if root.startswith("~") or "$" in root)
     roots = tuple(
@@ -111,20 +114,20 @@ def plan_views(views: Sequence[View | None], environment: str) -> ViewPlan:
             f"spack.yaml: the view {taken!r} is at {DEFAULT_VIEW}, which an image uses for the view 'default'; name it "
             "'default', or use another root"
         )
-    in_manifest = views[0] is first and "default" in dict(first.named)
+    in_manifest = settings[0] is first and "default" in dict(first.named)
     option = "" if in_manifest else f"view:default:root:{DEFAULT_VIEW}"
     return ViewPlan(option=option, roots=roots, lost=lost, original=original)
 
 
-def _joined(views: Sequence[View | None]) -> dict[str, str]:
+def _joined(settings: Sequence[ViewSetting | None]) -> dict[str, str]:
     """Return the roots of the named views of all files, by name; the file with the highest precedence decides each root."""
     roots: dict[str, str] = {}
-    for view in views:
-        if view is None:
+    for setting in settings:
+        if setting is None:
             continue
-        if not view.named:
+        if not setting.named:
             break
-        roots = {**dict(view.named), **roots}
-        if view.replaces:
+        roots = {**dict(setting.named), **roots}
+        if setting.replaces:
             break
     return roots

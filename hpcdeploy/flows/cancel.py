@@ -34,7 +34,7 @@ def cancel(
     Args:
         known: The runs with their last known states.
         session_of: Returns the session with a cluster.
-        store: The record.
+        store: The record of runs and images.
         report: Called with each run that was cancelled.
 
     Raises:

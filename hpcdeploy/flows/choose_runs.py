@@ -32,7 +32,7 @@ class Scope:
     """Where runs are searched.
 
     Attributes:
-        store: The record.
+        store: The record of runs and images.
         folder: The working folder, for messages.
         project: The folder of the project that the working folder is in; None if it is in none.
         cluster: The name of the cluster whose runs are searched; None for all clusters.

@@ -103,7 +103,7 @@ def status(
     Args:
         known: The runs with their last known states.
         session_of: Returns the session with a cluster.
-        store: The record.
+        store: The record of runs and images.
         patience: Timeout for all clusters together, in seconds.
 
     Raises:
@@ -135,7 +135,7 @@ def wait(
     Args:
         known: The runs with their last known states.
         session_of: Returns the session with a cluster.
-        store: The record.
+        store: The record of runs and images.
         first: Time between the first two queries of a cluster, in seconds. The interval grows from there. It is never below
             the cluster's ``poll-interval``.
         slowest: Maximum time between two queries, in seconds; a longer ``poll-interval`` has precedence.
@@ -165,17 +165,18 @@ def wait(
             return
         places.check_answerable(left)
     raise WaitTimeoutError(
-        f"timeout after {patience:.0f} s: {', '.join(one.run.id for one in left)} did not end yet, and was not cancelled"
+        f"timeout after {patience:.0f} s: these runs have not ended, and were not cancelled: "
+        f"{', '.join(one.run.id for one in left)}"
     )
 
 
 def check_submitted(known: Sequence[RunStatus]) -> None:
-    """Raise `UncertainSubmissionError` if it is unknown whether a run was submitted: such a run may have no job to query."""
+    """Raise `UncertainSubmissionError` if it is unknown whether a run was submitted, because the run may have no job."""
     unsure = [one.run.id for one in known if one.unsure]
     if unsure:
         raise UncertainSubmissionError(
-            f"it is not known whether {', '.join(unsure)} was submitted; run 'hpcdeploy submit --resume {unsure[0]}' first"
-            ", or cancel it"
+            f"these runs may have been submitted or not: {', '.join(unsure)}; run 'hpcdeploy submit --resume {unsure[0]}' "
+            "first, or cancel the run"
         )
 
 

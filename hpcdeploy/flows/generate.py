@@ -38,34 +38,35 @@ def generate(
         image_config: Returns the configuration of an image in a registry. Called only if the definition depends on it.
         build_args: Build arguments from the command. If a name occurs several times, its last value is used. Some build
             arguments change how the environment's files are read.
-        named: The user named the definition file in the command, so that file may be outside the project.
+        named: Whether the user named the definition file in the command, so that the file may be outside the project.
 
     Raises:
         EnvironmentFileError: An environment file cannot be read.
         DefinitionError: The definition is invalid, or a build argument is unknown.
         RegistryError: `image_config` failed.
     """
-    # A definition that the user wrote stays unchanged, so the build arguments of the settings are passed to the build.
+    # A generated definition already contains the settings' build arguments. A definition that the user wrote stays
+    # unchanged, so they are passed to its build instead.
     of_settings = settings.build_args if isinstance(settings.source, DefinitionSource) else ()
-    given = dict(argument(name, value) for name, value in (*of_settings, *build_args))
+    all_args = dict(argument(name, value) for name, value in (*of_settings, *build_args))
     configs: dict[str, OciConfig] = {}
 
     def query(reference: str) -> OciConfig:
         configs[reference] = image_config(reference)
         return configs[reference]
 
-    prepared = _prepare(settings, project, given, query, named=named)
-    _check_known(given, prepared.arguments, settings.name)
+    prepared = _prepare(settings, project, all_args, query, named=named)
+    _check_known(all_args, prepared.arguments, settings.name)
     steps = (name for step in settings.setup for name in step.secrets)
     secrets = tuple(dict.fromkeys((*prepared.secrets, *steps)))
     text = with_mount_point(prepared.text) if secrets else prepared.text
-    stages = check_definition(text, given)
+    stages = check_definition(text, all_args)
     return Definition(
         name=settings.name,
         text=text,
         files=prepared.files,
-        build_args=tuple(given.items()),
-        inputs=_inputs(text, prepared.files, given, settings.architecture),
+        build_args=tuple(all_args.items()),
+        inputs=_inputs(text, prepared.files, all_args, settings.architecture),
         secrets=secrets,
         base=stages[-1].header.get("from", ""),
         notes=prepared.notes,
@@ -77,11 +78,11 @@ def generate(
 
 
 def _prepare(
-    settings: ImageSettings, project: Path, given: Mapping[str, str], image_config: ImageConfigOf, *, named: bool
+    settings: ImageSettings, project: Path, all_args: Mapping[str, str], image_config: ImageConfigOf, *, named: bool
 ) -> Prepared:
     def request(source: S) -> Request[S]:
         return Request(
-            settings=settings, source=source, project=project, build_args=given, image_config=image_config, named=named
+            settings=settings, source=source, project=project, build_args=all_args, image_config=image_config, named=named
         )
 
     # Only the needed module is imported. The import of all of them took 50 ms in each submission, because a submission
@@ -136,11 +137,18 @@ def dockerfile_of(
 ) -> "DockerText":
     """Make the Dockerfile of one image of the project in the folder `project`, which is the build context.
 
+    Args:
+        settings: The image's settings.
+        project: The project's folder.
+        image_config: Returns the configuration of an image in a registry. Called only if the Dockerfile depends on it.
+        build_args: Build arguments from the command. If a name occurs several times, its last value is used.
+
     Raises:
         DefinitionError: The image is not made from an environment, a build argument is unknown, or a Dockerfile cannot
             express the image.
-        EnvironmentFileError: An environment file cannot be read.
+        EnvironmentFileError: An environment file is missing, malformed, or outside the project.
         TemplateError: A template is broken.
+        RegistryError: `image_config` failed.
     """
     given = dict(argument(name, value) for name, value in build_args)
     # The values are written into the Dockerfile: as defaults of ARG, and into the steps of 'setup'.

@@ -12,7 +12,7 @@ from hpcdeploy.config.resolution import choose_cluster, resolve_job
 from hpcdeploy.config.validators import name
 from hpcdeploy.errors import ConfigError, UnknownRunError
 from hpcdeploy.flows.choose_runs import Scope, find
-from hpcdeploy.flows.images import RegistryLookup, delivery_of, refuse_other_clusters
+from hpcdeploy.flows.images import RegistryLookup, check_worker_delivery, delivery_of
 from hpcdeploy.flows.job_files import Allow, JobUploads
 from hpcdeploy.flows.processors import NodesOf, architecture_of, fitted, no_nodes
 from hpcdeploy.flows.submit import plan_run
@@ -193,7 +193,7 @@ def plan(
 
     Args:
         project: The project.
-        store: The record.
+        store: The record of runs and images.
         requested: The job, the cluster, and the options.
         registries: Looks up an image that was pushed.
         now: The time in seconds since 1970.
@@ -209,7 +209,7 @@ def plan(
     cluster, scheduler = _where(project, requested)
     job = resolve_job(project, requested.job, cluster.name, requested.options, admit=confirm.admit)
     delivery = delivery_of(job.image, project, cluster, store, registries)
-    refuse_other_clusters(delivery, cluster, scheduler)
+    check_worker_delivery(delivery, cluster, scheduler)
     confirm.check_image(job.image, delivery)
     run = plan_run(job, cluster, scheduler, delivery, now=now)
     if requested.run_id is not None:

@@ -75,7 +75,7 @@ def submit(
         run: The new run (`plan_run`).
         script: The run's submission script.
         session: A session with the run's cluster.
-        store: The record.
+        store: The record of runs and images.
         uploads: The files to upload if they are missing on the cluster.
         request: The user's request. It is recorded with the run.
         feedback: Shows messages and the progress of an upload.
@@ -115,7 +115,7 @@ def resume(
         run: The recorded run.
         script: The run's recorded submission script.
         session: A session with the run's cluster.
-        store: The record.
+        store: The record of runs and images.
         uploads: The run's recorded uploads. Each file is compared with its recorded checksum before it is uploaded.
         feedback: Shows messages and the progress of an upload.
 

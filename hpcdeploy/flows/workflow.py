@@ -1,4 +1,7 @@
-"""Make the GitHub workflow that builds and pushes a project's images with the same version of hpcdeploy."""
+"""Make the GitHub workflow that builds and pushes a project's images.
+
+The workflow installs the version of hpcdeploy that made the workflow.
+"""
 
 import json
 import re
@@ -23,10 +26,10 @@ _ADVICE = "set the requirement for pip with --install, such as --install 'hpcdep
 
 
 def requirement() -> str:
-    """Return the requirement with which pip installs the same hpcdeploy on another machine.
+    """Return the requirement with which pip installs this version of hpcdeploy on another machine.
 
-    Where this hpcdeploy was installed from is read from its metadata (PEP 610). A release is pinned by its version. A git
-    repository, or a clean checkout of one, is pinned by its commit.
+    The metadata of the installed hpcdeploy contains the source from which it was installed (PEP 610). A release is pinned
+    by its version. A git repository, or a clean checkout of a repository, is pinned by its commit.
 
     Raises:
         ConfigError: hpcdeploy was installed from a source that only this machine has.
@@ -88,7 +91,7 @@ def pattern_of(name: str) -> str:
 def watched_paths(project: Project, workflow: str, *, image_config: ConfigFor) -> tuple[str, ...]:
     """Return the patterns of all files that the images of `project` depend on, sorted, relative to the repository.
 
-    A folder is watched with all its content (``FOLDER/**``), so that a new file in it starts the workflow too.
+    A folder is watched with all its content (``FOLDER/**``), so that a new file in the folder starts the workflow too.
 
     Args:
         project: The project.
@@ -123,13 +126,14 @@ def _depends_on(image: ImageSettings, root: Path, image_config: ConfigFor) -> It
             if archive:
                 yield root / archive[1]
         case source:
-            homes = {root}
+            # A file directly in one of these folders is watched alone. For any other file, its whole folder is watched.
+            listed_folders = {root}
             if isinstance(source, DefinitionSource):
                 yield root / source.file
             if isinstance(source, PixiSource):
-                homes.add(root / source.workspace)
+                listed_folders.add(root / source.workspace)
             if isinstance(source, SpackSource):
-                homes.add(root / source.environment)
+                listed_folders.add(root / source.environment)
                 yield root / source.environment / "spack.lock"  # also if it does not exist yet
                 yield from (root / folder for folder in source.repos)
 
@@ -137,7 +141,7 @@ def _depends_on(image: ImageSettings, root: Path, image_config: ConfigFor) -> It
                 return image_config(reference, image.architecture)
 
             for file in generate(image, root, image_config=config).files:
-                yield file.source if file.source.parent in homes else file.source.parent
+                yield file.source if file.source.parent in listed_folders else file.source.parent
 
 
 def _pattern(path: Path, top: Path) -> str:
@@ -166,7 +170,7 @@ class Workflow:
         paths: Patterns of the files whose changes start the workflow, relative to the repository (`watched_paths`).
         branch: The branch from which images are published.
         install: The requirement with which pip installs hpcdeploy (`requirement`).
-        subfolder: The project's folder, relative to the repository; empty if that is the repository's top folder.
+        subfolder: The project's folder, relative to the repository; empty if it is the repository's top folder.
         apptainer: The version of Apptainer that the workflow installs.
     """
 
@@ -207,7 +211,7 @@ def render_workflow(workflow: Workflow, *, overrides: Path | None = None) -> str
             "apptainer": workflow.apptainer,
             "logins": logins,
             "build_secrets": secrets,
-            "secrets": _read_secrets(logins, secrets),
+            "secrets": _secrets_to_set(logins, secrets),
             "some_secret": any(image.secrets for image in workflow.images),
             "some_other": any(image.architecture != AMD64 for image in workflow.images),
             "some_option": any(image["options"] for image in images),
@@ -222,7 +226,7 @@ def secret_prefix(host: str) -> str:
 
     GitHub accepts letters, digits and underscores in a secret's name. The name must start neither with a digit nor with
     ``GITHUB_`` (docs.github.com, "Using secrets in GitHub Actions", naming your secrets). Therefore other characters become
-    underscores, and such a name gets the prefix ``REGISTRY_``.
+    underscores, and a name that starts with a digit or with ``GITHUB_`` gets the prefix ``REGISTRY_``.
     """
     if host == "docker.io":
         return "DOCKER"
@@ -280,7 +284,9 @@ def _build_secrets(images: Sequence[ImageSettings]) -> tuple[dict[str, str], ...
     return tuple(secrets)
 
 
-def _read_secrets(logins: dict[str, dict[str, str]], build_secrets: Sequence[dict[str, str]]) -> tuple[tuple[str, str], ...]:
+def _secrets_to_set(
+    logins: dict[str, dict[str, str]], build_secrets: Sequence[dict[str, str]]
+) -> tuple[tuple[str, str], ...]:
     """Return the names of the secrets that the user must set on GitHub, each with its purpose.
 
     GITHUB_TOKEN is left out, because GitHub sets it.

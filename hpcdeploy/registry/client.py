@@ -89,7 +89,8 @@ class Registry:
 
         Raises:
             ConfigError: The file is not a ``.sif``, or a tag is invalid.
-            RegistryError: Also if the file became shorter during the push.
+            RegistryError: Also if the file became shorter during the push, or if the registry reports another digest of the
+                manifest than that of the manifest that was sent.
         """
         for tag in tags:
             check_tag(tag)
@@ -108,7 +109,7 @@ class Registry:
             digest = f"sha256:{digest_of(manifest)}"
             for name in (digest, *tags):
                 answer = client.upload_manifest(manifest, name)
-                self._compare(answer.headers.get("Docker-Content-Digest", ""), digest)
+                self._compare(answer.headers.get("Docker-Content-Digest", ""), expected=digest)
         return parse_manifest(manifest, repository=self.reference.repository)
 
     def resolve(self) -> PublishedImage:
@@ -125,20 +126,20 @@ class Registry:
         client = self._client("Looking up")
         with client.session:
             content, claimed = client.read_manifest(self.reference.asked)
-        self._compare(self.reference.digest or claimed, f"sha256:{digest_of(content)}")
+        self._compare(f"sha256:{digest_of(content)}", expected=self.reference.digest or claimed)
         return parse_manifest(content, repository=self.reference.repository), read_annotations(content)
 
     def image_config(self, architecture: Architecture = AMD64) -> OciConfig:
         """Return the configuration of a container image for `architecture`. Digests are verified.
 
         Raises:
-            RegistryError: Also if the reference is not that of a container image, or if the image has no linux/amd64
-                variant.
+            RegistryError: Also if the reference is not that of a container image, if the image has no linux/amd64 variant,
+                or if a document has a wrong digest.
         """
         client = self._client("Looking up")
         with client.session:
             content, claimed = client.read_manifest(self.reference.asked)
-            self._compare(self.reference.digest or claimed, f"sha256:{digest_of(content)}")
+            self._compare(f"sha256:{digest_of(content)}", expected=self.reference.digest or claimed)
             try:
                 return config_behind(content, lambda digest: client.read_manifest(digest)[0], client.read_blob, architecture)
             except EnvironmentFileError as error:
@@ -210,11 +211,12 @@ class Registry:
             token_service=self._token_service,
         )
 
-    def _compare(self, got: str, expected: str) -> None:
-        if got and got != expected:
+    def _compare(self, found: str, *, expected: str) -> None:
+        """Raise `RegistryError` if the digest of a manifest differs from the expected digest; an empty digest is unknown."""
+        if found and expected and found != expected:
             raise RegistryError(
-                f"{self.reference.host} has an unexpected manifest for {self.reference} ({got}, expected {expected}): "
-                "it was modified in the registry or on the way, and was discarded"
+                f"{self.reference.host} has an unexpected manifest for {self.reference} ({found}, expected {expected}): "
+                "it was modified in the registry or on the way, so hpcdeploy does not use it"
             )
 
 

@@ -44,8 +44,8 @@ def details_of(
     Args:
         tag: The name of the tag.
         content: The manifest or index of the tag.
-        manifest: Function that returns the manifest with a digest; None if it cannot be read.
-        blob: Function that returns the blob with a digest; None if it cannot be read.
+        manifest: Returns the content of the manifest whose digest is the argument; None if it cannot be read.
+        blob: Returns the content of the blob whose digest is the argument; None if it cannot be read.
     """
     digest = f"sha256:{digest_of(content)}"
     top = image = _object(content)

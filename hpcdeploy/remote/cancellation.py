@@ -23,7 +23,7 @@ def cancel_jobs(runs: Sequence[Run], session: Session) -> list[Run]:
         SchedulerError: The scheduler rejected the request; the message contains the scheduler's message.
         TransportError: The connection failed.
     """
-    result = session.run(cancelling(session.cluster, runs, overrides=session.overrides))
+    result = session.run(cancel_script(session.cluster, runs, overrides=session.overrides))
     if result.exit_code:
         which = ("all of " if len(runs) > 1 else "") + ", ".join(run.id for run in runs)
         raise SchedulerError(f"{runs[0].scheduler} on {session.cluster.name} did not cancel {which}: {result.errors}")
@@ -31,14 +31,17 @@ def cancel_jobs(runs: Sequence[Run], session: Session) -> list[Run]:
     return [run for run in runs if run.id not in ended]
 
 
-def cancelling(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None = None) -> str:
+def cancel_script(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None = None) -> str:
     """Render the script that cancels `runs`, and records the cancellation in their folders.
 
-    All of the runs must belong to one scheduler.
+    Args:
+        cluster: The cluster.
+        runs: The runs, all of which must belong to one scheduler.
+        overrides: The project's folder, which is checked for templates that no longer exist; None for no check.
 
     Raises:
         ConfigError: A path contains a line break or a NUL.
-        TemplateError: A template is broken.
+        TemplateError: The project replaces a template that no longer exists.
     """
     refuse_former(overrides)
     scheduler = runs[0].scheduler
@@ -54,7 +57,7 @@ def cancelling(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None 
 
 
 def find_or_prevent(run: Run, session: Session) -> Run:
-    """Find the job that an interrupted submission of `run` created, or prevent that the submission still creates a job.
+    """Find the job that an interrupted submission of `run` created, or prevent the submission from creating one later.
 
     Returns:
         The run with its job id. The job id is empty if there is no job and there will be none.
@@ -95,11 +98,11 @@ def find_or_prevent_script(cluster: Cluster, run: Run, *, lock_timeout: int = 30
         cluster: The cluster.
         run: The run.
         lock_timeout: Maximum time in seconds to wait for a submission of the run that is in progress on the login node.
-        overrides: The project's folder, whose own templates replace the built-in ones.
+        overrides: The project's folder, which is checked for templates that no longer exist; None for no check.
 
     Raises:
         ConfigError: A path contains a line break or a NUL.
-        TemplateError: A template is broken.
+        TemplateError: The project replaces a template that no longer exists.
     """
     refuse_former(overrides)
     is_array = run.scheduler == "slurm" and run.tasks > 1

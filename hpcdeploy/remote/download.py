@@ -19,7 +19,7 @@ from hpcdeploy.remote.unfinished import fresh, parts_folder, resumed
 CHUNK = 32 * 1024 * 1024
 """Number of bytes to download at once.
 
-It is large enough that the time of the round trip is negligible, and small enough to be downloaded again after a failure.
+A chunk of this size takes much longer than a round trip, and is small enough to be downloaded again after a failure.
 """
 
 _MOST_FILES = 2000
@@ -62,6 +62,13 @@ _MEMBER_OVERHEAD = 3 * 512
 class Download:
     """Download files into `folder`. An archive or chunk is requested again after a lost connection.
 
+    Args:
+        folder: The destination folder on this machine.
+        bases: The folders on the cluster with the files, by the part of the run (``output`` or ``logs``).
+        session: A session with the cluster.
+        progress: Receives the number of bytes downloaded so far, and the total size of `files` in bytes.
+        files: The files to download, as they were listed.
+
     Attributes:
         received: The paths of the files that were downloaded completely, relative to `folder`.
     """
@@ -95,7 +102,10 @@ class Download:
                 self._small(group)
 
     def _small(self, files: Sequence[RemoteFile]) -> None:
-        """Download `files` of one part in one archive; files that were removed on the cluster meanwhile are left out."""
+        """Download `files`, which are all in ``output`` or all in ``logs``, in one archive.
+
+        Files that were removed on the cluster after they were listed are left out.
+        """
         base = self._bases[files[0].part]
         names = b"".join(os.fsencode(f"./{file.name}") + b"\0" for file in files)
         size = sum(file.size + _MEMBER_OVERHEAD + 2 * len(file.name.encode("utf-8", "surrogateescape")) for file in files)
@@ -116,12 +126,12 @@ class Download:
                 file = requested.get(member.name.removeprefix("./"))
                 if file is None or not member.isreg():
                     continue
-                part = self._parts() / "small"
-                with fresh(part) as writing:
+                incomplete = self._parts() / "small"
+                with fresh(incomplete) as writing:
                     copy_member(archive, member, writing)
                 # If the file's size differs from the listing, the file was changed after it was listed. Then it does not get
                 # the listed time, so that the next fetch downloads it again.
-                self._give_name(part, file, unchanged=member.size == file.size)
+                self._give_name(incomplete, file, unchanged=member.size == file.size)
 
     def _large(self, file: RemoteFile) -> None:
         """Download one file in chunks, and continue an earlier, incomplete download.
@@ -131,40 +141,40 @@ class Download:
         """
         # The name of the incomplete file depends on size and time, so that the beginning of an older version is not reused.
         name = hashlib.sha256(os.fsencode(f"{file.place}\0{file.size}\0{file.modified}")).hexdigest()
-        part = self._parts() / name
+        incomplete = self._parts() / name
         unchanged = True
-        with resumed(part) as writing:
+        with resumed(incomplete) as writing:
             have = writing.seek(0, os.SEEK_END)
             self._advance(have)
             while have < file.size:
                 size = min(CHUNK, file.size - have)
                 arguments = (self._bases[file.part], f"./{file.name}", str(have + 1), str(size))
                 received, _ = _receive(self._session, _RANGE, *arguments, file=writing, size=size)
-                mark, _, state = received.behind.partition(b"\n")
+                surplus, _, state = received.behind.partition(b"\n")
                 try:
                     now = read_state(state.decode())
                 except ValueError:
                     writing.truncate(have)
                     return
                 unchanged = unchanged and now == (file.size, file.modified)
-                if mark or received.count != size or not (unchanged or now[0] > file.size):
+                if surplus or received.count != size or not (unchanged or now[0] > file.size):
                     writing.truncate(have)
                     return
                 writing.flush()
                 have += size
                 self._advance(size)
-        self._give_name(part, file, unchanged=unchanged)
+        self._give_name(incomplete, file, unchanged=unchanged)
 
     def _parts(self) -> Path:
         return parts_folder(self._folder / PARTS)
 
-    def _give_name(self, part: Path, file: RemoteFile, *, unchanged: bool) -> None:
-        """Move the downloaded file `part` to its final path; an unchanged file gets the modification time of the listing."""
+    def _give_name(self, downloaded: Path, file: RemoteFile, *, unchanged: bool) -> None:
+        """Move a downloaded file to its final path; an unchanged file gets the modification time of the listing."""
         path = place_for(file, self._folder)
-        part.chmod(0o755 if file.mode & 0o100 else 0o644)
+        downloaded.chmod(0o755 if file.mode & 0o100 else 0o644)
         if unchanged:
-            os.utime(part, ns=(file.modified, file.modified))
-        part.replace(path)
+            os.utime(downloaded, ns=(file.modified, file.modified))
+        downloaded.replace(path)
         self.received.add(file.place)
 
     def _advance(self, size: int) -> None:
@@ -212,7 +222,10 @@ def _receive(
 
 
 def groups(files: Iterable[RemoteFile], *, at_most: int = CHUNK) -> Iterator[Sequence[RemoteFile]]:
-    """Yield groups of consecutive files of the same part, each with at most `at_most` bytes, or with a single file."""
+    """Yield groups of consecutive files, each for one request.
+
+    The files of a group are all in ``output`` or all in ``logs``. A group has at most `at_most` bytes, or a single file.
+    """
     group: list[RemoteFile] = []
     size = 0
     for file in files:

@@ -69,7 +69,7 @@ def upload_in_parallel(
         file: The file.
         have: The size of a partial file on the login node. If fewer than `LARGE` bytes are missing, nothing is uploaded.
         session: A session with the cluster.
-        progress: Receives the progress.
+        progress: Receives the number of bytes uploaded so far, and the size of the file in bytes.
         report: Receives messages for the user.
         reconnected: Whether an earlier connection was lost.
 

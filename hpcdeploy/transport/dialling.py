@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 GREETING = f"SSH-2.0-hpcdeploy_{__version__}"
 """The identification string that the client sends (RFC 4253, 4.2)."""
 
-_RECEIVED = 64 * 1024
+_RECEIVE_SIZE = 64 * 1024
 """Minimum number of bytes to request from the kernel at once."""
 
 # Maximum time in seconds to wait for a ProxyCommand to exit, after each of two signals.
@@ -33,12 +33,13 @@ class _EagerSocket(socket.socket):
     - It acknowledges the first packets at once. At the start sshd sends small packets one by one, and waits for an
       acknowledgement of each (Nagle), which the kernel delays by 40 ms (tcp(7), TCP_QUICKACK). With this delay, connecting
       and the first command took 90 ms instead of 40.
-    - It receives large pieces. paramiko reads the first 16 bytes of a packet and then the rest. During an upload sshd sends
-      a packet every 96 KiB, and each system call for it took the interpreter's lock from the sending thread.
+    - It receives large pieces. paramiko reads the first 16 bytes of a packet and then the rest, so each packet would take
+      two system calls. During an upload, sshd sends a small packet for every 96 KiB that it receives, and each system call
+      that reads such a packet took the interpreter's lock from the sending thread.
     """
 
     _to_acknowledge = 64 * 1024
-    """Number of bytes, still to be received, whose packets are acknowledged at once."""
+    """Number of bytes left to receive before packets are no longer acknowledged at once; `recv` counts it down."""
 
     _ahead = b""
     """Bytes that were received, but not yet requested by paramiko."""
@@ -62,7 +63,7 @@ class _EagerSocket(socket.socket):
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Return up to `bufsize` received bytes; empty at the end."""
         if not self._ahead:
-            self._ahead = super().recv(max(bufsize, _RECEIVED), flags)
+            self._ahead = super().recv(max(bufsize, _RECEIVE_SIZE), flags)
             if self._to_acknowledge > 0 and hasattr(
                 socket, "TCP_QUICKACK"
             ):  # only Linux; it must be set again, because the kernel resets it
@@ -79,7 +80,7 @@ class RawConnection:
         self.socket = sock
         self._process = process
         if process:
-            # At exit, nothing else would close a connection that is still being opened in a background thread.
+            # If this program exits while a background thread is still opening the connection, nothing else closes it.
             atexit.register(self.close)
 
     def close(self) -> None:
@@ -134,7 +135,7 @@ def _reach_directly(settings: SshSettings) -> RawConnection:
     raise TransportError(message) from problem
 
 
-def _connected(sock: _EagerSocket, address: Any, timeout: float) -> _EagerSocket:  # noqa: ANN401 - its form is the family's
+def _connected(sock: _EagerSocket, address: Any, timeout: float) -> _EagerSocket:  # noqa: ANN401 - its type depends on the family
     """Connect within `timeout` seconds and send the greeting; close the socket on failure."""
     try:
         sock.settimeout(timeout)

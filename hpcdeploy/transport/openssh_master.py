@@ -78,8 +78,8 @@ def open_master(settings: SshSettings, *, ssh: str, config: str | None, asks: bo
 def _private_folder() -> Path:
     """Return a folder for sockets that only this user can access.
 
-    If the usual name in a shared folder belongs to another user, a folder with an unpredictable name is created. It is
-    removed when this process exits.
+    If a file with the usual name exists but is not such a folder, a folder with an additional unpredictable suffix is
+    created. The new folder is removed when this process exits.
 
     Raises:
         TransportError: There is no suitable place, or the folder cannot be created.

@@ -9,7 +9,7 @@ VARIABLE = "HPCDEPLOY_LAB_SLURM"
 """The environment variable that selects the release if the option ``--slurm`` is not used."""
 
 NEWEST = "newest"
-"""The name that a user gives for the release that the mirror has in Debian's unstable suite at that time."""
+"""The value of ``--slurm`` that selects the release in Debian's unstable suite, as the mirror has it when the lab starts."""
 
 UNSTABLE = "sid"
 

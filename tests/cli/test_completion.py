@@ -114,6 +114,22 @@ def test_zsh_and_fish_are_told_what_a_word_is(shell: Shell) -> None:
     assert '"train-1":"hpc, not ended"' in "".join(shell.offered("logs", "train-", shell="zsh"))
 
 
+def test_zsh_shows_the_whole_help(shell: Shell) -> None:
+    """typer's script evaluates the output, and zsh's ``_arguments`` evaluates the offers in it (``eval ws=(...)``).
+
+    bash, which is on every machine, has the same quotes.
+    """
+    script = (
+        '_arguments() { offers=${1#"*: :(("}; eval "ws=( ${offers%))} )"; }\n'
+        f"{' '.join(shell.offered('', shell='zsh'))}\n"
+        "printf '%s\\n' \"${ws[@]}\"\n"
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    offered = dict(line.split(":", 1) for line in done.stdout.splitlines())
+    assert done.stderr == ""
+    assert {name: verb.help for name, verb in VERBS.items()}.items() <= offered.items()
+
+
 @pytest.mark.parametrize("settings", ["[", "nonsense = 1", None])
 def test_an_error_offers_nothing_and_prints_nothing(shell: Shell, settings: str | None) -> None:
     file = shell.folder / "hpcdeploy.toml"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.remote.answers import read_answer
-from hpcdeploy.remote.cancellation import cancelling, find_or_prevent_script
+from hpcdeploy.remote.cancellation import cancel_script, find_or_prevent_script
 from hpcdeploy.remote.listing import listing
 from hpcdeploy.remote.submission_script import submission
 from tests.scheduler.samples import CACHED, CLUSTER, PLAIN, run_of
@@ -84,7 +84,7 @@ def test_a_run_that_an_older_script_submitted_is_listed_and_cancelled(node: Logi
     node.submit(OLDER)
     (node.run_folder / "logs" / "0.out").write_text("hello\n")
     assert b"./0.out" in node.do(listing(CLUSTER, RUN, (), "fence")).stdout
-    assert node.do(cancelling(CLUSTER, [run_of(PLAIN, job_id="12")])).returncode == 0
+    assert node.do(cancel_script(CLUSTER, [run_of(PLAIN, job_id="12")])).returncode == 0
     assert (node.folder / "cancelled").read_text() == "12\n"
 
 

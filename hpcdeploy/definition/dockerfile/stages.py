@@ -29,8 +29,9 @@ class PlannedStage:
         arguments: Build arguments and their defaults.
         shell: The pieces of ``%post``; the lines of one piece belong together.
         files: Staged files of the context.
-        taken: Paths to copy from other stages, each with the name of that stage in the definition.
-        given: Patterns and temporary files of this stage that other stages copy (`Taken.gathered`).
+        taken: Paths to copy from other stages, each with the name of the other stage in the definition.
+        given: Paths and patterns that other stages copy from this stage, and that this stage must gather
+            (`Taken.gathered`).
         environment: The variables of the base image, and those that the Dockerfile sets.
         labels: The labels that the Dockerfile sets.
         start: The program that runs when a container starts.
@@ -97,8 +98,8 @@ class Stage:
         name: The stage's name; empty for none.
         start: The stage's FROM instruction.
         instructions: The instructions after FROM.
-        base: The reference of its base image; empty if the stage continues the stage `parent`.
-        parent: The number of the stage that this stage continues; None if it starts from an image.
+        base: The reference of the image that this stage starts from; empty if this stage continues the stage `parent`.
+        parent: The number of the stage that this stage continues; None if this stage starts from an image.
         arguments: The names of the global arguments that FROM uses.
         refusal: The reason why the stage cannot be built; empty if it can be built. The reason is an error only if the
             target needs the stage.
@@ -129,7 +130,10 @@ class Stages:
     automatic: Mapping[str, str]
 
     def find(self, name: str, before: int) -> Stage | None:
-        """Return the stage that ``--from=NAME`` in stage `before` means, by name (ignoring case) or by number."""
+        """Return the stage that ``--from=NAME`` in stage number `before` means, by name (ignoring case) or by number.
+
+        Only stages before that stage are searched. None is returned if none of them fits.
+        """
         for stage in reversed(self.stages[:before]):
             if stage.name and stage.name == name.lower():
                 return stage
@@ -138,7 +142,7 @@ class Stages:
         return None
 
     def names(self, before: int) -> str:
-        """Return the names of the stages before stage `before`, for a message."""
+        """Return the names of the stages before stage number `before`, for a message."""
         return ", ".join(stage.name or str(stage.number) for stage in self.stages[:before]) or "none"
 
     def target(self, name: str) -> Stage:
@@ -155,12 +159,12 @@ class Stages:
             raise DefinitionError(f"there is no stage {name!r} to build; named stages: {named or 'none'}")
         return found
 
-    def line_of(self, stage: Stage) -> tuple[Stage, ...]:
+    def ancestry_of(self, stage: Stage) -> tuple[Stage, ...]:
         """Return `stage` and all stages that it continues, from the oldest ancestor to `stage` itself."""
-        line = [stage]
-        while line[-1].parent is not None:
-            line.append(self.stages[line[-1].parent])
-        return tuple(reversed(line))
+        ancestry = [stage]
+        while ancestry[-1].parent is not None:
+            ancestry.append(self.stages[ancestry[-1].parent])
+        return tuple(reversed(ancestry))
 
 
 def read_stages(dockerfile: Dockerfile, given: Mapping[str, str], target: str, architecture: Architecture = AMD64) -> Stages:

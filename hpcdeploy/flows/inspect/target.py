@@ -117,7 +117,7 @@ def inspect_settings(
     Args:
         settings: The image's settings.
         project: The project's folder.
-        store: The record.
+        store: The record of runs and images.
         environment: The name of the Pixi environment; None to use the environment in the settings.
         against: A function that returns the older lock file; None to compare with the lock file of the last build.
 

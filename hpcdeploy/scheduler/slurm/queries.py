@@ -134,17 +134,19 @@ def read_accounting(
 
     - ``0:SIGNAL`` becomes 128 + SIGNAL, as in a shell.
     - The exit code of a COMPLETED task is 0.
-    - A task with ``0:0`` in another state, such as CANCELLED, has no exit code. A FAILED one gets its code from `exact`.
+    - A task with ``0:0`` has no exit code if its state is neither COMPLETED nor FAILED. For FAILED, the code is looked up in
+      `exact`; without `exact` it is 0.
     - A task that failed before it started has no exit code.
+    - In all other cases the exit code is CODE; with `exact`, it is looked up there.
 
     Args:
         text: The output of sacct.
         names: The accepted names of each job, by job id. A row is ignored unless its job has one of these names, or the
             comment ``hpcdeploy:NAME``. Slurm reuses job ids after MaxJobId (slurm.conf(5)), so another job may have had
             the same id.
-        exact: The exit codes from ``sacct --json``; None if those in `text` are exact. It is needed for releases of Slurm
-            in which `text` shows 128 + N as N. The exit code of a task that ended with an error is then unknown unless
-            `exact` contains it.
+        exact: The exit codes from ``sacct --json``, for releases of Slurm in which `text` shows 128 + N as N; None for other
+            releases. If `exact` is given, the exit code of a task that ended with an error (other than ``0:SIGNAL``) is
+            unknown unless `exact` contains CODE or 128 + CODE for the task.
         tasks: The number of tasks of each job, by job id.
     """
     return _read(text, tasks or {}, partial(_accounted, names=names, exact=exact))
@@ -254,7 +256,8 @@ def _exit_code(status: int, signal: int, state: State, task: tuple[str, int], ex
         return None
     if exact is None:
         return status
-    # An exit code in the JSON output is used only if it agrees with this output: in 22.05 it is 0 for all jobs.
+    # An exit code from the JSON output is used only if it is `status` or `status` + 128, and not 0, because in 22.05 the
+    # JSON output has 0 for all jobs.
     known = exact.get(task)
     return known if known in {status, status + 128} and known else None
 
@@ -272,7 +275,7 @@ def indices(text: str, tasks: int = MOST_TASKS) -> list[int]:
         tasks: The number of tasks of the array; numbers that are not below it are left out.
 
     Raises:
-        ValueError: `text` is malformed, or has more than `tasks` numbers below `tasks`.
+        ValueError: `text` is malformed, or repeats numbers so that it yields more than `tasks` numbers.
     """
     bare = text.strip("[]").partition("%")[0]
     if bare in {"", "N/A"}:
@@ -312,10 +315,12 @@ class Record:
 
 
 def read_records(text: str) -> dict[tuple[str, int | None], Record]:
-    """Parse the lines ``RUN TASK start|end|cancelled TIME ...`` by run and task; a cancelled run has the task None.
+    """Parse the lines ``RUN TASK start|end|cancelled TIME ...``; return the record of each task, by run and task.
 
-    Lines that are incomplete or contain an impossible number are skipped: a full disk can truncate a line. An end that is
-    before the start is skipped as well, because it belongs to an attempt before a requeue.
+    The record of the task None shows that the run was cancelled. Its line has ``-`` instead of a task number.
+
+    Lines that are incomplete or contain an impossible number are skipped, because a full disk can truncate a line. An end
+    before the start is skipped as well, because the end belongs to an attempt before a requeue.
     """
     found: dict[tuple[str, int | None], Record] = {}
     for line in text_lines(text):
@@ -343,7 +348,7 @@ def read_records(text: str) -> dict[tuple[str, int | None], Record]:
 
 
 def complete(status: TaskStatus, record: Record) -> TaskStatus:
-    """Return `status` with the values from the task's record that `status` lacks.
+    """Add the values that `status` lacks from the task's record.
 
     A recorded exit code replaces the exit code of `status`, because sacct may show another one. If the record says that the
     program never started, `NEVER_BEGAN` replaces the reason.

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from bench import crowds, subjects, uploads
+from bench import crowds, login_node, subjects, uploads
 from bench.pairs import Pair
 from bench.place import place_for
 from bench.ways import ways
@@ -17,7 +17,7 @@ from hpcdeploy_lab import cluster, state
 from hpcdeploy_lab.settings import LabSettings, default_settings
 from hpcdeploy_lab.state import Lab
 
-SUBJECTS = ("start", "submit", "sweep", "status", "upload", "push")
+SUBJECTS = ("start", "submit", "login", "sweep", "status", "upload", "push")
 
 
 def main() -> None:
@@ -76,6 +76,8 @@ def _measured(folder: Path, lab: Lab, chosen: Sequence[str], given: argparse.Nam
         if "submit" in chosen:
             yield from subjects.submitting(place, lab, (near, far), pairs=pairs)
         place.reach(lab, near)
+        if "login" in chosen:
+            yield login_node.submitting_there(place, lab, pairs=pairs)
         if "sweep" in chosen:
             yield crowds.sweeping(place, lab, tasks=given.crowd, pairs=pairs)
         if "status" in chosen:

@@ -48,15 +48,24 @@ class Pair:
     pairs: int
 
 
-def take(argv: Sequence[str], environment: Mapping[str, str] | None = None, *, folder: Path | None = None) -> Taken:
+def take(
+    argv: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    *,
+    folder: Path | None = None,
+    interpreter: Sequence[str] = (sys.executable,),
+) -> Taken:
     """Run a command as a new process in `folder`, and return its time and memory.
+
+    `interpreter` is the command of the Python that starts and measures the process. It may be in another place, such as
+    inside the lab; the time of reaching this place is not measured.
 
     A memory below that of a bare Python (about 8 MB) cannot be measured, for the reason given at `_STARTER`.
 
     Raises:
         RuntimeError: The command failed.
     """
-    starter = [sys.executable, "-I", "-S", "-c", _STARTER]
+    starter = [*interpreter, "-I", "-S", "-c", _STARTER]
     done = subprocess.run([*starter, *argv], env=environment, cwd=folder, capture_output=True, text=True, check=True)
     code, seconds, kibibytes = json.loads(done.stdout.splitlines()[-1])
     if code:

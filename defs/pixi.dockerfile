@@ -5,7 +5,7 @@
 ARG [= name =]=[= value =]
 [% endfor %]
 
-FROM [= build =] AS build
+FROM [= from_platform =][= build =] AS build
 [% for name, _ in arguments %]
 ARG [= name =]
 [% endfor %]
@@ -38,7 +38,7 @@ RUN echo '#!/bin/bash' > entrypoint.sh && \
     pixi shell-hook --environment "$ENVIRONMENT"[% if platform %] --as-is[% endif %] -s bash >> entrypoint.sh && \
     echo 'exec "$@"' >> entrypoint.sh
 
-FROM [= final =] AS final
+FROM [= from_platform =][= final =] AS final
 [% for name, _ in arguments %]
 ARG [= name =]
 [% endfor %]

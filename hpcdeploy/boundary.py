@@ -10,15 +10,15 @@ from hpcdeploy.errors import EnvironmentFileError, HpcdeployError
 from hpcdeploy.folders import home_folder
 from hpcdeploy.ownership import objection, on_the_way, trusted_users
 
-_GIT_S_OWN = "which is {}: git's own folder is not copied into images; use another path"
+_GIT_S_OWN = "which is {}, in git's own folder: a project cannot use files there; expected another path"
 
 
 class Boundary:
     """The files that a project may use: those in its own folder, and those in the git work tree that contains it.
 
-    A project may have been written by another user. Its settings and links may name any file on this machine, and hpcdeploy
-    may print such a file, quote it in a message, or copy it into an image. Therefore hpcdeploy reads no other files, such as
-    a private key.
+    A project may come from another user. The settings and links of such a project may name any file on this machine, for
+    example a private key. hpcdeploy could print the named file, quote it in a message, or copy it into an image. Therefore
+    hpcdeploy reads no other files for a project.
 
     The owner of a file decides what the image contains. The caller chose the project's own folder, so all files in it are
     accepted. A file above this folder is only accepted if no other user can write it.
@@ -73,7 +73,7 @@ class Boundary:
             key: The subject of the message, such as a settings key; empty for the path.
             error: The class of the error.
             of_git: Accept files in git's own folder (``.git``). By default they are rejected, because git's configuration
-                may contain a URL with a token.
+                may contain a URL with a token, and the folder may contain programs that git runs.
 
         Raises:
             HpcdeployError: The project may not use `path`; the class is `error`.

@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 
+from hpcdeploy.architecture import of_machine
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.frozen import frozen
 from hpcdeploy.image import EPOCH, ContextFile
@@ -26,9 +27,6 @@ _RELEASE = re.compile(
     r"^(?P<before># .*(?:made|translated) by hpcdeploy |[ \t]*io\.github\.hpcdeploy\.version )[0-9]\S*$", re.MULTILINE
 )
 """The two lines of a definition with the release of hpcdeploy: the comment at the top, and the label (``defs/*.def``)."""
-
-_ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
-"""Names of architectures in images (Go's GOARCH), by the names that uname(1) prints."""
 
 
 @frozen
@@ -156,7 +154,8 @@ def without_release(text: str) -> str:
 def architecture_of(machine: str = "") -> str:
     """Return the name that images use for the architecture `machine`, a word of uname(1); empty for this machine."""
     word = machine or os.uname().machine
-    return _ARCHITECTURES.get(word.lower(), word.lower())
+    known = of_machine(word)
+    return known.name if known else word.lower()
 
 
 def _key(kind: str, values: object) -> str:

@@ -58,7 +58,7 @@ _HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_json(text: str | bytes, *, most: int = MOST) -> Any:  # noqa: ANN401 - the caller checks the value
-    """Return the value of a JSON text; bytes are decoded like by `json.loads` (UTF-8, UTF-16 or UTF-32).
+    """Return the value of a JSON text; bytes are decoded as `json.loads` decodes them (UTF-8, UTF-16 or UTF-32).
 
     Raises:
         ValueError: One of these:
@@ -103,9 +103,10 @@ def _check_depth(value: object) -> None:
 
 
 def _check_pairs(text: str, value: object) -> None:
-    """Raise `ValueError` if an escape in `text` is half a surrogate pair.
+    """Raise `ValueError` if an escape in `text` is half a surrogate pair; `value` is the value of `text`.
 
-    A half pair that is not escaped is accepted, because Python decodes bytes that are not UTF-8 to these (surrogateescape).
+    An unescaped half pair is accepted, because Python decodes bytes that are not UTF-8 to half pairs (surrogateescape). A
+    text with an unescaped half pair is not checked for escapes.
     """
     try:
         text.encode()
@@ -124,7 +125,8 @@ T = TypeVar("T")
 LARGEST_EXACT = 2**53
 """Maximum absolute value of a whole number in a dataclass (`typed`).
 
-No size, time or count is larger, and many JSON parsers round larger numbers (RFC 8259, section 6).
+No size, time (in seconds) or count in these dataclasses is larger, and many JSON parsers round larger numbers (RFC 8259,
+section 6).
 """
 
 

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from hpcdeploy.architecture import Architecture
 from hpcdeploy.frozen import frozen
 from hpcdeploy.gpus import GpuVendorChoice
 from hpcdeploy.job import Bind
@@ -15,6 +16,21 @@ TransportName = Literal["auto", "paramiko", "openssh"]
 
 LOCAL = "local"
 """The ``host`` of a cluster whose login node is this machine; no SSH is used."""
+
+
+@frozen
+class Nodes:
+    """The processors of a cluster's nodes, as the cluster reports them.
+
+    Attributes:
+        login: The processor of the login node (``uname -m``); empty if unknown.
+        processors: The processors of the nodes of each partition. HTCondor has no partitions; the name is empty.
+        default: The partition of jobs that name none; empty if there is none.
+    """
+
+    login: str = ""
+    processors: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    default: str = ""
 
 
 @frozen
@@ -48,6 +64,8 @@ class Cluster:
         image_cache_size: Maximum size of the image cache in MiB; None for no limit.
         tmp: The folder for unfinished files on the cluster; empty for ``tmp`` in the root.
         mirrors: Pairs of a registry and the registry that replaces it (``("ghcr.io", "localhost:5000")``).
+        platform: The architectures of the compute nodes, by partition; the name of all other nodes is empty. For partitions
+            without an entry the scheduler is queried.
         project: The folder of the project that uses the cluster, whose templates replace the built-in ones; empty if there
             is no project.
         of_project: True if the project's settings define the cluster, false if the user's own settings do.
@@ -73,6 +91,7 @@ class Cluster:
     image_cache_size: int | None = None
     tmp: str = ""
     mirrors: tuple[tuple[str, str], ...] = ()
+    platform: tuple[tuple[str, tuple[Architecture, ...]], ...] = ()
     project: str = ""
     of_project: bool = False
 

@@ -66,7 +66,7 @@ GIT_ALLOW_PROTOCOL, and GIT_NO_LAZY_FETCH since git 2.44.
 MOST = 16 * 1024 * 1024
 """Maximum size of git's output in bytes, which is enough for the names of some 200,000 files."""
 
-PATIENCE = 600.0
+TIME_LIMIT = 600.0
 """Time limit of a query in seconds. Checking every file of a large work tree on a slow network file system takes minutes."""
 
 
@@ -89,7 +89,7 @@ def run_git(
         most: Maximum size of git's output in bytes; None for `MOST`.
 
     Raises:
-        ConfigError: The output is too large, or git ran for more than `PATIENCE` seconds.
+        ConfigError: The output is too large, or git ran for more than `TIME_LIMIT` seconds.
     """
     options = [word for key, value in (settings or {}).items() for word in ("-c", f"{key}={value}")]
     return _run(folder, arguments, options=options, most=most)
@@ -135,7 +135,7 @@ def _run(
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", **_NO_TRANSPORT}
     argv = ["git", *_NEVER, *options, "-C", str(folder), *arguments]
     try:
-        return run_program(argv, most=most or MOST, seconds=PATIENCE, environment=environment)
+        return run_program(argv, most=most or MOST, seconds=TIME_LIMIT, environment=environment)
     except TooMuchError as error:
         raise ConfigError(
             f"'git {' '.join(arguments[:2])}' in {folder} exceeded hpcdeploy's limit ({error}); use a smaller folder"

@@ -5,9 +5,9 @@
 in the repository's configuration may come from another person, so it is never used. If the user's configuration has a filter
 of the same name, that filter replaces it; otherwise the filter is disabled.
 
-If a filter is disabled, git may report a file as changed only because the file was not converted. Then the result is
-unknown. git checks each submodule in another process, which reads the configuration of the submodule. So the configurations
-of submodules are treated like that of the repository.
+If a filter is disabled, its files are not converted, so git may report them as changed although they are not. Then the
+result is unknown. git checks each submodule in another process, which reads the configuration of the submodule. So the
+configurations of submodules are treated like that of the repository.
 """
 
 import os
@@ -51,7 +51,7 @@ _LFS = {
 }
 """The values that ``git lfs install --local`` and GitHub's actions/checkout write to a repository (git-lfs-install(1)).
 
-They are not treated as the repository's own programs, because git then runs git-lfs from PATH, as for the user's own filter.
+These values are accepted, because git then runs git-lfs from PATH, as for a filter in the user's configuration.
 """
 
 
@@ -60,26 +60,26 @@ class _Filters:
     """The filters in the configurations of the user, of a repository and of its submodules.
 
     Attributes:
-        own: The values in the user's configuration, by filter and key.
-        named: The keys that a repository's configuration defines, by filter.
+        of_user: The values in the user's configuration, by filter and key.
+        of_repositories: The keys that a repository's configuration defines, by filter.
         misled: The user's filters that would run a program that a repository names (git-lfs with an extension).
         submodules: The paths of the submodules of the outermost repository.
     """
 
-    own: dict[str, dict[str, str]] = field(default_factory=dict)
-    named: dict[str, set[str]] = field(default_factory=dict)
+    of_user: dict[str, dict[str, str]] = field(default_factory=dict)
+    of_repositories: dict[str, set[str]] = field(default_factory=dict)
     misled: set[str] = field(default_factory=set)
     submodules: set[bytes] = field(default_factory=set)
 
     @property
     def replaced(self) -> set[str]:
         """The filters whose definitions git must not use, because a repository names a program for them."""
-        return self.named.keys() | self.misled
+        return self.of_repositories.keys() | self.misled
 
     @property
     def off(self) -> frozenset[str]:
         """The replaced filters that are disabled, because the user's configuration has no suitable filter of this name."""
-        return frozenset(name for name in self.replaced if not self._persons(name))
+        return frozenset(name for name in self.replaced if not self._replacement(name))
 
     @property
     def settings(self) -> dict[str, str]:
@@ -89,18 +89,19 @@ class _Filters:
         """
         chosen: dict[str, str] = {}
         for name in sorted(self.replaced):
-            given = self._persons(name)
-            # git prefers ``process`` to the other programs, even if it is empty. So it is only set if it has to be.
-            keys = _PROGRAMS if "process" in given or not given else ("clean", "smudge")
-            chosen |= {f"filter.{name}.{key}": given.get(key, "") for key in keys}
-            chosen[f"filter.{name}.required"] = given.get("required", "false")
+            values = self._replacement(name)
+            # git prefers ``process`` to the other programs, even if ``process`` is empty. So ``process`` is only set if
+            # necessary.
+            keys = _PROGRAMS if "process" in values or not values else ("clean", "smudge")
+            chosen |= {f"filter.{name}.{key}": values.get(key, "") for key in keys}
+            chosen[f"filter.{name}.required"] = values.get("required", "false")
         return chosen
 
-    def _persons(self, name: str) -> dict[str, str]:
+    def _replacement(self, name: str) -> dict[str, str]:
         """Return the user's definition of a filter; empty if it cannot replace the definition of the repository."""
-        given = {} if name in self.misled else self.own.get(name, {})
-        clean = given.get("clean") and "process" not in self.named.get(name, ())
-        return given if given.get("process") or clean else {}
+        values = {} if name in self.misled else self.of_user.get(name, {})
+        clean = values.get("clean") and "process" not in self.of_repositories.get(name, ())
+        return values if values.get("process") or clean else {}
 
 
 def has_changes(folder: Path, *arguments: str) -> bool | None:
@@ -192,9 +193,9 @@ def _read_configuration(place: Path, filters: _Filters) -> bool:
         if section == "lfs" and scope in _OF_REPOSITORY:
             filters.misled.add(section)
         elif section == "filter" and scope not in _OF_REPOSITORY:
-            filters.own.setdefault(name, {})[word] = value
+            filters.of_user.setdefault(name, {})[word] = value
         elif section == "filter" and word in _PROGRAMS and not (name == "lfs" and value in _LFS[word]):
-            filters.named.setdefault(name, set()).add(word)
+            filters.of_repositories.setdefault(name, set()).add(word)
     return True
 
 

@@ -62,7 +62,7 @@ def handing(vendor: GpuVendorChoice, *, asked: bool, whole_nodes: bool = False) 
     Args:
         vendor: The vendor of the cluster's GPUs, or ``auto``.
         asked: Whether the job requests GPUs.
-        whole_nodes: Whether the job has its nodes for itself. The nodes may have GPUs that the job does not request, so the
+        whole_nodes: Whether the job has its nodes exclusively. The nodes may have GPUs that the job does not request, so the
             job looks for drivers on the node.
     """
     if not (asked or whole_nodes):

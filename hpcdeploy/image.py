@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hpcdeploy.architecture import AMD64, Architecture
 from hpcdeploy.frozen import frozen
 from hpcdeploy.source import OciConfig, Source
 
@@ -79,6 +80,7 @@ class ImageSettings:
         ports: The network ports on which the command listens.
         bind_points: Absolute paths of empty folders to create in the image, at which a site can mount its own folders.
         secrets: The secrets that steps may read.
+        platform: The architecture of the image; None if it is not set.
     """
 
     name: str
@@ -98,6 +100,12 @@ class ImageSettings:
     ports: tuple[int, ...] = ()
     bind_points: tuple[str, ...] = ()
     secrets: tuple[Secret, ...] = ()
+    platform: Architecture | None = None
+
+    @property
+    def architecture(self) -> Architecture:
+        """The architecture for which environments and base images are chosen."""
+        return self.platform or AMD64
 
 
 @frozen
@@ -153,7 +161,9 @@ class Definition:
         environment: The key of the environment (64 hex digits); empty before the digests of the base images are known.
         former: The `inputs` that releases without keys recorded; empty if `inputs` is that value.
         bases: The references of the base images, each with its digest.
-        architecture: The architecture in the key, such as ``amd64``; empty without a key.
+        architecture: The architecture that the building machine must have; None if any will do.
+        key_architecture: The architecture in the key, such as ``amd64``: `architecture`, or that of the building machine;
+            empty without a key.
         epoch: The time of all files of the image, in seconds since 1970.
     """
 
@@ -172,7 +182,8 @@ class Definition:
     environment: str = ""
     former: str = ""
     bases: tuple[tuple[str, str], ...] = ()
-    architecture: str = ""
+    architecture: Architecture | None = None
+    key_architecture: str = ""
     epoch: int = EPOCH
 
 
@@ -193,6 +204,7 @@ class BuiltImage:
         base: The base image of the last stage.
         cached_on: The name of the cluster from which the file was downloaded, and whose image cache still has it; empty if
             there is none.
+        architecture: The processor architecture in the header of the image, such as ``arm64``; empty if unknown.
         environment: The key of the environment (64 hex digits); empty for an image that was built without keys.
         builder: The builder, such as ``apptainer``; empty for an image of a release that did not record it.
         tools: Names and versions of the tools that built the image, in addition to `apptainer`. They are in no key: images
@@ -209,6 +221,7 @@ class BuiltImage:
     built_on: str = ""
     base: str = ""
     cached_on: str = ""
+    architecture: str = ""
     environment: str = ""
     builder: str = ""
     tools: tuple[tuple[str, str], ...] = ()

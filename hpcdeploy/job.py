@@ -205,7 +205,7 @@ class ResourceFields:
     gpus: int | None = _request(
         "gpu count",
         "number of GPUs; default: only the GPUs that `slurm` or `htcondor` request. With 0 the job requests no GPU. If"
-        " it gets GPUs anyway, because it has its nodes for itself, the container does not see them",
+        " it gets GPUs anyway, because no other job may use its nodes, the container does not see the GPUs",
         Option("-G --gpus", "GPUs per node.", "number"),
     )
     gpu_type: str | None = _request(
@@ -356,7 +356,7 @@ SETTINGS = tuple(setting for fields in (ProgramFields, ResourceFields, Schedulin
 class Resources(ResourceFields):
     """The resources that a job requests per node. None means that the cluster's default applies.
 
-    Two values need an explanation. A job that has its nodes for itself sees all their GPUs if ``gpus`` is None, and none of
+    Two values need an explanation. A job that has its nodes exclusively sees all their GPUs if ``gpus`` is None, and none of
     them if ``gpus`` is 0. ``gpu_capability`` is a pair of minimum and maximum; ``("8.0", "")`` has no maximum.
     """
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO
 
@@ -53,7 +53,7 @@ MOST_FILES = 100_000
 """Maximum number of files in one download of a run. Each file needs some 300 bytes of memory."""
 
 LARGEST_LISTING = 12 * MIB
-"""Maximum size in bytes of the list of a run's files, which is 126 bytes for each of `MOST_FILES` files."""
+"""Maximum size in bytes of the list of a run's files: 126 bytes for each of `MOST_FILES` files."""
 
 LOGS_AT_ONCE = 8 * MIB
 """Maximum number of bytes of all logs together in one query. The next query reads the following bytes."""
@@ -77,8 +77,8 @@ class OutputLimit:
         stderr_lines: Maximum number of lines of standard error. Each line is searched or shown, which takes some
             microseconds.
         seconds: Maximum run time in seconds.
-        keep_stdout: Whether standard output is kept in memory. It is not kept if a callback receives it. (Of standard error
-            only the beginning and the end are kept: `KEPT_OF_ERRORS`.)
+        keep_stdout: Whether standard output is kept in memory; false if only a callback receives it. (The beginning and the
+            end of standard error are always kept: `KEPT_OF_ERRORS`.)
     """
 
     stdout: int
@@ -285,25 +285,13 @@ def text_lines(text: str) -> Iterator[str]:
         start = end + 1
 
 
-def read_at_most(blocks: Iterable[bytes], most: int) -> bytes:
-    """Return all bytes of `blocks`.
-
-    Raises:
-        TooMuchError: There are more than `most` bytes.
-    """
-    kept = Collected(most)
-    for block in blocks:
-        kept.take(block)
-    return kept.content()
-
-
 @contextmanager
 def interrupts_held() -> Iterator[None]:
     """Delay SIGINT, SIGTERM and SIGHUP during the block, which starts a process; raise the first of them after the block.
 
-    A signal handler may raise an exception inside `subprocess.Popen`. Then a process could be running that the caller does
-    not know and cannot end. Python runs signal handlers only in the main thread (documentation of `signal`), so this
-    function does nothing in other threads.
+    Without this, a signal handler may raise an exception inside `subprocess.Popen`. Then the process may be running, but the
+    caller does not know the process and cannot end it. Python runs signal handlers only in the main thread (documentation of
+    `signal`), so this function does nothing in other threads.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -50,7 +50,10 @@ def squarify(sizes: Sequence[float], frame: Box) -> tuple[Box, ...]:
 
 
 def _row(areas: Sequence[float], side: float) -> Sequence[float]:
-    """Return the first elements of `areas` that form one row along `side`. The number has the best worst aspect ratio."""
+    """Return the first elements of `areas`, as many as form the best row along `side`.
+
+    The best row is that whose worst aspect ratio is nearest to 1.
+    """
     count = 1
     while count < len(areas) and _worst(areas[: count + 1], side) <= _worst(areas[:count], side):
         count += 1

@@ -21,7 +21,7 @@ The context manager returns the callback that shows the progress of the transfer
 
 
 def silently(_what: str) -> AbstractContextManager[Progress]:
-    """Return a context manager whose callback does nothing; a `Carrying` for callers that show no progress."""
+    """Return a context manager whose callback does nothing, for callers that show no progress (a `Carrying`)."""
     return nullcontext(ignore_progress)
 
 

@@ -1,4 +1,4 @@
-"""Read files whose author is not trusted: only regular files, and only up to a maximum size.
+"""Read files with a maximum size. If the author of a file is not trusted, the file must be a regular file.
 
 Reading a named pipe could block, opening a device may have an effect, and a huge file would fill the memory.
 """
@@ -49,10 +49,10 @@ def read_regular(path: Path, limit: int) -> bytes:
         return _read(file, path, limit)
 
 
-def read_named(path: Path, limit: int) -> bytes:
-    """Return the content of a file that the user named in the command.
+def read_chosen(path: Path, limit: int) -> bytes:
+    """Return the content of a file that the user chose in the command.
 
-    The file may be a pipe, such as a shell's ``<(command)``, because the user chose it.
+    Unlike `read_regular`, this function accepts a pipe, such as a shell's ``<(command)``.
 
     Raises:
         UnsuitableFileError: The file has more than `limit` bytes.
@@ -87,7 +87,7 @@ def open_regular(path: Path, limit: int | None = None) -> BinaryIO:
 
 
 def check_regular(path: Path, status: os.stat_result, limit: int | None = None) -> None:
-    """Check that `status`, which is that of `path`, is the status of a regular file of at most `limit` bytes.
+    """Check that `path`, whose status is `status`, is a regular file of at most `limit` bytes; None means no limit.
 
     Raises:
         UnsuitableFileError: `path` is not a regular file, or has more than `limit` bytes.
@@ -103,7 +103,10 @@ def check_regular(path: Path, status: os.stat_result, limit: int | None = None) 
 
 
 def _read(file: BinaryIO, path: Path, limit: int) -> bytes:
-    """Return the content of `file`. Its status may have a wrong size: a pipe and the files of /proc have the size 0."""
+    """Return the content of `file`.
+
+    The size in the file's status may be wrong, because a pipe and the files of /proc have the size 0.
+    """
     content = file.read(min(os.fstat(file.fileno()).st_size, limit) + 1)
     while len(content) <= limit and (piece := file.read(_PIECE)):
         content += piece

@@ -54,7 +54,7 @@ UNREAD = "its row cannot be read: "
 """Prefix of a task's reason if the scheduler's output about the task is malformed. The malformed row follows."""
 
 NEVER_BEGAN = "the program never began: the image's environment script ended first"
-"""Reason of a task whose container exited with 0 before the program started. Its state is FAILED."""
+"""Reason of a task whose container exited with 0 although the program never started. The task's exit code is 125."""
 
 
 @frozen
@@ -143,7 +143,7 @@ class Run:
         job_id: The id of the scheduler job; empty until it is known. If the run has several array chunks because of a limit
             of the site, the ids of all chunks, separated by commas.
         part: The number of tasks in each array chunk (the last may have fewer); 0 if there is only one scheduler job.
-        repeats: The id of the run some of whose tasks this run repeats; empty for none.
+        repeats: The id of another run, if this run repeats tasks of that run; empty for none.
         folder: The path of the run's folder on the cluster; empty until it is known.
         workdir: The path of the job's working folder on the cluster; empty for `folder`.
         outputs: The patterns of the files to download; empty for all files in the run's own folder.
@@ -209,9 +209,9 @@ class RunStatus:
 
     @property
     def unsure(self) -> bool:
-        """Tell whether it is unknown if the scheduler has the run.
+        """Tell whether the run may have a scheduler job although the record has no job id.
 
-        The submission of the run is still in progress, or was interrupted before the job id was recorded.
+        This is true while the submission of the run is in progress, and after the submission was interrupted.
         """
         return not self.run.job_id and not self.ended
 

@@ -1,9 +1,9 @@
-"""Limit what templates can access: a project's templates are code by other people.
+"""Limit what templates can access, because a project's templates may come from other people.
 
-A template gets text, numbers, booleans, and lists, tables and records of these. It can compute with them and include other
-templates. It has no access to our objects, modules or functions except jinja's own filters, tests and globals and the
-quoting filters. jinja's sandbox blocks the internals of Python's objects (Jinja documentation, "Sandbox"), but does not
-limit time and memory.
+A template gets text, numbers, booleans, and lists, tables and records of these values. A template can compute with these
+values, and include other templates. It can call the filters, tests and globals of jinja, and the quoting filters, but no
+other function, module or object of hpcdeploy. jinja's sandbox blocks the internals of Python's objects (Jinja
+documentation, "Sandbox"). The sandbox does not limit time and memory.
 """
 
 import os
@@ -16,8 +16,8 @@ from jinja2 import BaseLoader, BytecodeCache, Environment, StrictUndefined, Temp
 from jinja2.loaders import split_template_path
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from hpcdeploy.boundary import Boundary, followed, in_git
-from hpcdeploy.errors import HpcdeployError, TemplateError
+from hpcdeploy.boundary import Boundary, followed
+from hpcdeploy.errors import TemplateError
 from hpcdeploy.ownership import check_owned
 from hpcdeploy.regular_file import LARGEST_TEXT, read_regular
 
@@ -35,15 +35,15 @@ def environment(
 
     Args:
         loader: Finds the templates.
-        filters: Filters in addition to jinja's own; they must be pure.
+        filters: Filters in addition to those of jinja. The result of a filter must depend only on its arguments.
         compiled: The cache of compiled templates.
-        is_markup: Tells by a template's name whether its values are escaped for HTML.
+        is_markup: Returns whether values are escaped for HTML in the template with the name in its argument.
     """
     sandbox = ImmutableSandboxedEnvironment(
         loader=loader,
         undefined=StrictUndefined,
-        # {{ X }} is Apptainer's build argument, << a here-document, [[ ]] a test: these delimiters conflict with none of
-        # them.
+        # These delimiters conflict neither with {{ X }}, a build argument of Apptainer, nor with a here-document (<<) or a
+        # test ([[ ]]) of a shell.
         block_start_string="[%",
         block_end_string="%]",
         variable_start_string="[=",
@@ -54,19 +54,19 @@ def environment(
         lstrip_blocks=True,
         keep_trailing_newline=True,
         bytecode_cache=compiled,
-        autoescape=is_markup,  # a choice by name
+        autoescape=is_markup,
     )
-    del sandbox.globals["lipsum"]  # random text, but the same values must result in the same text
-    sandbox.globals["dict"] = _table  # jinja's is the class
+    del sandbox.globals["lipsum"]  # it returns random text, but the same values must result in the same text
+    sandbox.globals["dict"] = _table  # jinja's global is the class `dict` itself
     sandbox.filters.update({word: _never_folded(word_filter) for word, word_filter in filters.items()})
     return sandbox
 
 
 def plain(value: object) -> object:
-    """Return `value` for a template: a dataclass becomes a record of its fields without methods.
+    """Return `value` for a template; a dataclass becomes an object that has only the dataclass's fields.
 
     Raises:
-        TypeError: It is not a plain value, such as a path or a function, which templates must not get.
+        TypeError: `value` is not plain. For example, templates must not get a path or a function.
     """
     if value is None or type(value) in (str, int, float, bool):
         return value
@@ -84,19 +84,22 @@ def plain(value: object) -> object:
 class TemplateFiles(BaseLoader):
     """Find templates in the project's folder, and then among the built-in ones.
 
-    Only files in the template `folders` are templates, and those in the folders of the `library`, which a project cannot
-    replace; hidden files are not. In a checkout of hpcdeploy, the folder with the built-in templates also has all its other
-    files. A project's template may be a link to another file of the project (see `Boundary`). A built-in one may be a link
-    to a template, because some installers link files under the same names.
+    - A template is a file in one of the template `folders`, or in one of the `library` folders, whose files a project cannot
+      replace. Other files are ignored, because in a checkout of hpcdeploy the built-in templates are next to all other
+      files.
+    - Hidden files are ignored.
+    - A project's template may be a link to another file of the project (see `Boundary`).
+    - A built-in template may be a link to a file with the same name, because some installers create such links.
     """
 
     def __init__(
         self, shipped: Path, project: Path | None, folders: Collection[str], *, library: Collection[str] = ()
     ) -> None:
-        # In a checkout of hpcdeploy the project's templates may be the built-in ones, which are trusted like its code.
-        own = None if project is None or project.resolve() == shipped.resolve() else project
-        self.roots: Sequence[Path] = (own, shipped) if own else (shipped,)
-        self._boundary = Boundary(own) if own else None
+        # In a checkout of hpcdeploy the project's templates may be the built-in ones, which are trusted like hpcdeploy's
+        # code.
+        overrides = None if project is None or project.resolve() == shipped.resolve() else project
+        self.roots: Sequence[Path] = (overrides, shipped) if overrides else (shipped,)
+        self._boundary = Boundary(overrides) if overrides else None
         self._folders = folders
         self._shipped_folders = frozenset((*folders, *library))
 
@@ -104,19 +107,20 @@ class TemplateFiles(BaseLoader):
         """Return a template's text and path, for jinja.
 
         Raises:
-            TemplateError: The file is not readable or not allowed.
-            ConfigError: Another user may have written it.
+            jinja2.TemplateNotFound: There is no such template.
+            TemplateError: The file cannot be read, or the project may not use it.
+            ConfigError: Another user may have written the file.
         """
         steps = split_template_path(template)
         for root in self.roots:
             path = root.joinpath(*steps)
-            own = self._boundary if root is not self.roots[-1] else None
-            if not self._is_template(steps, self._folders if own else self._shipped_folders) or not _exists(path):
+            boundary = self._boundary if root is not self.roots[-1] else None
+            if not self._is_template(steps, self._folders if boundary else self._shipped_folders) or not _exists(path):
                 continue
-            if not own and not self._is_shipped(path, steps):
+            if not boundary and not self._is_shipped(path, steps):
                 continue
-            text = read_template(path, own)
-            if own:
+            text = read_template(path, boundary)
+            if boundary:
                 check_template(root, template)
             return text, str(path), None
         raise TemplateNotFound(template)
@@ -126,19 +130,22 @@ class TemplateFiles(BaseLoader):
         return len(steps) > 1 and steps[0] in folders and not any(step.startswith(".") for step in steps)
 
     def _is_shipped(self, path: Path, steps: Sequence[str]) -> bool:
-        """Tell whether a built-in file is a template: at its real path, or by the last components of that."""
+        """Tell whether the file `path` is a built-in template; `steps` are the components of the template's name.
+
+        After all links are followed, the file's path must be in one of the built-in template folders, or end with `steps`.
+        """
         real, root = followed(path), followed(self.roots[-1])
         in_root = real.relative_to(root).parts if real.is_relative_to(root) else ()
         return self._is_template(in_root, self._shipped_folders) or list(real.parts[-len(steps) :]) == list(steps)
 
 
 def check_template(root: Path, name: str) -> None:
-    """Check that no other user can have written the template `name` in the project's folder `root`, or its folders.
+    """Check that no other user can have written or replaced the template `name` in the project's folder `root`.
 
     A missing template is accepted.
 
     Raises:
-        ConfigError: Another user may have written it.
+        ConfigError: Another user may have written the template, or may write one of the folders that contain it.
     """
     path = root / name
     if not os.path.lexists(path):
@@ -147,17 +154,21 @@ def check_template(root: Path, name: str) -> None:
     try:
         check_owned((root / step for step in steps), root, os.environ)
     except OSError:
-        return  # a dangling link or an unreadable folder, which jinja2 reports
+        return  # the path is a dangling link, or a folder cannot be read; reading the template will report this
 
 
 def read_template(path: Path, project: Boundary | None) -> str:
-    """Return the text of a template file; `project` is given for a project's own template.
+    """Return the text of a template file.
+
+    Args:
+        path: The path of the file.
+        project: The files that the project may use, which must include the file; None for a built-in template.
 
     Raises:
-        TemplateError: It is outside the project, not a regular file, too large, or not UTF-8.
+        TemplateError: The project may not use the file, or the file is not a regular file, too large, or not UTF-8.
     """
     if project:
-        check_place(path, project, f"the template {path}", TemplateError)
+        project.check(path, f"the template {path}", TemplateError)
     try:
         return read_regular(path, LARGEST_TEXT).decode()
     except (OSError, UnicodeDecodeError) as error:
@@ -165,28 +176,8 @@ def read_template(path: Path, project: Boundary | None) -> str:
         raise TemplateError(f"the template {path} cannot be read: {reason}; correct it, or remove it") from error
 
 
-def check_place(path: Path, project: Boundary, key: str, error: type[HpcdeployError]) -> None:
-    """Check that a template, or the folder for one, belongs to the project and is not in git's own folder.
-
-    That folder may contain passwords in its configuration, and programs that git runs.
-
-    Args:
-        path: The template or folder.
-        project: The project.
-        key: The subject of the message.
-        error: The class of the error.
-
-    Raises:
-        HpcdeployError: It does not; the class is `error`.
-    """
-    project.check(path, key, error)
-    real = followed(path)
-    if real.is_relative_to(project.project) and in_git(real, project.project):
-        raise error(f"{key}, which is {real}: git's own folder holds no templates; expected a file of the project")
-
-
 def _exists(path: Path) -> bool:
-    """Tell whether `path` exists; an inaccessible path counts as missing."""
+    """Tell whether `path` exists; false also if its status cannot be read."""
     try:
         os.stat(path)  # noqa: PTH116 - faster
     except OSError:
@@ -199,5 +190,8 @@ def _table(first: Mapping[str, object] | Iterable[tuple[str, object]] = (), /, *
 
 
 def _never_folded(word_filter: Filter) -> Filter:
-    """Call a filter only during rendering: jinja2 would evaluate it for constants and store the result in the cache."""
+    """Return a filter that jinja2 calls only while it renders a template.
+
+    Otherwise jinja2 would call the filter for constants while it compiles a template, and store the result in the cache.
+    """
     return pass_context(lambda _context, *values: word_filter(*values))

@@ -1,4 +1,4 @@
-"""Hold the value of a secret, which is never printed by accident, and mask such values in text."""
+"""Hold the values of secrets so that they are not printed by accident, and mask them in text."""
 
 import base64
 import json
@@ -13,23 +13,32 @@ MASK = "***"
 """The replacement for a secret in text."""
 
 SHORTEST = 4
-"""Length in characters of the shortest line that is masked. Shorter ones are in every text, and masks would reveal them."""
+"""Minimum length in characters of a line that is masked.
+
+A shorter line occurs in ordinary text by chance, and the masks there would reveal what it is.
+"""
 
 
 _JSON_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}")
 _URL_ESCAPE = re.compile(r"%[0-9a-fA-F]{2}")
 
 _LEFT_IN_URLS = ("", "/", "!*'()", "$&+,;=", "$&+:=@", ";,/?:@&=+$!*'()#")
-"""Characters that programs do not escape in URLs, besides letters, digits and ``-._~``: none; Python's ``quote``;
-encodeURIComponent (ECMA-262, 19.2.6); Go's user and path segment (net/url, shouldEscape); encodeURI."""
+"""The characters that a program leaves unescaped in URLs, besides letters, digits and ``-._~``. One entry per program:
+
+- no other character
+- Python's ``quote``
+- encodeURIComponent (ECMA-262, 19.2.6)
+- Go's user names, and Go's path segments (net/url, shouldEscape)
+- encodeURI
+"""
 
 
 class SecretValue:
-    """The bytes of a secret. Printing, formatting or pickling it reveals nothing; only `reveal` returns them.
+    """The bytes of a secret. Only `reveal` returns the bytes; printing, formatting or pickling the object does not.
 
     Attributes:
-        variable: The environment variable of this process that contained it; child processes must not inherit it. Empty if
-            it was in a file.
+        variable: The environment variable of this process that contained the secret, and that child processes must not
+            inherit. Empty if the secret was in a file.
     """
 
     __slots__ = ("_value", "variable")
@@ -61,12 +70,15 @@ NO_SECRETS: Mapping[str, SecretValue] = MappingProxyType({})
 
 
 def masking(values: Iterable[SecretValue]) -> Callable[[str], str]:
-    """Return a function that replaces each line of the values that has at least 4 characters by ``***``.
+    """Return a function that masks secrets in a text: it replaces each line of the values by `MASK`.
 
-    A line is also found as programs print it: quoted in a shell's trace, in JSON, in a URL. Each line and the whole value
-    are found in base64, with and without their line break, wrapped at 64 or 76 characters, and within a longer text
-    (``user:TOKEN``). Within a longer text that is wrapped in base64, only a part is found. A value that a program splits or
-    encodes in another way is not found.
+    Lines with fewer than `SHORTEST` characters are not masked. These forms of a line are found:
+
+    - the line as it is, quoted in a shell's trace, in JSON, or in a URL
+    - the line in base64, with and without its line break, wrapped at 64 or 76 characters, or as a part of a longer text that
+      is encoded (``user:TOKEN``). If this longer text is wrapped, only a part of the line is found.
+
+    The complete value is found in base64 as well. A value that a program splits or encodes in another way is not found.
     """
     spellings = {spelling for value in values for spelling in _spellings(value.reveal()) if len(spelling) >= SHORTEST}
     longest_first = sorted(spellings, key=lambda spelling: (-len(spelling), spelling))
@@ -82,13 +94,13 @@ def masking(values: Iterable[SecretValue]) -> Callable[[str], str]:
 def _spellings(value: bytes) -> Iterator[str]:
     yield from _in_base64(value)
     yield from _in_base64(value.rstrip(b"\r\n"))
-    for raw in value.splitlines():  # also at a lone carriage return: a terminal overwrites the text before it
+    for raw in value.splitlines():  # also at a carriage return, where a terminal overwrites the text before it
         line = raw.decode(errors="replace").strip()
         yield line
         if len(line) < SHORTEST:
             continue
-        yield shlex.quote(line).removeprefix("'").removesuffix("'")  # '"'"' for a quote: dash and Python
-        yield line.replace("'", r"'\''")  # bash's trace
+        yield shlex.quote(line).removeprefix("'").removesuffix("'")  # dash and Python write a quote as '"'"'
+        yield line.replace("'", r"'\''")  # bash writes a quote in a trace in this way
         yield from _in_json(line)
         yield from _in_url(line)
         for ending in (b"", b"\n", b"\r\n"):
@@ -97,7 +109,7 @@ def _spellings(value: bytes) -> Iterator[str]:
 
 
 def _in_json(line: str) -> Iterator[str]:
-    """Yield a text as in JSON (RFC 8259, 7), with hexadecimal digits in either case.
+    """Yield the spellings of a text in JSON (RFC 8259, 7), with hexadecimal digits in lower and in upper case.
 
     PHP escapes slashes with a backslash. Go and others escape characters with a meaning in HTML (Go's encoding/json,
     SetEscapeHTML).
@@ -110,8 +122,10 @@ def _in_json(line: str) -> Iterator[str]:
 
 
 def _in_url(line: str) -> Iterator[str]:
-    """Yield a text as programs put it in a URL; they differ in the characters that they escape, and in the case of digits
-    (RFC 3986, 2.1)."""
+    """Yield the spellings of a text in a URL (RFC 3986, 2.1).
+
+    Programs differ in the characters that they escape, and in the case of hexadecimal digits.
+    """
     for safe in _LEFT_IN_URLS:
         yield from _either_case(_URL_ESCAPE, quote(line, safe=safe))
         yield from _either_case(_URL_ESCAPE, quote_plus(line, safe=safe))
@@ -124,11 +138,12 @@ def _either_case(escape: re.Pattern[str], text: str) -> Iterator[str]:
 
 
 def _in_base64(value: bytes) -> Iterator[str]:
-    """Yield a value in base64 and its URL-safe form (RFC 4648): alone, wrapped, and after one or two other bytes.
+    """Yield a value in base64 and in its URL-safe form (RFC 4648): alone, wrapped, and after one or two other bytes.
 
-    ``base64`` wraps at 76 characters (coreutils), PEM at 64 (RFC 7468). Within a longer text a value has one of three
-    positions. The characters at its ends then depend on the neighbouring bytes, so only those are yielded that depend on
-    the value alone (the same reasoning: actions/runner, docs/adrs/0297-base64-masking-trailing-characters.md).
+    ``base64`` wraps at 76 characters (coreutils), PEM at 64 (RFC 7468). base64 encodes groups of three bytes, so in a longer
+    text a value may begin at any of three positions of a group. There the first and the last characters of the encoded value
+    depend on the bytes before and after it, so these characters are left out. (Source of this method: actions/runner,
+    docs/adrs/0297-base64-masking-trailing-characters.md.)
     """
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         alone = encode(value).decode().rstrip("=")

@@ -10,13 +10,15 @@ _VARIABLE = re.compile(r"\$(?:\{(?P<braced>[A-Za-z_][A-Za-z0-9_]*)\}|(?P<bare>[A
 
 
 def word(text: str) -> str:
-    """Quote `text` so that any POSIX shell reads exactly one word, whatever it contains.
+    """Quote `text` so that any POSIX shell reads exactly one word, whatever `text` contains.
 
     Raises:
         ConfigError: The text contains a NUL, which no operating system accepts in an argument (execve(2)).
     """
     if "\0" in text:
-        raise ConfigError(f"{text!r} contains a NUL character, which a program argument cannot hold; remove it")
+        raise ConfigError(
+            f"{text!r} contains a NUL character, which a program argument cannot contain; remove that character"
+        )
     return shlex.quote(text)
 
 
@@ -32,8 +34,8 @@ def words(texts: tuple[str, ...]) -> str:
 def path(text: str) -> str:
     """Turn a path that may contain ``$VAR`` or ``${VAR}``, or begin with ``~/``, into one shell word for the remote shell.
 
-    Other text, including other ``$``, stays literal. An unset or empty variable ends the shell with a message that names it
-    (``${VAR:?...}``, POSIX 2.6.2), so that the path cannot silently become another one.
+    Other text, including other ``$``, stays literal. If a variable is unset or empty, the shell ends with a message that
+    names the variable (``${VAR:?...}``, POSIX 2.6.2). So a missing variable cannot silently change the path.
 
     Raises:
         ConfigError: The path contains a line break or a NUL.

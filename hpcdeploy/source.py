@@ -1,4 +1,4 @@
-"""Define the sources of images: a locked environment, an existing image, a Dockerfile, a definition file."""
+"""Define the sources of images: a locked environment, an existing image, a Dockerfile, or a definition file."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -9,7 +9,7 @@ from hpcdeploy.frozen import frozen
 
 @frozen
 class User:
-    """A user of the final image. An empty ``home`` is ``/opt/NAME``."""
+    """A user to create in the final image. An empty ``home`` means ``/opt/NAME``."""
 
     name: str
     uid: int = 1001
@@ -23,13 +23,13 @@ class PixiSource:
 
     Attributes:
         workspace: The folder of the manifest, relative to the project's folder.
-        environment: The environment.
-        platform: The manifest's name of a platform; empty to choose it by other rules.
-        cuda: A CUDA version that replaces the workspace's own, and selects among several platforms; None to keep it, empty
-            for none.
-        secrets: Secrets that the installation may read.
-        files: Further files and folders of the workspace for the build stage; None for the tracked files in the folders of
-            its activation scripts.
+        environment: The name of the environment.
+        platform: The name of a platform in the manifest; empty if the platform is chosen automatically.
+        cuda: The CUDA version that replaces the workspace's, and by which one of several platforms is chosen. None keeps the
+            workspace's version, and an empty text means no CUDA.
+        secrets: The names of the secrets that the installation may read.
+        files: Further files and folders of the workspace that the build stage needs; None for the files that git tracks in
+            the folders of the activation scripts.
     """
 
     workspace: str = "."
@@ -45,17 +45,18 @@ class SpackSource:
     """A Spack environment, and the settings of its installation.
 
     Attributes:
-        environment: The folder of its ``spack.yaml``.
-        target: The microarchitecture of all packages; empty for that in ``spack.yaml``, or else a default, with a note.
-        repos: Folders of the project with package repositories.
-        recipes: Single recipes of the project by package name.
-        push_cache: The mirror in ``spack.yaml`` to which compiled packages are pushed.
-        cc: The C compiler of a final image.
-        cxx: The C++ compiler of a final image.
-        check: A script of the project that runs before every command.
-        jobs: The number of compiling processes; 0 for Spack's default.
-        user: The user of the final image.
-        secrets: Secrets that the installation may read.
+        environment: The folder of the ``spack.yaml``, relative to the project's folder.
+        target: The microarchitecture of all packages. If it is empty, the target in ``spack.yaml`` is used; without one, a
+            default is used, and a note tells the user.
+        repos: The folders of the project that contain package repositories.
+        recipes: Pairs of a package's name and its recipe in the project.
+        push_cache: The name of the mirror in ``spack.yaml`` to which compiled packages are pushed; empty for none.
+        cc: The C compiler of the final image.
+        cxx: The C++ compiler of the final image.
+        check: A script of the project that runs before every command in the image; empty for none.
+        jobs: The number of processes that compile at the same time; 0 for Spack's default.
+        user: The user to create in the final image; None for none.
+        secrets: The names of the secrets that the installation may read.
     """
 
     environment: str = "."
@@ -92,7 +93,10 @@ class DockerfileSource:
 
 @frozen
 class DefinitionSource:
-    """A definition file that the user wrote, relative to the project's folder, where its ``%files`` start too."""
+    """A definition file that the user wrote.
+
+    Its path, and the paths in its ``%files`` sections, are relative to the project's folder.
+    """
 
     file: str
 
@@ -104,8 +108,8 @@ Source = PixiSource | SpackSource | OciSource | DockerfileSource | DefinitionSou
 class OciConfig:
     """The configuration of an OCI image (the ``config`` object of the OCI image specification), and its digest.
 
-    ``digest`` is that of one platform's manifest (``sha256:...``; empty for an archive). An empty ``workdir`` means ``/``.
-    ``ports`` have the form ``80/tcp``; ``health_check`` tells whether there is one.
+    ``digest`` is the digest of the manifest for one platform (``sha256:...``; empty for an archive). An empty ``workdir``
+    means ``/``. ``ports`` have the form ``80/tcp``. ``health_check`` tells whether the image has a health check.
     """
 
     digest: str = ""
@@ -141,4 +145,7 @@ def _tupled(value: Any) -> Any:  # noqa: ANN401 - a value of JSON
 
 
 ImageConfigOf = Callable[[str], OciConfig]
-"""Return the configuration of an image ``registry/repository:tag`` (no scheme) for linux/amd64 from its registry."""
+"""Return the configuration of an image in a registry for one processor architecture.
+
+The argument is the reference of the image without a scheme (``HOST/PATH:TAG``).
+"""

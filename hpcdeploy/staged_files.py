@@ -1,4 +1,4 @@
-"""Describe the files that a job needs on the cluster: uploads, their paths there, and how its image gets there."""
+"""Describe the files that a job needs on the cluster: the uploads, their paths on the cluster, and the image."""
 
 from collections.abc import Sequence
 
@@ -9,17 +9,17 @@ from hpcdeploy.frozen import frozen
 
 @frozen
 class StagedFile:
-    """A file that is uploaded for a job: an image, a snapshot of code, an input.
+    """A file that is uploaded for a job: an image, a snapshot of code, or an input.
 
     Attributes:
-        sha256: Its checksum, 64 hexadecimal digits.
-        size: Its size in bytes.
-        path: Its path on the cluster: relative to the cluster's root, or starting with ``/`` or a variable.
-        what: Its name for messages ("the image train.sif").
-        source: Where its bytes are: the absolute path of a file on this machine, or an image's
+        sha256: The checksum of the file (64 hex digits).
+        size: The size of the file in bytes.
+        path: The path of the file on the cluster. It is relative to the cluster's root, or begins with ``/`` or a variable.
+        what: The name of the file in messages, such as "the image train.sif".
+        source: The origin of the bytes: the absolute path of a file on this machine, or the reference of an image,
             ``oras://REPOSITORY@sha256:MANIFEST``.
-        becomes: The path, relative to the root, of the folder that it is unpacked to; if that exists, the file is not
-            needed.
+        becomes: The folder into which the file is unpacked, relative to the cluster's root. If this folder exists, the file
+            is not uploaded. Empty if the file is not unpacked.
     """
 
     sha256: str
@@ -36,9 +36,9 @@ class Placement:
 
     Attributes:
         upload: The file.
-        place: The path: absolute, or relative to the working folder.
-        is_folder: The upload is an archive that must be unpacked there.
-        is_code: It is the folder that ``HPCDEPLOY_CODE`` names.
+        place: The path in the container: absolute, or relative to the working folder.
+        is_folder: Whether the upload is an archive of a folder, which is unpacked at `place`.
+        is_code: Whether the upload is the job's code, whose path the variable ``HPCDEPLOY_CODE`` contains.
     """
 
     upload: StagedFile
@@ -55,22 +55,23 @@ def can_mount(scheduler: SchedulerName, cluster: Cluster) -> bool:
 def staged_path(sha256: str, *, is_folder: bool, is_code: bool, mounts: bool) -> str:
     """Return the path of an upload on a cluster, below its root.
 
-    An archive that is unpacked is removed afterwards. One that HTCondor transfers has another name, so that it stays.
+    An archive that is unpacked on the login node is removed afterwards. An archive that HTCondor transfers to the worker
+    gets another name, because it must not be removed.
 
     Args:
         sha256: The checksum of the upload.
-        is_folder: It is an archive of a folder.
-        is_code: It is the code.
-        mounts: Jobs can mount folders of the cluster (`can_mount`).
+        is_folder: Whether the upload is an archive of a folder.
+        is_code: Whether the upload is the job's code.
+        mounts: Whether jobs can mount folders of the cluster (`can_mount`).
     """
     folder = "code" if is_code else "inputs"
     return f"{folder}/{sha256}{('.tar' if mounts else '.archive') if is_folder else ''}"
 
 
 def placing_values(placements: Sequence[Placement], outputs: Sequence[str], *, mounts: bool) -> dict[str, object]:
-    """Return the template values that provide `placements` in the container and gather `outputs`; every word is quoted.
+    """Return the template values that provide `placements` in the container and gather `outputs`. The values are quoted.
 
-    Without mounts, the files that the program writes exist only on the worker, and must be gathered there.
+    If nothing can be mounted, the program's files exist only on the worker, so `outputs` must be gathered there.
 
     Raises:
         ConfigError: A path contains a NUL.
@@ -103,18 +104,20 @@ def _carried_as(placement: Placement) -> str:
 class Delivery:
     """How the image gets to the cluster.
 
-    Without `reference`, `place` and `upload`, the image must already be in the cluster's cache.
+    If `reference`, `place` and `upload` are not set, the image must already be in the cluster's cache.
 
     Attributes:
-        sha256: The checksum of the image file.
-        reference: The address to pull it from (``oras://...@sha256:...``); empty if it was never pushed.
-        size: Its size in bytes.
-        host: The host of its registry.
-        port: The port of its registry.
-        plain_http: The registry does not use TLS.
-        in_job: It is pulled on the compute node, from `place` if that is set (HTCondor).
-        place: An address that is not an ``oras://`` reference, or a path.
-        upload: The image as an upload, for use if it cannot be pulled.
+        sha256: The checksum of the image file, or the digest of the manifest for a ``docker://`` image (64 hex digits).
+        reference: The address from which Apptainer pulls the image (``oras://...@sha256:...``); empty if the image is not
+            pulled.
+        size: The size of the image file in bytes; 0 if unknown.
+        host: The host of the image's registry; empty without `reference`.
+        port: The port of the image's registry.
+        plain_http: Whether the registry uses HTTP without TLS.
+        in_job: Whether the image is fetched on the compute node: from `place` if that is set, else from `reference`.
+        place: For an image that an HTCondor worker fetches: its ``docker://`` address, its URL, or its path on CVMFS. Empty
+            for other images.
+        upload: The image as an upload, which is used if the image is not or cannot be pulled; None for none.
     """
 
     sha256: str
@@ -129,12 +132,12 @@ class Delivery:
 
     @property
     def fetched_from(self) -> str:
-        """The address that a worker gets the image from; empty if the image is sent to the worker."""
+        """The address from which a worker fetches the image; empty if HTCondor sends the image to the worker."""
         return self.place or (self.reference if self.in_job else "")
 
     @property
     def arrives_as(self) -> str:
-        """The file's name in the job's own folder on the worker, if HTCondor transfers it from a URL."""
+        """The name of the image file in the job's folder on the worker if HTCondor transfers it from a URL; else empty."""
         by_starter = self.place.startswith(("/", "docker://", "oras://"))
         return "" if by_starter else self.place.rpartition("/")[2]
 

@@ -2,8 +2,8 @@
 
 The rules are those of docker/metadata-action (https://github.com/docker/metadata-action, src/meta.ts and src/tag.ts) for
 the settings ``type=semver,pattern={{version}}``, ``type=semver,pattern={{major}}.{{minor}}``, ``type=ref,event=tag``,
-``type=sha`` and ``latest`` on the default branch. One commit here replaces several workflow runs there: a branch and a tag
-together produce the tags of both.
+``type=sha`` and ``latest`` on the default branch. metadata-action runs once for a branch and once for a tag. hpcdeploy runs
+once for a commit, so a commit on a branch with a tag gets the tags of both runs.
 """
 
 import re
@@ -27,8 +27,11 @@ _FORBIDDEN = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST_TAG = 128
 _SHORT_SHA = 7
 _TAGS_OF_HEAD = ("for-each-ref", "--points-at=HEAD", "--format=%(refname:strip=2)", "refs/tags")
-"""The command for ``git tag --points-at HEAD``, which itself uses the repository's sort order. That may check signatures
-with a program of the repository's choice (git-config(1), tag.sort and gpg.program; git-for-each-ref(1), signature)."""
+"""The arguments of git that list the tags of HEAD.
+
+``git tag --points-at HEAD`` is not used, because the repository can set its sort order (git-config(1), tag.sort). To sort by
+signature, git runs a program that the repository can name (gpg.program; git-for-each-ref(1), signature).
+"""
 _SCP_URL = re.compile(r"(?:[^@/:\s]+@)?([A-Za-z0-9.-]+):(?!//)(.+)")
 
 
@@ -41,9 +44,9 @@ class GitFacts:
         branch: The current branch; empty for a detached head.
         default_branch: The default branch; empty if unknown.
         tag: The tag of the commit; empty for none.
-        dirty: Tracked files differ from the commit, as in ``git describe --dirty``, or it is unknown whether they do
-            (`hpcdeploy.git_changes`).
-        source: The project's ``https`` address without credentials; empty if unknown.
+        dirty: Whether tracked files differ from the commit, as in ``git describe --dirty``. It is also True if this is
+            unknown (`hpcdeploy.git_changes`).
+        source: The ``https`` URL of the repository without credentials; empty if unknown.
     """
 
     sha: str
@@ -55,7 +58,7 @@ class GitFacts:
 
     @property
     def version(self) -> str:
-        """Return the tag as a version without its ``v``; empty if it is not a version, or if the tree is dirty."""
+        """Return the tag as a version without its ``v``; empty if the tag is not a version, or if the work tree is dirty."""
         match = _SEMVER.fullmatch(self.tag)
         return "" if match is None or self.dirty else self.tag.removeprefix("v")
 
@@ -63,13 +66,13 @@ class GitFacts:
 def tags_for(facts: GitFacts) -> tuple[str, ...]:
     """Return the tags of an image without duplicates, the most specific first.
 
-    - A tag that is a version gives ``X.Y.Z``, ``X.Y`` and ``latest``. A pre-release gives only itself (``2.0.0-rc.1``), so
-      that only users who ask for it get it.
-    - Any other tag gives its own name and no ``latest``, because it may not be the newest.
-    - The default branch gives ``latest``; other branches give no tag, because these would accumulate.
+    - A git tag that is a version gives ``X.Y.Z``, ``X.Y`` and ``latest``. A pre-release gives only its complete version
+      (``2.0.0-rc.1``), so that users only get the pre-release if they request it.
+    - Any other git tag gives the same tag, but not ``latest``, because the commit may not be the newest.
+    - The default branch gives ``latest``. Other branches give no tag, because such tags would accumulate.
     - Every clean commit gives ``sha-`` and seven digits.
-    - A dirty work tree gives only ``sha-1234567-dirty``: git has no name for its content, so neither ``latest`` nor a
-      version may point to it.
+    - A dirty work tree gives only ``sha-1234567-dirty``. git has no name for the content of a dirty tree, so neither
+      ``latest`` nor a version may refer to this content.
     """
     short = f"sha-{facts.sha[:_SHORT_SHA]}"
     if facts.dirty:
@@ -91,25 +94,27 @@ def tags_for(facts: GitFacts) -> tuple[str, ...]:
 
 
 def sanitise_tag(text: str) -> str:
-    """Return a valid tag made of `text`, or an empty string: forbidden characters become hyphens.
+    """Return `text` as a valid tag; empty if no valid character is left.
 
-    Unlike metadata-action, this also fixes the start and the length.
+    Forbidden characters become hyphens, as in metadata-action. In addition, a forbidden start is removed, and the end of a
+    text that is too long.
     """
     return _FORBIDDEN.sub("-", text).lstrip(".-")[:_LONGEST_TAG]
 
 
 def tags_beside_others(tags: Iterable[str], name: str) -> tuple[str, ...]:
-    """Return the tags of the image `name` in a repository that it shares with other images of its project.
+    """Return the tags of the image `name` in a repository that also contains other images of the project.
 
-    Each tag is ``NAME-TAG``, and ``latest`` becomes ``NAME``, as with metadata-action's ``type=sha,prefix=NAME-sha-`` and
-    ``type=raw,value=NAME``. There is no ``latest``, because it could mean any of the images.
+    ``TAG`` becomes ``NAME-TAG``, and ``latest`` becomes ``NAME``. (metadata-action has the options
+    ``type=sha,prefix=NAME-sha-`` and ``type=raw,value=NAME`` for this.) No image gets the tag ``latest``, because ``latest``
+    could mean any of the images.
     """
     chosen = (name if tag == "latest" else f"{name}-{tag}" for tag in tags)
     return tuple(dict.fromkeys(tag for tag in map(sanitise_tag, chosen) if tag))
 
 
 def newest_tag(tags: Iterable[str]) -> str:
-    """Return the tag to use if a commit has several: the highest version, else the last by name; empty for no tags."""
+    """Return the tag to use if a commit has several tags: the highest version, else the last by name; empty for no tags."""
 
     def rank(tag: str) -> tuple[bool, tuple[int, ...], bool, str]:
         match = _SEMVER.fullmatch(tag)
@@ -121,7 +126,7 @@ def newest_tag(tags: Iterable[str]) -> str:
 
 
 def web_address(remote: str) -> str:
-    """Return the ``https`` address of a git remote without credentials; empty if it is not an address (a folder)."""
+    """Return the ``https`` URL of a git remote without credentials; empty if `remote` is not a URL, but a folder."""
     short = _SCP_URL.fullmatch(remote)
     if short is not None:
         return f"https://{short[1]}/{short[2].removesuffix('.git').strip('/')}"

@@ -1,7 +1,7 @@
-"""Find and render templates; an undefined name is an error with file and line.
+"""Find and render templates. An undefined name in a template is an error with file and line.
 
-A template is searched in the project's own folders first, then among the built-in ones. These are in the installed package
-(``_data``) or, in a checkout, at the top of the repository.
+A template is searched in the template folders of the project first, then among the built-in templates. The built-in
+templates are in the folder ``_data`` of the installed package; in a checkout, they are at the top of the repository.
 """
 
 import os
@@ -17,12 +17,13 @@ from hpcdeploy.frozen import frozen
 from hpcdeploy.plain_text import meant
 
 FOLDERS = ("defs", "slurm_templates", "htcondor_templates", "page_templates", "workflow_templates")
-"""The folders with templates, which a project's own files may replace."""
+"""The folders with templates. A project may replace each template by a file in a folder of the same name."""
 
 _LIBRARY = ("login",)
-"""The folders with constant files that templates include, which a project cannot replace."""
+"""The folders with constant files that templates include. A project cannot replace these files."""
 
 _FORMER_FOLDER = "login_templates"
+"""A template folder of earlier versions, all of whose templates are constant files now."""
 
 _FORMER = frozenset(
     {
@@ -31,25 +32,25 @@ _FORMER = frozenset(
         *(f"htcondor_templates/{name}.sh" for name in ("asking", "follow", "submit")),
     }
 )
-"""Templates of the scripts for login nodes in earlier versions, as all of `_FORMER_FOLDER`. They are constant files now."""
+"""Other templates of earlier versions that are constant files now. All were for scripts that run on login nodes."""
 
 _NOW = {"login_templates/program.sh": "slurm_templates/program.sh and htcondor_templates/program.sh"}
-"""Templates that others replaced."""
+"""Former templates that other templates replaced, each with the names of these."""
 
 _MARKUP = (".html", ".svg")
-"""Suffixes of templates whose values are escaped automatically; in shell and definition files each value is quoted
-explicitly."""
+"""Suffixes of templates whose values are escaped automatically. In all other templates, each value is quoted explicitly."""
 
 
 @frozen
 class Template:
-    """A template by its name (``"defs/pixi.def"``).
+    """A built-in template, or a file in one of the project's template folders.
 
     Attributes:
-        name: Its name.
-        shipped: The built-in file; None for a file in the project's template folders that overrides none.
-        own: The project's own file; None if there is none.
-        meant: For a file that overrides none, the template that was probably meant; empty if none is similar.
+        name: The path relative to the root of the template folders, such as ``defs/pixi.def``.
+        shipped: The path of the built-in template; None if the project's file replaces no template.
+        own: The path of the project's file; None if the project has no file of this name.
+        meant: If the project's file replaces no template, the name of the most similar template; empty if no name is
+            similar.
     """
 
     name: str
@@ -59,14 +60,15 @@ class Template:
 
     @property
     def in_force(self) -> Path | None:
-        """The file that is used; None if this is not a template."""
+        """The path of the file that is used; None if the project's file replaces no template, and so is never used."""
         return self.shipped and (self.own or self.shipped)
 
 
 def shipped_root() -> Path:
-    """Return the folder with the built-in template folders.
+    """Return the folder that contains the built-in template folders.
 
-    In a wheel it is ``hpcdeploy/_data``; for an editable installation the top of the checkout.
+    It is ``hpcdeploy/_data`` if hpcdeploy was installed from a wheel, and the top of the checkout for an editable
+    installation.
     """
     package = Path(__file__).parent
     data = package / "_data"
@@ -79,10 +81,10 @@ def shipped_names() -> tuple[str, ...]:
 
 
 def every_template(overrides: Path | None = None) -> tuple[Template, ...]:
-    """Return the built-in templates, and the files in the project's own template folders (`overrides` is its folder).
+    """Return the built-in templates, and the files in the template folders of the project in the folder `overrides`.
 
     Raises:
-        ConfigError: Another user may have written one of them.
+        ConfigError: Another user may have written one of the project's files.
     """
     from hpcdeploy.sandbox import check_template
 
@@ -102,7 +104,7 @@ def every_template(overrides: Path | None = None) -> tuple[Template, ...]:
 
 
 def former_templates(project: Path | None) -> tuple[str, ...]:
-    """Return the project's files that override a template of an earlier version, which no longer exists."""
+    """Return the names of the project's files that replace a template of an earlier version that no longer exists."""
     if project is None or project.resolve() == shipped_root().resolve():
         return ()
     found = [name for name in _FORMER if (project / name).is_file()]
@@ -111,7 +113,7 @@ def former_templates(project: Path | None) -> tuple[str, ...]:
 
 
 def former_message(name: str, project: Path) -> str:
-    """Return what to do about a file that `former_templates` found."""
+    """Return a message about a file that `former_templates` found, with advice."""
     now = _NOW.get(name)
     if now:
         return f"{project / name} overrides a template that is now {now}: copy your changes there, and remove the file"
@@ -123,10 +125,10 @@ def former_message(name: str, project: Path) -> str:
 
 
 def refuse_former(project: Path | None) -> None:
-    """Check that the project overrides no template that no longer exists: its changes would be lost silently.
+    """Check that the project replaces no template that no longer exists, because its changes would be lost silently.
 
     Raises:
-        TemplateError: It does.
+        TemplateError: The project replaces such a template.
     """
     found = former_templates(project)
     if found:
@@ -145,14 +147,14 @@ def render(
     """Render the template `name` (``"defs/pixi.def"``) with `values`, in a sandbox (`hpcdeploy.sandbox`).
 
     Args:
-        name: The template.
-        values: The values, which are converted to plain ones.
-        filters: Filters in addition to jinja's own.
-        overrides: The project's folder; its own file of the same name takes precedence.
+        name: The name of the template.
+        values: The values of the template, by name (see `hpcdeploy.sandbox.plain`).
+        filters: Filters in addition to those of jinja.
+        overrides: The project's folder. A file of this name in it replaces the built-in template.
 
     Raises:
         TemplateError: The template is missing, broken, or uses an undefined name or a forbidden operation.
-        ConfigError: Another user may have written it.
+        ConfigError: Another user may have written the template.
     """
     import jinja2
 
@@ -166,28 +168,28 @@ def render(
         compiled=CompiledTemplates(cache_folder(os.environ) / "templates", manner=_manner()),
         is_markup=_is_markup,
     )
-    given = {word: plain(value) for word, value in values.items()}
+    plain_values = {word: plain(value) for word, value in values.items()}
     try:
-        return sandbox.get_template(name).render(given)
+        return sandbox.get_template(name).render(plain_values)
     except HpcdeployError:  # raised by a filter, or for a file that is not allowed
         raise
     except jinja2.TemplateNotFound as error:
         raise TemplateError(f"the template {error.name!r} is not in {' or '.join(map(str, files.roots))}") from error
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(f"{error.filename or name}, line {error.lineno}: {error.message}") from error
-    except Exception as error:  # also of the compiled template, such as too many nested loops (SyntaxError)
+    except Exception as error:  # including errors of the compiled template, such as too many nested loops (SyntaxError)
         reason = str(error) or type(error).__name__
         raise TemplateError(f"{_place(error, files.roots) or name}: {reason}") from error
 
 
 def _manner() -> str:
-    """Return a text that changes with the code here: options and filter calls are compiled into a template."""
+    """Return a text that changes with this module and the sandbox, because their options are compiled into templates."""
     changed = (Path(__file__).with_name(name).stat().st_mtime_ns for name in ("templates.py", "sandbox.py"))
     return f"{__version__} {' '.join(map(str, changed))}"
 
 
 def _meant(name: str, shipped: Iterable[str]) -> str:
-    """Return the most similar template in the same folder as `name`."""
+    """Return the name of the template in the folder of `name` that is most similar to `name`; empty if none is similar."""
     folder, _, word = name.partition("/")
     words = {other.removeprefix(f"{folder}/"): other for other in shipped if other.startswith(f"{folder}/")}
     return words.get(meant(word, words) or "", "")
@@ -198,7 +200,7 @@ def _is_markup(name: str | None) -> bool:
 
 
 def _place(error: Exception, roots: Sequence[Path]) -> str:
-    """Return the template and line of an error; the frames of filters are skipped."""
+    """Return the template and the line in which an error occurred; empty if it occurred outside of templates."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if any(Path(frame.filename).is_relative_to(root / folder) for root in roots for folder in FOLDERS):
             return f"{frame.filename}, line {frame.lineno}"
@@ -206,7 +208,7 @@ def _place(error: Exception, roots: Sequence[Path]) -> str:
 
 
 def _files(root: Path, folders: Iterable[str]) -> dict[str, Path]:
-    """Return the files in the template `folders` of `root` by name, except hidden ones."""
+    """Return the paths of the files in the template `folders` of `root`, by name. Hidden files are left out."""
     return {
         str(path.relative_to(root)): path
         for folder in folders

@@ -1,7 +1,8 @@
 """Parse TOML into dictionaries, for every TOML file.
 
-Pixi reads TOML 1.1 since version 0.73, with multi-line inline tables and trailing commas (prefix-dev/pixi, CHANGELOG,
-0.73.0); Python's ``tomllib`` only supports 1.0. So tomli is used, which supports 1.1 (seen with 2.5.0).
+The library tomli is used, because it supports TOML 1.1 (seen with 2.5.0), while Python's ``tomllib`` only supports 1.0. TOML
+1.1 has inline tables with several lines and trailing commas. Pixi reads TOML 1.1 since version 0.73 (prefix-dev/pixi,
+CHANGELOG, 0.73.0).
 """
 
 import re
@@ -9,7 +10,7 @@ from collections.abc import Callable
 
 
 class TomlError(ValueError):
-    """The text is not TOML. ``line`` and ``column`` start at 1, and are 0 if unknown."""
+    """A text is not TOML. ``line`` and ``column`` are the position of the error, from 1 on; 0 if unknown."""
 
     def __init__(self, reason: str, line: int = 0, column: int = 0) -> None:
         place = f" (at line {line}, column {column})" if line else ""
@@ -18,7 +19,7 @@ class TomlError(ValueError):
 
 
 class UnusableTomlError(ValueError):
-    """The text may be TOML, but exceeds a limit of Python: digits of an integer, or depth of nesting."""
+    """A text may be TOML, but exceeds a limit of Python: the digits of an integer, or the depth of nesting."""
 
 
 def load_toml(text: str, *, parse_float: Callable[[str], object] = float) -> dict[str, object]:
@@ -26,7 +27,7 @@ def load_toml(text: str, *, parse_float: Callable[[str], object] = float) -> dic
 
     Raises:
         TomlError: The text is not TOML.
-        UnusableTomlError: It exceeds one of Python's limits.
+        UnusableTomlError: The text exceeds one of Python's limits.
     """
     import tomli
 

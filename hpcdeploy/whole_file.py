@@ -12,22 +12,23 @@ from typing import BinaryIO
 from hpcdeploy.private import private_folder
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of write(2) for a full disk; they name no file."""
+"""Error numbers of write(2) for a full disk or an exceeded limit. Python's exception for such an error has no file name."""
 
 
 def part_name(path: str) -> str:
-    """Return an unused name beside `path`, for an incomplete file."""
+    """Return a new name for an incomplete file, in the folder of `path`."""
     return f"{path}.part-{secrets.token_hex(6)}"
 
 
 @contextmanager
 def whole_file(path: Path, *, executable: bool = False, private: bool = False) -> Iterator[BinaryIO]:
-    """Open a file for writing that is renamed to `path` at the end, or removed after an exception.
+    """Open a temporary file for writing. It is renamed to `path` when the block ends, or removed after an exception.
 
-    A `private` file is only accessible to its owner, for any umask. It is synchronised to disk before it is renamed.
+    The file is written to disk (fsync) before it is renamed. If `private` is set, only its owner can access the file,
+    whatever the umask is.
 
     Raises:
-        OSError: It cannot be written; its file name is `path`.
+        OSError: The file cannot be written. The ``filename`` of the error is `path`.
     """
     part = Path(part_name(str(path)))
     mode = (0o777 if executable else 0o666) & (0o700 if private else 0o777)
@@ -41,7 +42,7 @@ def whole_file(path: Path, *, executable: bool = False, private: bool = False) -
     except BaseException as error:
         if isinstance(error, OSError) and (error.filename == str(part) or error.errno in _NO_ROOM):
             error.filename = str(path)
-        with suppress(OSError):  # if it could not be created, it cannot be removed either
+        with suppress(OSError):  # a file that could not be created cannot be removed either
             part.unlink(missing_ok=True)
         raise
     folder = os.open(path.parent, os.O_RDONLY)
@@ -52,12 +53,12 @@ def whole_file(path: Path, *, executable: bool = False, private: bool = False) -
 
 
 def write_whole(path: Path, text: str, *, private: bool = False) -> None:
-    """Write `text` to `path` as UTF-8, atomically; missing folders are created.
+    """Write `text` to the file `path` as UTF-8, atomically; missing folders are created.
 
-    A `private` file and its folder are only accessible to their owner.
+    If `private` is set, only their owner can access the file and its folder.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
     """
     if private:
         private_folder(path.parent)

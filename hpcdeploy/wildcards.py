@@ -1,24 +1,30 @@
 """Convert wildcard patterns to regular expressions without backtracking.
 
-``*a*a*a*b`` as ``.*a.*a.*a.*b`` takes time that grows with the fourth power of the text. That is not needed. After a ``*``
-the first match of the text up to the next wildcard is as good as any later one, because the next wildcard can match the
-text between them. So each part is an atomic group (Python's re, ``(?>...)``).
+If ``*a*a*a*b`` became ``.*a.*a.*a.*b``, matching could take a time that grows with the fourth power of the text's length.
+The reason is backtracking, which is not needed here. The fixed text after a ``*`` may always be matched at its first
+position: if a later position is needed, the next wildcard matches the text between the two positions. So each ``*`` but the
+last, with the fixed text after it, becomes an atomic group, which is matched in one way only (Python's re, ``(?>...)``).
 """
 
 from collections.abc import Sequence
 
 STAR = "*"
-"""In a list of pieces: any number of characters of one kind."""
+"""A piece that matches any number of characters (`joined`, `any_character`)."""
 
 FOLDERS = "**/"
-"""In a list of pieces: any number of complete folders. The pieces after it, up to the next one or the end, must end with a
-``/``."""
+"""A piece that matches any number of complete folders, each with its ``/``.
+
+The pieces between this piece and the next one of its kind must end with a ``/``.
+"""
 
 
 def joined(pieces: Sequence[str], *, any_character: str = "[^/]") -> str:
-    """Return the expression of consecutive `pieces`, for `re.fullmatch`: expressions of fixed parts, `STAR` and `FOLDERS`.
+    """Return a regular expression for `re.fullmatch` that matches `pieces`, one after the other.
 
-    `any_character` is what a star matches; if that excludes slashes, no piece may have a slash beside other characters.
+    Args:
+        pieces: `STAR`, `FOLDERS`, and regular expressions for fixed parts.
+        any_character: A regular expression for the characters that a star matches. If it excludes slashes, a piece with a
+            slash may have no other character.
     """
     kept = [piece for number, piece in enumerate(pieces) if piece not in (STAR, FOLDERS) or pieces[:number][-1:] != [piece]]
     last_star = max((number for number, piece in enumerate(kept) if piece == STAR), default=-1)

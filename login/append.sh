@@ -41,7 +41,8 @@ has_files() {
 }
 has_archive() {
   if [ -e "$folder/$1.tar" ] && [ "$(sha256sum <"$folder/$1.tar")" = "$2  -" ]; then return 0; fi
-  answer "\"state\": \"context\", \"need\": \"$1\", \"put\": $(json "$folder/$1.tar"), \"apptainer\": $(json "$version")"
+  answer "\"state\": \"context\", \"need\": \"$1\", \"put\": $(json "$folder/$1.tar"), \"apptainer\": $(json "$version"), \
+\"emulated\": $emulated"
   return 1
 }
 

@@ -84,6 +84,18 @@ if image_exists; then
   return
 fi
 
+# Refuse an image for another processor before anything is uploaded, unless the kernel starts its programs in an emulator (binfmt_misc).
+options=()
+emulated=false
+processor=$(uname -m)
+if [ -n "$machine" ] && [ "$processor" != "$machine" ]; then
+  [ "$(head -n 1 "/proc/sys/fs/binfmt_misc/qemu-$machine" 2>/dev/null)" = enabled ] ||
+    die 10 "the image is for linux/$arch ($machine), but this login node is $processor: build it on a cluster whose login node is $machine, \
+or on another such machine and push it"
+  emulated=true
+  options=(--arch "$arch")
+fi
+
 # Reject special characters in the path of temporary files, because Apptainer writes the path without quotes into a shell script
 # (cmd/internal/cli/inspect.go) and into an option --bind.
 case $within in
@@ -108,7 +120,6 @@ part=$(mktemp -u -- "$cache/.$inputs.XXXXXXXXXX.part")
 own_cache=${prefix}_CACHEDIR
 export "${prefix}_TMPDIR=$temporary" "$own_cache=${!own_cache:-$root/cache}" TMPDIR="$temporary"
 unset "${prefix}_BIND" "${prefix}_BINDPATH"
-options=()
 for argument in ${build_args[@]+"${build_args[@]}"}; do options+=(--build-arg "$argument"); done
 [ -z "$downloads" ] || start_keeping
 make_image
@@ -124,8 +135,10 @@ fi
 sha256=$(sha256sum <"$part")
 sha256=${sha256%% *}
 size=$(stat -c %s -- "$part")
-record=$(printf '{"name": %s, "sha256": "%s", "size": %s, "inputs": "%s", "apptainer": %s, "created": "%s"' \
-  "$name_json" "$sha256" "$size" "$inputs" "$(json "$version")" "$(date -u +%Y-%m-%dT%H:%M:%SZ)")
+# The header of a SIF has the architecture at byte 45 (pkg/sif/arch.go of github.com/apptainer/sif).
+case $(head -c 47 -- "$part" | tail -c 2) in 02) built_for=amd64 ;; 04) built_for=arm64 ;; *) built_for="" ;; esac
+record=$(printf '{"name": %s, "sha256": "%s", "size": %s, "inputs": "%s", "apptainer": %s, "created": "%s", "architecture": "%s"' \
+  "$name_json" "$sha256" "$size" "$inputs" "$(json "$version")" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$built_for")
 record+=$(printf ', "environment": "%s", "builder": "apptainer", "tools": %s}' "$environment" "$(tools_json)")
 chmod "$(image_mode "$cache")" -- "$part"
 mv -f -- "$part" "$cache/$sha256.sif"

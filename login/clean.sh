@@ -3,7 +3,7 @@
 # run names it. Files and folders that hpcdeploy did not make are kept.
 export LC_ALL=C
 shopt -s nullglob
-case $root in /*) ;; *) die 10 "the cluster's root is $root, which is no absolute path; set root in the cluster's settings" ;; esac
+case $root in /*) ;; *) die 10 "the cluster's root is $root, which is not an absolute path; set root in the cluster's settings" ;; esac
 command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
 cutoff=$(($(date +%s) - older_than))
 
@@ -163,7 +163,7 @@ declare -A candidate=() queued=() named=() wanted=()
 for path in ${staged[@]+"${staged[@]}"}; do wanted[$path]=yes; done
 if [ -d "$root" ]; then
   [ -n "$(find -H "$root" -maxdepth 0 \( -user "$EUID" -o -user 0 \) \( ! -perm /022 -o -perm -1000 \))" ] ||
-    die 10 "others may exchange what is in $root; run 'chmod go-w $root', or set root in the cluster's settings to a folder of your own"
+    die 10 "others may replace files in $root; run 'chmod go-w $root', or set root in the cluster's settings to a folder of your own"
   cd -P -- "$root" || die 10 "cannot enter $root"
 fi
 if [ -d "$root" ] && [ -d runs ]; then

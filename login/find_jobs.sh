@@ -16,16 +16,16 @@ job_ids=""
 chunk=""
 chunks=("")
 chunk_size=0
-whole=no
+complete=no
 if find_job; then
-  whole=yes
+  complete=yes
   # The later chunks of a large array are submitted in order.
   [ "$is_array" = no ] || choose_chunks
-  for chunk in "${chunks[@]:1}"; do find_job || { whole=no && break; }; done
+  for chunk in "${chunks[@]:1}"; do find_job || { complete=no && break; }; done
 fi
 # If the run has all its jobs, remove the file "cancelled" that login/revoke.sh wrote. hpcdeploy then cancels the jobs as usual, and
 # login/cancel.sh writes the file again.
-if [ "$whole" = yes ] && [ "$marked" = yes ]; then rm -f -- "$run/cancelled"; fi
+if [ "$complete" = yes ] && [ "$marked" = yes ]; then rm -f -- "$run/cancelled"; fi
 if [ "$scheduler" = htcondor ] && [ -z "$job_ids" ] && [ -e "$run/program.sh" ]; then
   # The schedd may still accept a job from a request that is under way. It reads the job's program from this folder when it starts the job, so
   # replace the program by one that does nothing.

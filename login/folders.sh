@@ -1,5 +1,5 @@
 # --- login/folders.sh: check the cluster's folders, and that only this user can write to the root.
-absolute() { case $2 in /*) ;; *) die 10 "the cluster's $1 is $2, which is no absolute path; set $1 in the cluster's settings" ;; esac; }
+absolute() { case $2 in /*) ;; *) die 10 "the cluster's $1 is $2, which is not an absolute path; set $1 in the cluster's settings" ;; esac; }
 absolute root "$root"
 absolute image-cache "$cache"
 absolute tmp "$tmp"

@@ -1,6 +1,6 @@
 # --- login/make_temporary.sh: make_temporary FOLDER NAME makes the private folder FOLDER/NAME-XXXXXXXX, with an unpredictable name, and sets
-# temporary to its path. All users may be able to write to FOLDER, like /tmp, if it has the sticky bit: then others cannot rename the new
-# folder (rename(2), EPERM).
+# temporary to its path. FOLDER may be writable for all users, like /tmp, if it has the sticky bit, because other users then cannot rename the
+# new folder (rename(2), EPERM).
 make_temporary() {
   local mode owner remedy="set tmp in the cluster's settings to a folder of your own"
   read -r mode owner < <(stat -Lc '%f %u' -- "$1") || die 10 "cannot look at $1; $remedy"

@@ -1,5 +1,5 @@
-# --- login/open_lock.sh: open the lock file $1, and set opened to its file descriptor. Others may be able to write to its folder, and to put a
-# link there; that does no harm, because nothing is written to the file. In a folder for a group, the group may use the lock.
+# --- login/open_lock.sh: open the lock file $1, and set opened to its file descriptor. If others can write to the folder, they can put a
+# link there. This does no harm, because nothing is written to the file. In a folder for a group, the group may use the lock.
 # shellcheck disable=SC2034
 open_lock() {
   local group_too=077

@@ -1,10 +1,12 @@
 # --- login/receive.py: receive records of a file that is uploaded in parallel. records.sh runs it, receive.sh does the rest.
 """Write records from standard input into a partial file, and list them in a journal.
 
-A record is an offset (8 bytes), a length (4), the sha256 (32) and the bytes. Several processes write into one file. Each
-prints the ranges that it has written; the first one, which records.sh has locked, begins with those of earlier calls.
+A record consists of an offset (8 bytes), a length (4), the sha256 (32) and the content. Several processes write into one
+file. Each prints the ranges that it has written. The first process, for which records.sh holds the lock, first prints the
+ranges that earlier calls have written.
 
-Python 3.6 or later, standard library only. There is no single quotation mark here: this is one quoted word of the script.
+This needs Python 3.6 or later, and only the standard library. It must not contain a single quotation mark, because it is one
+quoted word of a shell script.
 """
 
 import contextlib
@@ -19,8 +21,8 @@ import struct
 import sys
 
 HEADER = struct.Struct(">QI32s")
-LONGEST = 4 * 1024 * 1024  # bytes of a record, which is held in memory
-MOST_RANGES = 10000  # in an answer; the client sends again what is not listed
+LONGEST = 4 * 1024 * 1024  # maximum number of bytes in a record, which is kept in memory
+MOST_RANGES = 10000  # maximum number in one answer; the client sends the other bytes again
 UNUSABLE, DAMAGED, INCOMPLETE = 10, 11, 15
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -34,19 +36,22 @@ class EndError(Exception):
 
 
 def write_all(file: int, data: bytes) -> None:
-    """Write all of the data, also if the system writes it in parts."""
+    """Write all of the data, although write(2) may write only a part of it."""
     while data:
         data = data[os.write(file, data) :]
 
 
 def answer(ranges: "list[tuple[int, int]]") -> None:
-    """Print ranges as offset and length; a cut connection does not matter, because the journal has them."""
+    """Print ranges as pairs of offset and length; ignore a lost connection, because the journal has the ranges."""
     with contextlib.suppress(OSError):
         write_all(1, b"\nHPCDEPLOY " + json.dumps({"have": ranges}).encode() + b"\n")
 
 
 def read(count: int, silence: float) -> bytes:
-    """Read so many bytes; fewer if the input ends. A client that disappears leaves its connection open and sends nothing."""
+    """Read count bytes, or fewer if the input ends.
+
+    Raise an error after silence seconds without data, because a client that has disappeared leaves its connection open.
+    """
     data = bytearray()
     while len(data) < count:
         if not select.select([0], [], [], silence)[0]:
@@ -73,9 +78,10 @@ def open_own(folder: int, name: str, flags: int = 0) -> int:
 
 
 def begin(folder: int, name: str, size: int) -> None:
-    """Make the files of a new upload; the partial file of a single stream is continued.
+    """Make the journal and the sparse file of an upload, unless they exist.
 
-    A journal without its partial file is from an earlier upload. The partial file is made last: where it is, both are.
+    The partial file of a single stream becomes the sparse file. A journal without a sparse file is from an earlier upload,
+    and is replaced. The sparse file is made last, so if it exists, the journal exists too.
     """
     records, ranges, part = name + ".records", name + ".ranges", name + ".parcel"
     if os.access(records, os.F_OK, dir_fd=folder, follow_symlinks=False):
@@ -94,7 +100,7 @@ def begin(folder: int, name: str, size: int) -> None:
 
 
 def known(journal: int, size: int) -> "list[tuple[int, int]]":
-    """Return the ranges in the journal, joined where they touch. A line without its end, as of a full disk, is ignored."""
+    """Return the ranges in the journal; adjacent ranges are joined. A line that a full disk has truncated is ignored."""
     found = set()
     with open(journal, "rb", closefd=False) as lines:
         for line in lines:
@@ -111,7 +117,7 @@ def known(journal: int, size: int) -> "list[tuple[int, int]]":
 
 
 def receive(header: bytes, file: int, journal: int, size: int, silence: float) -> None:
-    """Write records until the input ends; the header of the first one is read already."""
+    """Write records until the input ends; the argument is the header of the first record, which was read already."""
     while header:
         if len(header) < HEADER.size:
             raise EndError(INCOMPLETE, "the connection ended within a record")
@@ -143,12 +149,12 @@ def main(path: str, sha256: str, size: int, silence: float, is_first: str) -> No
     if is_first == "yes":
         begin(folder, name, size)
     else:
-        header = read(HEADER.size, silence)  # records come when the first one has answered, and so made the files
+        header = read(HEADER.size, silence)  # the client sends it after the first process has made the files
         if not header:
             return
     try:
         file = open_own(folder, name + ".records")
-        fcntl.flock(file, fcntl.LOCK_SH)  # until the end: receive.sh, which renames the file, waits for it
+        fcntl.flock(file, fcntl.LOCK_SH)  # held until this process ends; receive.sh waits for it before it renames the file
         check_name(file, folder, name + ".records")
         journal = open_own(folder, name + ".ranges", os.O_APPEND)
     except FileNotFoundError as error:

@@ -1,9 +1,11 @@
-# --- login/receive.sh: receive a file. The answer is the number of bytes that are here already; the rest must follow. A cut connection
-# keeps what came, and the next call continues there. The file gets its name when it is complete and its sha256 is right.
+# --- login/receive.sh: receive a file. The answer is the number of bytes that are present already; the client then sends the rest. After a
+# lost connection, the received bytes are kept, and the next call receives the rest. The file gets its final name when it is complete and its
+# sha256 is correct.
 answer() { printf '\nHPCDEPLOY {"have": %s}\n' "$1" || true; }
 flock --nonblock "$lock" || { say "another upload of $what is in progress; waiting for it"; flock "$lock"; }
 received() { stat -c %s -- "$part" 2>/dev/null || echo 0; }
-# Chunks and their locks are from a parallel upload of an earlier version. The ranges must not outlive the records.
+# Remove the files of a parallel upload. Earlier versions had chunks and locks of chunks. The ranges are removed first, because they would be
+# wrong without the records.
 remove_leftovers() { rm -f -- "$ranges" "$records" "$folder/.$sha256".[0-9]*.parcel "$folder/.$sha256".[0-9]*.lock; }
 if [ "$(stat -Lc %s -- "$file" 2>/dev/null)" = "$size" ]; then
   remove_leftovers
@@ -11,8 +13,8 @@ if [ "$(stat -Lc %s -- "$file" 2>/dev/null)" = "$size" ]; then
   return
 fi
 
-# Continue a parallel upload (receive.py) after the bytes before its first gap, mostly all of them. The lock waits for the last process
-# that writes records; one that opens the file later finds that it is gone.
+# Take over the file of a parallel upload (receive.py): keep the bytes before its first gap, which are usually all bytes. flock waits until no
+# process writes records any more. A process that opens the file later notices that the file was renamed.
 take_records() {
   local opened end
   [ -e "$records" ] || return 0
@@ -31,14 +33,14 @@ take_records() {
   exec {opened}>&-
 }
 
-# openssl always uses the processor's SHA instructions, sha256sum does not everywhere: a third of its time. Its default buffer is 8 KiB:
-# then it and the process that writes to it wait for each other most of the time.
+# openssl is preferred, because it always uses the processor's SHA instructions. Where sha256sum does not, openssl needs a third of the time.
+# The buffer is larger than openssl's 8 KiB, with which openssl and the process that writes to it mostly wait for each other.
 digest() { if command -v openssl >/dev/null; then stdbuf -i 64K openssl dgst -sha256 -r; else sha256sum; fi; }
 to_disk() { sync -- "$part" 2>/dev/null || true; }
 
-# While process $1 writes the file, sync it to the disk, which would take as long as hashing at the end. A client that disappears, such
-# as a closed laptop, leaves its connection open and sends nothing: end the process after $silence_timeout seconds without data, so
-# that the next upload does not wait for the lock forever.
+# While process $1 writes the file, sync the file to the disk, because a sync at the end would take as long as computing the sha256. Kill the
+# process after $silence_timeout seconds without data: a client that has disappeared, such as a closed laptop, leaves its connection open, and
+# the next upload would wait for the lock forever.
 watch() {
   local before=-1 now since=$SECONDS
   while kill -0 "$1"; do
@@ -51,12 +53,12 @@ watch() {
   done
 }
 
-# Print what is here and what process $1 writes, for its sha256. It is read from the file, shortly after it was written: tee(1) does
-# both, in pieces of 8 KiB, and took twice as long as the network.
+# Print the bytes that are present and the bytes that process $1 writes, to compute their sha256. They are read from the file shortly after they
+# were written. tee(1) is not used, because it copies in pieces of 8 KiB, which took twice as long as the network.
 follow() {
   local read=0 now goes_on=yes
   while [ "$goes_on" = yes ]; do
-    kill -0 "$1" 2>/dev/null || goes_on=no # before the size is read, so that the last round sees all
+    kill -0 "$1" 2>/dev/null || goes_on=no # tested before the size is read, so that the last round prints all bytes
     now=$(received)
     [ "$now" = "$read" ] || dd if="$part" bs=64K iflag=skip_bytes,count_bytes skip="$read" count="$((now - read))" status=none
     read=$now
@@ -67,7 +69,7 @@ follow() {
 take_records
 [ "$(received)" -le "$size" ] || rm -f -- "$part"
 answer "$(received)"
-# The writer inherits the lock: no other call may append while it lives.
+# The writer inherits the lock, so no other call can append to the file while the writer runs.
 cat >>"$part" <&0 &
 writer=$!
 exec </dev/null

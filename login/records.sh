@@ -1,8 +1,8 @@
 # --- login/records.sh: receive records of a file that is uploaded in parallel, in Python ($receiver, receive.py). Several of these scripts
-# run at once. The first one locks the upload and answers which ranges are here; receive.sh then takes the file over.
+# run at once. The first one locks the upload and answers which ranges are present. Afterwards receive.sh completes the file.
 is_usable() { "$1" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 6))' </dev/null >/dev/null 2>&1; }
 python=""
-# The second one is RHEL's own, which has no name on PATH.
+# The second program is a part of RHEL that is not on PATH.
 for program in python3 /usr/libexec/platform-python; do
   if [ -z "$python" ] && is_usable "$program"; then python=$program; fi
 done

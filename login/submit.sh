@@ -109,5 +109,7 @@ for chunk in "${chunks[@]}"; do
   submit_chunk
   job_ids+=${job_ids:+,}$job_id
 done
-if "$already"; then say "run $run_id was submitted before"; else say "submitted as job $job_ids"; fi
+# hpcdeploy itself prints this from the answer, also after a lost connection.
+[[ $arguments == *" bring "* ]] ||
+  if "$already"; then say "run $run_id was submitted before"; else say "submitted as job $job_ids"; fi
 answer "$job_ids" "$already"

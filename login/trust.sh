@@ -3,7 +3,7 @@
 # Test whether $1 is a folder (no link) that belongs to this user, and to which only this user can write.
 is_private() { [ ! -L "$1" ] && [ -d "$1" ] && [ -O "$1" ] && [ $((0$(stat -c %a -- "$1") & 022)) = 0 ]; }
 
-# Test whether anybody but this user and root can have written or replaced the file $1. Owner and mode of the file, and of each folder and
+# Test whether a user other than this user and root can have written or replaced the file $1. Owner and mode of the file, and of each folder and
 # link on its path, are examined. Others may write to a folder with the sticky bit, because they cannot remove or rename this user's files
 # there (rename(2), EPERM). But if fs.protected_hardlinks is 0, they can give a file of this user a second name there (proc_sys_fs(5)). So
 # a file in such a folder must have only one name.

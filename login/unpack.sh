@@ -1,6 +1,6 @@
 # --- login/unpack.sh: unpack uploaded archives, once for all runs, into folders (trees) that are named by the archive's sha256.
 
-# Test whether the tree $1 has all its files; it is incomplete if the site removes old files from its scratch file system.
+# Test whether the tree $1 has all its files. Some may be missing, because sites remove old files from scratch file systems.
 is_whole() {
   local count=${1%/*}/.${1##*/}.count
   [ -d "$1" ] && { [ ! -s "$count" ] || [ "$(find "$1" ! -type d -printf . | wc -c)" = "$(cat -- "$count")" ]; }

@@ -1,5 +1,5 @@
 # --- login/uploads.sh: find out which files must be uploaded first. $uploads has five words for each: sha256, size, path, description and
-# unpacked tree. A file is present if it has the right size: one that a person is copying here still grows.
+# unpacked tree. A file is present if it has the right size, because a file that a user is still copying is smaller.
 needs=""
 need() {
   local sha256=$1 size=$2 path=$3 what=$4 tree=$5 have

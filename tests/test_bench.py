@@ -29,7 +29,7 @@ def test_the_bench_measures_every_ratio_and_leaves_nothing_behind(lab: Lab) -> N
         for size, way in zip((8, 1), WAYS, strict=True)
         for name in (f"hpcdeploy submit with {size} MB to upload{way}", f"upload of {size} MB without the submission{way}")
     ]
-    names = [*starts, *submits, *crowds, *uploads, "hpcdeploy push, 8 MB"]
+    names = [*starts, *submits, "hpcdeploy submit on the login node", *crowds, *uploads, "hpcdeploy push, 8 MB"]
     assert [one["name"] for one in ratios] == names
     for one in ratios:
         numbers = [one["ratio"], *one["ours"].values(), *one["theirs"].values()]

@@ -18,7 +18,21 @@ ROWS = (
         *("known_files", "parameters", "cluster", "run", "shell", "shell_script", "staged_files"),
     ),
     ("ownership", "git_changes", "generated_file"),
-    (*("folders", "git", "gpus", "progress", "regular_file", "secret", "source", "toml", "whole_file", "wildcards"),),
+    (
+        *(
+            "architecture",
+            "folders",
+            "git",
+            "gpus",
+            "progress",
+            "regular_file",
+            "secret",
+            "source",
+            "toml",
+            "whole_file",
+            "wildcards",
+        ),
+    ),
     ("errors", "checked_values", "limits", "plain_text", "private"),
     ("frozen",),
 )

@@ -12,7 +12,6 @@ from hpcdeploy.limits import (
     TooMuchError,
     following,
     format_bytes,
-    read_at_most,
     run_program,
     text_lines,
 )
@@ -31,7 +30,6 @@ def test_all_is_kept_up_to_the_limit_and_nothing_beyond_it() -> None:
     assert kept.content() == b"abcde"
     with pytest.raises(TooMuchError, match="more than 5 bytes"):
         kept.take(b"f")
-    assert read_at_most([b"a", b"b"], 2) == b"ab"
 
 
 def test_of_errors_both_ends_are_kept_and_what_is_left_out_is_told() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.regular_file import UnsuitableFileError, open_regular, read_named, read_regular
+from hpcdeploy.regular_file import UnsuitableFileError, open_regular, read_chosen, read_regular
 from tests.special_files import SPECIAL
 
 
@@ -17,7 +17,7 @@ def test_a_file_is_read_up_to_the_limit_and_no_further(tmp_path: Path) -> None:
         file.write_bytes(b"x" * size)
         assert read_regular(file, 100) == b"x" * size
     file.write_bytes(b"x" * 101)
-    for read in (read_regular, read_named):
+    for read in (read_regular, read_chosen):
         with pytest.raises(UnsuitableFileError, match=r"101 bytes, above the limit of 100 |more than 100 bytes, the limit"):
             read(file, 100)
 
@@ -58,10 +58,10 @@ def test_a_pipe_that_a_person_named_is_read(tmp_path: Path) -> None:
     for text, fits in (("value", True), ("x" * 200_000, True), ("x" * 300_001, False)):
         with subprocess.Popen(["sh", "-c", f'printf %s "$(printf "%0{len(text)}d" 0)" >"$1"', "sh", str(pipe)]):
             if fits:
-                assert read_named(pipe, 300_000) == b"0" * len(text)
+                assert read_chosen(pipe, 300_000) == b"0" * len(text)
             else:
                 with pytest.raises(UnsuitableFileError, match="more than 300000 bytes"):
-                    read_named(pipe, 300_000)
+                    read_chosen(pipe, 300_000)
 
 
 @pytest.mark.usefixtures("in_time")

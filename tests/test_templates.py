@@ -263,7 +263,7 @@ def test_no_template_of_a_project_is_a_link_into_gits_folder(tmp_path: Path, nam
     link = tmp_path / name
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(tmp_path / (".git" if name == "slurm_templates" else ".git/job.sh"))
-    with pytest.raises(TemplateError, match=r"job\.sh, which is .*/\.git/job\.sh: git's own folder") as refused:
+    with pytest.raises(TemplateError, match=r"job\.sh, which is .*/\.git/job\.sh, in git's own folder") as refused:
         render("slurm_templates/job.sh", {}, overrides=tmp_path)
     assert "PRIVATE" not in str(refused.value)
 

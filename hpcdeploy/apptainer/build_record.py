@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcdeploy import __version__
+from hpcdeploy.apptainer.sif import HEAD, architecture_in
 from hpcdeploy.checked_values import read_json, whole_number
 from hpcdeploy.errors import BuildError, ConfigError
 from hpcdeploy.image import BuiltImage, Definition
@@ -126,7 +127,13 @@ def describe(
         environment=definition.environment,
         builder=builder,
         tools=(("hpcdeploy", __version__), *tools),
+        architecture=_architecture(image),
     )
+
+
+def _architecture(image: Path) -> str:
+    with image.open("rb") as file:
+        return architecture_in(file.read(HEAD))
 
 
 def read_image(values: object, where: str) -> BuiltImage:
@@ -140,7 +147,6 @@ def read_image(values: object, where: str) -> BuiltImage:
         size = whole_number(values.get("size"))
         digests = all(_SHA256.fullmatch(str(texts[name])) for name in ("sha256", "inputs"))
         if all(isinstance(text, str) for text in texts.values()) and size is not None and digests:
-            base = values.get("base")
             image = BuiltImage(
                 name=str(texts["name"]),
                 sha256=str(texts["sha256"]),
@@ -148,18 +154,18 @@ def read_image(values: object, where: str) -> BuiltImage:
                 inputs=str(texts["inputs"]),
                 apptainer=str(texts["apptainer"]),
                 created=str(texts["created"]),
-                base=base if isinstance(base, str) else "",
             )
-            return replace(image, **_recorded_tools(values))
+            return replace(image, **_later_fields(values))
     raise BuildError(f"{where} is not the record of an image: {repr(values)[:500]}; remove it and build again")
 
 
-def _recorded_tools(values: Mapping[str, Any]) -> dict[str, Any]:
+def _later_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that records of earlier releases lack; malformed values are left out."""
-    environment, builder, tools = values.get("environment"), values.get("builder"), values.get("tools")
+    texts = {name: values.get(name) for name in ("base", "architecture", "builder")}
+    environment, tools = values.get("environment"), values.get("tools")
     pairs = [pair for pair in tools if isinstance(pair, list) and len(pair) == 2] if isinstance(tools, list) else []
     return {
+        **{name: text for name, text in texts.items() if isinstance(text, str)},
         "environment": environment if isinstance(environment, str) and _SHA256.fullmatch(environment) else "",
-        "builder": builder if isinstance(builder, str) else "",
         "tools": tuple((str(name), str(version)) for name, version in pairs[:_MOST_TOOLS]),
     }

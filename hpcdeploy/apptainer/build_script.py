@@ -164,6 +164,8 @@ def _inputs(definition: Definition) -> dict[str, Value]:
         "environment": definition.environment,
         "build_args": tuple(build_argument(name, value) for name, value in definition.build_args),
         "release": __version__,
+        "machine": definition.architecture.machine if definition.architecture else "",
+        "arch": definition.architecture.name if definition.architecture else "",
     }
 
 

@@ -46,6 +46,9 @@ TEMPLATES = {"apptainer": (1, 2, 0), "singularity-ce": (4, 0, 0), "singularity-p
 EMPTY_ARGUMENTS = {"apptainer": (1, 2, 4), "singularity-ce": (4, 0, 0), "singularity-pro": (4, 0, 0)}
 """First versions that accept an empty build argument (CHANGELOG of Apptainer 1.2.4)."""
 
+OTHER_PROCESSORS = (1, 4, 0)
+"""First version with ``build --arch`` (CHANGELOG of Apptainer 1.4.0)."""
+
 CORRUPTING = (("apptainer", (1, 5, 0)),)
 """Versions that write a damaged SIF without an error if mksquashfs crashes under proot (CHANGELOG of Apptainer 1.5.1)."""
 
@@ -86,7 +89,13 @@ def parse_version(text: str) -> Version:
     return Version(program=match["program"], numbers=numbers, text=text.strip())
 
 
-def check_version(version: Version, *, empty_argument: bool = False, headers: Iterable[Mapping[str, str]] = ()) -> None:
+def check_version(
+    version: Version,
+    *,
+    empty_argument: bool = False,
+    headers: Iterable[Mapping[str, str]] = (),
+    emulated: bool = False,
+) -> None:
     """Raise `BuildError` if `version` cannot build the definition, or may write a damaged image.
 
     Args:
@@ -94,6 +103,7 @@ def check_version(version: Version, *, empty_argument: bool = False, headers: It
         empty_argument: Whether a build argument has an empty value.
         headers: The header of each stage of the definition. It names the bootstrap agent, and not all versions have all
             agents.
+        emulated: Whether the image is for another processor than that of the building machine.
     """
     first = TEMPLATES.get(version.program)
     if first is None or version.numbers < first:
@@ -105,6 +115,11 @@ def check_version(version: Version, *, empty_argument: bool = False, headers: It
         raise BuildError(
             f"{version.short} does not accept an empty build argument (Apptainer 1.2.4 does); give the argument a value, or "
             "load or install a newer version"
+        )
+    if emulated and (version.program != "apptainer" or version.numbers < OTHER_PROCESSORS):
+        raise BuildError(
+            f"{version.short} cannot build an image for another processor (Apptainer 1.4 does); load or install Apptainer "
+            "1.4 or later, or build on a machine with that processor"
         )
     if (version.program, version.numbers) in CORRUPTING:
         raise BuildError(f"{version.short} can write damaged images (fixed in 1.5.1); load or install another version")

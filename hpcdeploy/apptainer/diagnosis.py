@@ -50,6 +50,12 @@ CAUSES = (
         "Apptainer 1.4.5, recorded",
     ),
     _cause(
+        "the base image is for another processor than the building machine",
+        r"image targets '[a-z0-9]+', cannot run on '[a-z0-9]+'",
+        "use a base image for this machine, or build on a machine with the image's processor (docs/aarch64.md)",
+        "Apptainer 1.4.5, recorded (getExecError in internal/pkg/runtime/engine/apptainer/process_linux.go)",
+    ),
+    _cause(
         "a base image has no bash, or no shell at all",
         r"/bin/bash: (not found|no such file)|stat /bin/sh: no such file",
         "set 'base' or 'final-base' to a base image with bash and coreutils, such as ubuntu:24.04 or "

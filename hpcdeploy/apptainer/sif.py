@@ -19,6 +19,9 @@ from hpcdeploy.frozen import frozen
 READ_LIMIT = 16 * 1024 * 1024
 """Maximum size in bytes of an object whose text is read. Definitions, labels and metadata usually have some kilobytes."""
 
+HEAD = 48
+"""Number of bytes at the beginning of an image that contain the architecture of its primary partition."""
+
 _HEADER = struct.Struct("<32s10s3s3s16s8q")
 _DESCRIPTOR = struct.Struct("<i?3I7q128s384s")
 _PARTITION = struct.Struct("<ii3s")
@@ -174,6 +177,13 @@ def read_sif(file: BinaryIO, name: str) -> Sif:
         size=size,
         objects=objects,
     )
+
+
+def architecture_in(head: bytes) -> str:
+    """Return the architecture in the first `HEAD` bytes of an image, such as ``arm64``; empty if it is unknown or no SIF."""
+    if len(head) < HEAD or head[32:42] != _MAGIC:
+        return ""
+    return _ARCHITECTURES.get(_text(head[45:HEAD]), "")
 
 
 def read_object(file: BinaryIO, item: SifObject, name: str) -> bytes:

@@ -12,12 +12,12 @@ from hpcdeploy.cli import completion, show
 from hpcdeploy.cli.image_options import (
     GivenArguments,
     ImageSelection,
+    ShownBuild,
     build_args_of,
     check_file,
     definition_of,
     download_image,
     file_of,
-    show_event,
 )
 from hpcdeploy.cli.options import AsJson, spread
 from hpcdeploy.cli.paths import path
@@ -25,8 +25,10 @@ from hpcdeploy.frozen import frozen
 from hpcdeploy.plain_text import written
 
 if TYPE_CHECKING:
+    from hpcdeploy.apptainer.build_progress import Report
     from hpcdeploy.cli.image_options import BuildArguments
     from hpcdeploy.cli.place import Place
+    from hpcdeploy.cluster import Cluster
     from hpcdeploy.flows.freshness import BuildInputs
     from hpcdeploy.image import BuiltImage, Definition, ImageSettings, Secret
     from hpcdeploy.known_files import KnownFiles
@@ -138,20 +140,22 @@ def build(
     if dry_run:
         show.exact(definition.text)
         return
-    definition, inputs = _with_keys(place, settings, definition, known, mirrors, on=on)
+    definition, inputs = _with_keys(place, settings, definition, known, cluster=cluster)
     file = target.output or file_of(place, settings)
     admit = admit_build(place.project.root, cluster)
     secrets = read_secrets(settings, definition.secrets, place.project.root, os.environ, tuple(given.values()), admit=admit)
+    progress = ShownBuild()
     if on:
         if target.fetch or target.output:
             check_file(file, force=earlier.force)
-        built = _build_on(place, on, definition, secrets, earlier)
+        built = _build_on(place, on, definition, secrets, earlier, report=progress.report)
         built = download_image(place, built, file) if target.fetch or target.output else built
     else:
-        built = _build_here(place, definition, file, secrets, earlier, twice=target.check_reproducible)
+        twice = target.check_reproducible
+        built = _build_here(place, definition, file, secrets, earlier, twice=twice, report=progress.report)
     _record(place, definition, built, inputs, known)
     if json:
-        show.as_json(asdict(built))
+        show.as_json({**asdict(built), "unchanged": progress.unchanged})
     else:
         show.put(f"{built.path}  sha256:{built.sha256}  {written(built.size)}  ({built.apptainer})")
 
@@ -213,16 +217,15 @@ def _with_keys(
     settings: "ImageSettings",
     definition: "Definition",
     known: "KnownFiles",
-    mirrors: "Sequence[tuple[str, str]]",
     *,
-    on: str | None,
+    cluster: "Cluster | None",
 ) -> "tuple[Definition, BuildInputs]":
     """Look up the base images of a definition; return it with its keys, and the inputs of the build.
 
     Notes on what can change the image without changing its key are printed.
     """
     from hpcdeploy.build_keys import epoch_of
-    from hpcdeploy.flows.bases import find_bases, with_keys
+    from hpcdeploy.flows.bases import building_machine, find_bases, with_keys
     from hpcdeploy.flows.freshness import bases_before, inputs_of
     from hpcdeploy.known_files import remembering
     from hpcdeploy.registry.lookup import digest_by
@@ -230,10 +233,9 @@ def _with_keys(
     root = place.project.root
     with remembering(known):
         before = bases_before(place.store, root, settings.name)
-        bases = find_bases(definition, digest_by(mirrors), before=before, here=not on)
+        bases = find_bases(definition, digest_by(cluster.mirrors if cluster else ()), before=before, here=not cluster)
         show.notes(bases.notes)
-        # Images for a cluster are built for linux/amd64, like those in registries.
-        definition = with_keys(definition, bases.digests, machine="x86_64" if on else "", epoch=epoch_of(os.environ))
+        definition = with_keys(definition, bases.digests, machine=building_machine(cluster), epoch=epoch_of(os.environ))
         return definition, inputs_of(definition, settings, root, known)
 
 
@@ -259,7 +261,14 @@ def _own_options(settings: "ImageSettings", given: Mapping[str, "Secret"], folde
 
 
 def _build_here(
-    place: "Place", definition: "Definition", target: Path, secrets: "Secrets", earlier: Earlier, *, twice: bool
+    place: "Place",
+    definition: "Definition",
+    target: Path,
+    secrets: "Secrets",
+    earlier: Earlier,
+    *,
+    twice: bool,
+    report: "Report",
 ) -> "BuiltImage":
     from hpcdeploy.apptainer.build_record import check_output
     from hpcdeploy.apptainer.build_script import Repeating
@@ -279,7 +288,7 @@ def _build_here(
         from hpcdeploy.flows.reproducible import build_twice
 
         check_output(target, force=earlier.force)
-        return build_twice(definition, target, builds, secrets=secrets, report=show_event)
+        return build_twice(definition, target, builds, secrets=secrets, report=report)
     return build_here(
         definition,
         target,
@@ -287,11 +296,13 @@ def _build_here(
         is_recorded=place.store.has_built,
         repeating=Repeating(force=earlier.force, exact_tools=earlier.exact_tools),
         secrets=secrets,
-        report=show_event,
+        report=report,
     )
 
 
-def _build_on(place: "Place", name: str, definition: "Definition", secrets: "Secrets", earlier: Earlier) -> "BuiltImage":
+def _build_on(
+    place: "Place", name: str, definition: "Definition", secrets: "Secrets", earlier: Earlier, *, report: "Report"
+) -> "BuiltImage":
     from hpcdeploy.apptainer.build_script import Repeating
     from hpcdeploy.apptainer.local_cache import downloads_name
     from hpcdeploy.flows.build import build_on
@@ -308,6 +319,6 @@ def _build_on(place: "Place", name: str, definition: "Definition", secrets: "Sec
                 project=str(place.project.root),
             ),
             secrets=secrets,
-            report=show_event,
+            report=report,
             carrying=show.transfer,
         )

@@ -24,7 +24,8 @@ def cancel(
 ) -> None:
     """Cancel runs that have not finished.
 
-    The name of a job means all unfinished runs of the job. With --yes and without --all, the job must have only one.
+    The name of a job means all unfinished runs of the job. With --yes and without --all, the job must have only one
+    unfinished run.
     """
     from hpcdeploy.cli.place import here
     from hpcdeploy.flows import cancel as flow
@@ -46,8 +47,11 @@ def cancel(
             for one in cancelled:
                 job = f"job {one.job_id}" if one.job_id else "it has no job, and can no longer be submitted"
                 show.put(f"cancelled {one.id} ({job})")
-    if not (cancelled or json):
+    ended = [one.run.id for one in known if one.run.id not in {run.id for run in cancelled}]
+    if not cancelled and not json:
         show.say(_nothing(scope))
+    elif ended:
+        show.say(f"not cancelled, because the run had already ended: {', '.join(ended)}")
 
 
 def _question(known: "Sequence[RunStatus]", scope: "Scope") -> str:

@@ -33,16 +33,16 @@ class WithCommand(TyperCommand):
             if start is None:
                 raise
             words = one_line(f"{ctx.command_path} {shlex.join((*given[:start], '--', *given[start:]))}")
-            said = error.format_message()
-            stop = "" if said.endswith(("?", ".")) else "."
-            raise UsageError(f"{said}{stop} A program and its arguments come after --: {words}", ctx) from None
+            message = error.format_message()
+            stop = "" if message.endswith(("?", ".")) else "."
+            raise UsageError(f"{message}{stop} A program and its arguments come after --: {words}", ctx) from None
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401 - the same
         """Add the arguments after ``--`` to the usage line."""
         return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - the same
-        """Write the options below the headings that typer's help with rich has."""
+        """Write the arguments and options under the same headings as typer's help does with rich."""
         sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
         for param in self.get_params(ctx):
             usual = f"{param.param_type_name.capitalize()}s"
@@ -57,8 +57,8 @@ class WithCommand(TyperCommand):
 def _start_of_command(params: Sequence[Any], args: Sequence[str], error: UsageError) -> int | None:
     """Return the index in `args` where ``--`` is probably missing; None if `error` has another reason.
 
-    ``--`` belongs after the arguments of the verb. The first word is such an argument if the verb's argument is a run,
-    or if the word is a job or an image. Otherwise the word is the program.
+    ``--`` belongs after the arguments of the verb. If the verb's first parameter is ``run``, or if the first word names a
+    job or an image, the first word is an argument of the verb. Otherwise the first word is the program.
     """
     places = _arguments(params, args)
     own = [param.name for param in params if param.param_type_name == "argument"]
@@ -67,7 +67,9 @@ def _start_of_command(params: Sequence[Any], args: Sequence[str], error: UsageEr
     names = _names()
     is_own = own[0] == "run" or args[places[0]] in names or args[places[0]].endswith(".sif") or "://" in args[places[0]]
     extra = places[len(own) :]
-    if type(error) is UsageError:  # too many arguments; the next one is no program if it is a job or an image
+    # A plain UsageError means too many arguments. If the first surplus word is a job or an image of the project, it is not a
+    # program, so ``--`` is not missing.
+    if type(error) is UsageError:
         return None if not extra or args[extra[0]] in names else (extra if is_own else places)[0]
     if not isinstance(error, NoSuchOption):
         return None

@@ -1,6 +1,6 @@
 """Return words for tab completion, such as jobs, runs, clusters and images; only local files are read.
 
-A message would be written into the user's command line. So after an error the completion returns no words and prints
+A shell would write a message into the user's command line. So after an error the completion returns no words and prints
 nothing. The shells that typer supports evaluate the words (zsh: ``eval``), so only words of safe characters are returned.
 """
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
     from hpcdeploy.store import Store
 
+_OPTION = re.compile(r"--?[A-Za-z0-9-]+")
 _SAFE = re.compile(r"[A-Za-z0-9_+@%/.,=-]+")
 
 _MOST_RUNS = 100
@@ -148,3 +149,52 @@ def _store() -> "Store | None":
 def _labels(project: "Path | None" = None) -> list[tuple[str, str, bool]]:
     store = _store()
     return store.labels(project=project, most=_MOST_RUNS) if store else []
+
+
+_ZSH_FIRST_CALL = '[[ $zsh_eval_context[-1] != loadautofunc ]] || %(complete_func)s "$@"'
+"""Last line of the completion script of zsh, as in the script of click.
+
+typer's script has no such line, so the first Tab in each zsh only loads the script (zshcompsys(1), "Autoloaded files").
+"""
+
+
+def adapt_shells() -> None:
+    """Change three things in typer's completion of zsh and fish.
+
+    - ``--option=VALUE`` is completed. typer offers VALUE alone. In bash a word ends at ``=``, but zsh and fish compare an
+      offer with the whole word.
+    - In zsh, the first Tab already completes (`_ZSH_FIRST_CALL`).
+    - In zsh, help texts keep their apostrophes. typer doubles each apostrophe, but its output is one word in single quotes,
+      where a doubled apostrophe is dropped.
+    """
+    from click.shell_completion import CompletionItem, add_completion_class
+    from typer import _completion_classes as shells
+    from typer import _completion_shared as shared
+
+    def whole(incomplete: str, items: list[CompletionItem]) -> list[CompletionItem]:
+        option, sign, _ = incomplete.partition("=")
+        if not sign:
+            return items
+        for item in items:
+            item.value = f"{option}={item.value}"
+        return items if _OPTION.fullmatch(option) else []
+
+    class Zsh(shells.ZshComplete):
+        def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
+            return whole(incomplete, super().get_completions(args, incomplete))
+
+        def format_completion(self, item: CompletionItem) -> str:
+            return super().format_completion(item).replace("''", r"'\''")
+
+        def complete(self) -> str:
+            words = super().complete()
+            # Only the text after "=" is a path (zshcompwid(1), compset).
+            return "compset -P '--*='; _files" if words == "_files" and "=" in self.get_completion_args()[1] else words
+
+    class Fish(shells.FishComplete):
+        def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
+            return whole(incomplete, super().get_completions(args, incomplete))
+
+    shared._completion_scripts["zsh"] = f"{shared.COMPLETION_SCRIPT_ZSH.rstrip()}\n{_ZSH_FIRST_CALL}\n"
+    add_completion_class(Zsh, "zsh")
+    add_completion_class(Fish, "fish")

@@ -102,7 +102,7 @@ def _definition(
     if target is None:
         show.exact(text)
         return
-    write_generated({target: text}, force=force)
+    write_generated({target: text}, force=force, record=place.store)
     show.say(f"wrote {target}")
 
 
@@ -111,15 +111,16 @@ def _dockerfile(
 ) -> None:
     """Print the Dockerfile; or write it to `target`, and its ignore file into the same folder."""
     from hpcdeploy.flows.generate import dockerfile_of, write_dockerfile
-    from hpcdeploy.registry.lookup import image_config
+    from hpcdeploy.registry.lookup import image_config_by
 
     root = place.project.root
-    text = dockerfile_of(settings, root, image_config=image_config, build_args=build_args)
+    config = image_config_by((), settings.architecture)
+    text = dockerfile_of(settings, root, image_config=config, build_args=build_args)
     show.notes(text.notes)
     if target is None:
         show.exact(text.dockerfile)
         return
-    written, ignore = write_dockerfile(text, target, root, force=force)
+    written, ignore = write_dockerfile(text, target, root, force=force, record=place.store)
     show.say(f"wrote {written} and {ignore}; the build context is {root}")
 
 
@@ -154,7 +155,8 @@ def workflow(
     from hpcdeploy.registry.lookup import image_config
     from hpcdeploy.tags import read_git_facts
 
-    project = here().project
+    place = here()
+    project = place.project
     top = repository_root(project.root)
     own = output.resolve() if output else top / DEFAULT
     git = read_git_facts(project.root)
@@ -176,5 +178,5 @@ def workflow(
     if output is None:
         show.exact(text)
         return
-    write_generated({output: text}, force=force)
+    write_generated({output: text}, force=force, record=place.store)
     show.say(f"wrote {output}")

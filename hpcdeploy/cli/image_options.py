@@ -75,7 +75,8 @@ def definition_of(
     from hpcdeploy.flows.generate import generate
     from hpcdeploy.registry.lookup import image_config_by
 
-    definition = generate(settings, place.project.root, image_config=image_config_by(mirrors), build_args=given)
+    config = image_config_by(mirrors, settings.architecture)
+    definition = generate(settings, place.project.root, image_config=config, build_args=given)
     show.notes(definition.notes)
     return definition
 
@@ -83,7 +84,8 @@ def definition_of(
 def build_args_of(given: GivenArguments) -> BuildArguments:
     """Parse the build arguments of the command.
 
-    The arguments in the file come first, so that arguments with the same name on the command line replace them.
+    The arguments in the file come first, so that arguments on the command line replace arguments of the same name in the
+    file.
 
     Raises:
         ConfigError: The file cannot be read, or an argument has no ``=``.
@@ -97,10 +99,10 @@ def build_args_of(given: GivenArguments) -> BuildArguments:
 
 def _text(file: Path) -> str:
     from hpcdeploy.errors import ConfigError
-    from hpcdeploy.regular_file import LARGEST_TEXT, read_named
+    from hpcdeploy.regular_file import LARGEST_TEXT, read_chosen
 
     try:
-        return read_named(file, LARGEST_TEXT).decode()
+        return read_chosen(file, LARGEST_TEXT).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--build-arg-file {file} cannot be read as UTF-8 text: {error}") from error
 
@@ -144,12 +146,25 @@ def download_image(place: "Place", built: "BuiltImage", target: Path) -> "BuiltI
         return fetch_built(built, open_connections.to(cluster), target, notes, progress=progress)
 
 
-def show_event(event: "BuildEvent") -> None:
-    """Show a step of a build with the time since the start; on a terminal, also show the output between the steps."""
-    if event.is_step:
-        show.say(f"[{event.elapsed:5.0f} s] {event.text}")
-    elif sys.stderr.isatty():
-        show.say(f"          {event.text}")
+class ShownBuild:
+    """The progress of a build, as it is shown to the user.
+
+    Attributes:
+        unchanged: Whether nothing was built, because an image of these inputs exists, at its place or in the cache.
+    """
+
+    def __init__(self) -> None:
+        self.unchanged = False
+
+    def report(self, event: "BuildEvent") -> None:
+        """Show a step with the time since the start; on a terminal, also show the output between the steps."""
+        from hpcdeploy.apptainer.build_progress import FROM_CACHE, UNCHANGED
+
+        if event.is_step:
+            self.unchanged = event.text in (UNCHANGED, FROM_CACHE)
+            show.say_indented(f"[{event.elapsed:5.0f} s] {event.text}", 10)
+        elif sys.stderr.isatty():
+            show.say(f"          {event.text}")
 
 
 def _build_arg(words: str) -> tuple[str, str]:

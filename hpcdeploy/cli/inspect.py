@@ -11,6 +11,7 @@ from hpcdeploy.cli.options import AsJson, Overwrite
 from hpcdeploy.cli.paths import expanded, path
 
 if TYPE_CHECKING:
+    from hpcdeploy.cli.place import Place
     from hpcdeploy.flows.inspect.report import PublishedReport, Report
 
 
@@ -63,7 +64,7 @@ def inspect(
     target, against = (words and expanded(words) for words in (target, against))
     reports = look(target, place.project, place.store, _describe, environment=environment, against=against)
     if picture:
-        _draw(reports, picture, place.project.root, force=force)
+        _draw(reports, picture, place, force=force)
     if json:
         values = [{"type": type(report).__name__.removesuffix("Report").lower(), **asdict(report)} for report in reports]
         show.as_json(values if target is None else values[0])
@@ -82,7 +83,7 @@ def _describe(reference: str) -> "PublishedReport":
     return PublishedReport(image=image, annotations=annotations)
 
 
-def _draw(reports: "list[Report]", target: Path, project: Path, *, force: bool) -> None:
+def _draw(reports: "list[Report]", target: Path, place: "Place", *, force: bool) -> None:
     from hpcdeploy.cli.inspect_text import facts_of, title_of
     from hpcdeploy.errors import ConfigError
     from hpcdeploy.flows.inspect.report import SourceReport
@@ -97,6 +98,8 @@ def _draw(reports: "list[Report]", target: Path, project: Path, *, force: bool) 
             f"found {len(sized)} images or folders with known sizes; expected exactly one for --picture: name it as TARGET"
         )
     [report] = sized
-    text = draw(title_of(report), report.items, page=target.suffix == ".html", facts=facts_of(report), overrides=project)
-    write_generated({target: text}, force=force)
+    text = draw(
+        title_of(report), report.items, page=target.suffix == ".html", facts=facts_of(report), overrides=place.project.root
+    )
+    write_generated({target: text}, force=force, record=place.store)
     show.say(f"wrote {target}")

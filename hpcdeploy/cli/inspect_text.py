@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from hpcdeploy.apptainer.sif import SifObject
 from hpcdeploy.cli import show
+from hpcdeploy.cli.columns import Column
 from hpcdeploy.environments.inventory import Changes, Item, known_size, unknown_sizes
 from hpcdeploy.flows.inspect.report import ImageReport, PublishedReport, Report, SourceReport, StageReport
 from hpcdeploy.image import BuiltImage
@@ -19,10 +20,7 @@ _BAR = 24
 
 def tell(report: Report, *, top: int) -> None:
     """Print a report; `top` is the number of packages to list (0: all)."""
-    show.put(title_of(report))
-    width = max((len(name) for name, _ in facts_of(report)), default=0)
-    for name, value in facts_of(report):
-        show.put(f"  {name:<{width}}  {value}")
+    show.labelled_facts(title_of(report), facts_of(report))
     match report:
         case SourceReport():
             _list(report.items, top)
@@ -154,7 +152,7 @@ def _list(items: Sequence[Item], top: int) -> None:
     shown = items[:top] if top else items
     largest = max((item.size or 0 for item in items), default=0)
     show.put()
-    columns = ["NAME", "VERSION", "KIND", "SIZE", "SHARE"]
+    columns = [Column("NAME"), Column("VERSION"), Column("KIND", drop=2), Column("SIZE"), Column("SHARE", drop=3)]
     rows = [
         [
             item.name,
@@ -166,7 +164,7 @@ def _list(items: Sequence[Item], top: int) -> None:
         for item in shown
     ]
     if sys.stdout.isatty() and largest:
-        columns.append("")
+        columns.append(Column("", whole=True, drop=1))
         for row, item in zip(rows, shown, strict=True):
             row.append("█" * round((item.size or 0) / largest * _BAR))
     show.table(columns, rows)

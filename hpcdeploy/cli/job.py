@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hpcdeploy.cluster import SchedulerName
     from hpcdeploy.config.named_files import Admit
     from hpcdeploy.flows.images import RegistryLookup
-    from hpcdeploy.flows.plan import CheckImage, Plan
+    from hpcdeploy.flows.plan import CheckImage, Confirmations, Plan
     from hpcdeploy.flows.submit import Submitted
     from hpcdeploy.image import PublishedImage
     from hpcdeploy.job import Array
@@ -106,7 +106,7 @@ def plan_job(
 ) -> "Plan":
     """Plan a run in the project of `place`.
 
-    If the run will be submitted, the connection to the cluster is started first: connecting takes as long as planning.
+    If the run will be submitted, the connection to the cluster is started first, so that hpcdeploy connects while it plans.
 
     Args:
         place: The project.
@@ -131,7 +131,7 @@ def plan_job(
         sends.to(chosen).begin(SUBMITTING)
         admit = admit_on(chosen, place.project.root)
     from hpcdeploy.config.job_schema import read_options
-    from hpcdeploy.flows.plan import Confirmations, Requested, plan
+    from hpcdeploy.flows.plan import Requested, plan
     from hpcdeploy.folders import state_folder
 
     options = read_options(words)
@@ -146,27 +146,40 @@ def plan_job(
             options=replace(options, array=array) if array else options,
             words={name: value for name, value in words.items() if value not in NOT_GIVEN},
         ),
-        _registries(),
+        _registries(reads=sends is not None),
         now=time.time(),
         archives=state_folder(os.environ) / "code" if sends else None,
-        confirm=Confirmations(
-            allow=_is_confirmed if sends else lambda _surprise: True,
-            check_image=_stale_check(place, refuse=bool(sends) and not allow_stale),
-            admit=admit,
-        ),
+        confirm=_confirmations(place, sends, admit, allow_stale=allow_stale),
     )
 
 
-def _registries() -> "RegistryLookup":
-    """Return the functions that look up images in registries, with the user's credentials."""
+def _confirmations(place: "Place", sends: "Connections | None", admit: "Admit", *, allow_stale: bool) -> "Confirmations":
+    """Return the functions that may stop the planning of a run; without connections only those that query nothing."""
+    from hpcdeploy.flows.plan import Confirmations
+    from hpcdeploy.flows.processors import nodes_by
+
+    return Confirmations(
+        allow=_is_confirmed if sends else lambda _surprise: True,
+        check_image=_stale_check(place, refuse=bool(sends) and not allow_stale),
+        admit=admit,
+        nodes=nodes_by(place.store, sends.to if sends else None),
+    )
+
+
+def _registries(*, reads: bool) -> "RegistryLookup":
+    """Return the functions that look up images in registries, with the user's credentials.
+
+    Images themselves are only read with `reads`.
+    """
     from hpcdeploy.flows.images import RegistryLookup
     from hpcdeploy.registry import lookup
 
-    return RegistryLookup(resolve=lookup.resolve, plain_http=lookup.uses_plain_http)
+    found = RegistryLookup(resolve=lookup.resolve, plain_http=lookup.uses_plain_http)
+    return replace(found, head=lookup.head_of) if reads else found
 
 
 def _stale_check(place: "Place", *, refuse: bool) -> "CheckImage":
-    """Return a function that prints notes on the age of a job's image.
+    """Return a function that prints notes if a job's image is older than the project.
 
     With `refuse`, the function raises `ConfigError` if the image is older than the project.
     """
@@ -180,8 +193,8 @@ def say_if_stale(
 ) -> None:
     """Print notes if an image of the project is older than the project.
 
-    If the image was not built on this machine, its labels tell its age. They are read from `file` if it exists, or else from
-    the registry if the image is `published`.
+    An image that was not built on this machine is compared by its labels. The labels are read from `file` if it exists, or
+    else from the registry if the image is `published`.
 
     Raises:
         ConfigError: The image is older than the project and `refuse` is set.
@@ -199,9 +212,9 @@ def say_if_stale(
     show.notes(map(one_line, check_image(image, place.project, place.store, refuse=refuse, labels=labels)))
 
 
-def _is_confirmed(surprise: str) -> bool:
-    """Prompt whether to upload everything although the upload is large (`surprise`); without a terminal, return False."""
-    return sys.stdin.isatty() and show.confirm(f"{surprise}. Upload all of it?")
+def _is_confirmed(size_note: str) -> bool:
+    """Prompt whether to upload everything; `size_note` describes the large upload. Without a terminal, return False."""
+    return sys.stdin.isatty() and show.confirm(f"{size_note}. Upload all of it?")
 
 
 def say_notes(plan: "Plan") -> None:

@@ -31,7 +31,7 @@ _TYPES: Mapping[Form, Any] = {
 NOT_GIVEN: tuple[object, ...] = (None, [], {}, ())
 """Values that mean that an option was not given."""
 
-_OF_THE_PROJECT = {"image": completion.images, "after": completion.runs}
+_COMPLETERS = {"image": completion.images, "after": completion.runs}
 """Functions that complete the values of options, by the key that the option sets."""
 
 _SCHEDULERS = {"slurm": "Slurm", "htcondor": "HTCondor"}
@@ -44,7 +44,7 @@ def _parameter(setting: Setting, option: Option) -> inspect.Parameter:
         help=f"{option.help.removesuffix('.')}{only}.",
         show_default=False,
         rich_help_panel="Job",
-        autocompletion=_completion(option.completions) if option.completions else _OF_THE_PROJECT.get(setting.key),
+        autocompletion=_completion(option.completions) if option.completions else _COMPLETERS.get(setting.key),
     )
     kind: Any = _TYPES[option.form]
     annotation: Any = Annotated[kind | None, described]
@@ -62,7 +62,10 @@ _PARAMETERS = tuple(_parameter(setting, option) for setting in SETTINGS for opti
 
 
 def takes_job_options(verb: Callable[..., None]) -> Callable[..., None]:
-    """Replace ``**options`` in the signature of `verb` by one keyword for each option of a job, because typer reads it."""
+    """Replace ``**options`` in the signature of a command's function by one keyword parameter for each option of a job.
+
+    typer derives the command line from the signature.
+    """
     own = list(inspect.signature(verb).parameters.values())[:-1]
     verb.__signature__ = inspect.Signature([*own, *_PARAMETERS])  # type: ignore[attr-defined]  # PEP 362
     verb.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *_PARAMETERS)}
@@ -70,11 +73,14 @@ def takes_job_options(verb: Callable[..., None]) -> Callable[..., None]:
 
 
 def as_settings(options: Mapping[str, Any], command: Sequence[str]) -> dict[str, object]:
-    """Convert options to values by the key of ``[jobs.NAME]``.
+    """Convert parsed options to the values of a table ``[jobs.NAME]``.
 
     Args:
         options: The values that typer parsed, by the name of the parameter.
         command: The arguments after ``--``.
+
+    Returns:
+        The value of each key; None if no option sets the key.
 
     Raises:
         ConfigError: An option needs ``NAME=VALUE`` but its value has no ``=``, or two options set the same key.
@@ -84,7 +90,7 @@ def as_settings(options: Mapping[str, Any], command: Sequence[str]) -> dict[str,
 
 
 def _given(setting: Setting, options: Mapping[str, Any]) -> object:
-    """Return the value that options give to `setting`; None if none of its options was given."""
+    """Return the value of `setting` from its options; None if none of these options was given."""
     values = {option: _converted(option, options[option.parameter]) for option in setting.options}
     used = {option: value for option, value in values.items() if value not in NOT_GIVEN}
     if len(used) > 1 and not all(isinstance(value, dict) for value in used.values()):
@@ -95,13 +101,13 @@ def _given(setting: Setting, options: Mapping[str, Any]) -> object:
     return next(iter(used.values()), None)
 
 
-def _converted(option: Option, value: Any) -> Any:  # noqa: ANN401 - what typer parsed, and a value of a settings file
+def _converted(option: Option, value: Any) -> Any:  # noqa: ANN401 - converts any value that typer parsed
     name = option.names.split()[-1]
     match option.form:
         case "pairs":
             return pairs(value, name)
         case "options":
-            return _flags(value)
+            return _key_values(value)
         case "sweep":
             return _grid(value, name)
         case "sweep file":
@@ -161,7 +167,10 @@ def pairs(given: list[str] | None, option: str) -> dict[str, str]:
     return pairs
 
 
-def _flags(given: list[str] | None) -> dict[str, str | bool]:
-    """Parse ``KEY[=VALUE]``; without a value the result is True, because an option of ``sbatch`` may have no value."""
+def _key_values(given: list[str] | None) -> dict[str, str | bool]:
+    """Parse the values ``KEY[=VALUE]`` of an option to a table.
+
+    The value of a key without ``=`` is True, because an option of ``sbatch`` may have no value.
+    """
     split = (words.partition("=") for words in given or [])
     return {key.removeprefix("--"): value if sign else True for key, sign, value in split}

@@ -20,7 +20,7 @@ _HELD = 16 * 1024 * 1024
 """Maximum number of bytes of unfinished lines that are kept in memory, for all tasks together."""
 
 _MOST_LINES = 10**9
-"""Maximum of ``--tail`` in lines: more than any log has, and small enough for the shell on the login node (64 bits)."""
+"""Maximum number of lines for ``--tail``. No log has so many, and shells on login nodes can compute with it (64 bits)."""
 
 _SHORTEST_CUT = 1024
 """Minimum length in bytes at which an unfinished line may be split; shorter lines are never split."""
@@ -124,9 +124,9 @@ def _report_connection(words: str) -> None:
 def numbered(pieces: "Iterable[Piece]", tasks: int) -> "Iterator[Piece]":
     """Yield the output as lines with the number of the task as prefix, such as ``[ 7] ...``.
 
-    A line is yielded when it is complete; lines that are still unfinished at the end come last. Progress output that
-    overwrites itself (``10 %``, carriage return, ``20 %``) becomes lines too. If one piece contains several progress texts,
-    only the last is yielded, because a terminal would show only this one.
+    A line is yielded when it is complete. Lines that are still incomplete when the output ends are yielded last. Progress
+    output that overwrites itself (``10 %``, carriage return, ``20 %``) becomes lines too. If one piece contains several
+    progress texts, only the last is yielded, because a terminal would show only this one.
     """
     from hpcdeploy.remote.logs import Piece
 

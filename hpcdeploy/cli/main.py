@@ -27,8 +27,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         from hpcdeploy import __version__
 
         show.put(f"hpcdeploy {__version__}")
@@ -61,8 +61,8 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 def _open_streams() -> None:
     """Open standard streams that were closed when the process started on ``/dev/null``.
 
-    Such a stream is None (docs of sys). Without this, the next file to be opened would get its number, and output of other
-    programs would be written into this file.
+    A closed stream is None in Python (docs of sys). The next file to be opened would get the number of the closed stream,
+    and the output of child processes would be written into this file.
     """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from hpcdeploy.cli import show
+from hpcdeploy.cli.columns import Column
 from hpcdeploy.plain_text import written
 
 Rows = Callable[[Any], list[list[str]]]
@@ -43,7 +44,7 @@ def generate(tasks: Mapping[str, Callable[[], None]]) -> None:
             show.say(f"{name} | error: {error}")
             table.append([name, *_failed_row(str(error).partition("\n")[0])[::2]])
             code = code or error.exit_code
-    show.table(("IMAGE", "RESULT", "ERROR"), table)
+    show.table((Column("IMAGE", whole=True), "RESULT", "ERROR"), table)
     if code:
         raise typer.Exit(code)
 
@@ -59,7 +60,7 @@ def build(tasks: Mapping[str, Sequence[str]], *, jobs: int, json: bool) -> None:
     Raises:
         typer.Exit: An image failed; the exit code is that of the first failure.
     """
-    _run("build", tasks, lambda image: [_built_row(image)], ("IMAGE", "RESULT", "SIZE", "SHA256"), jobs=jobs, json=json)
+    _run("build", tasks, lambda image: [_built_row(image)], "SHA256", jobs=jobs, json=json)
 
 
 def push(tasks: Mapping[str, Sequence[str]], *, jobs: int, json: bool) -> None:
@@ -68,19 +69,16 @@ def push(tasks: Mapping[str, Sequence[str]], *, jobs: int, json: bool) -> None:
     Raises:
         typer.Exit: An image failed; the exit code is that of the first failure.
     """
-    columns = ("IMAGE", "RESULT", "SIZE", "REFERENCE")
-    _run("push", tasks, lambda places: [_pushed_row(place) for place in places], columns, jobs=jobs, json=json)
+    _run("push", tasks, lambda places: [_pushed_row(place) for place in places], "REFERENCE", jobs=jobs, json=json)
 
 
-def _run(
-    verb: str, tasks: Mapping[str, Sequence[str]], rows: Rows, columns: Sequence[str], *, jobs: int, json: bool
-) -> None:
+def _run(verb: str, tasks: Mapping[str, Sequence[str]], rows: Rows, identity: str, *, jobs: int, json: bool) -> None:
     from hpcdeploy.flows.several_images import Task, first_failure, run_each
 
     # -P, so that Python does not import a file of the working folder, such as types.py, as one of its modules (python(1)).
     command = (sys.executable, "-P", "-m", "hpcdeploy.cli.main", verb, "--json")
     planned = [Task(name=name, argv=(*command, *options, "--", name)) for name, options in tasks.items()]
-    ended = run_each(planned, jobs=jobs, say=lambda name, line: show.say(f"{name} | {line}"))
+    ended = run_each(planned, jobs=jobs, say=lambda name, line: show.say_indented(f"{name} | {line}", len(name) + 3))
     answers = [loads(one.output) if one.output else None for one in ended]
     if json:
         show.as_json(
@@ -94,14 +92,20 @@ def _run(
         for one, answer in zip(ended, answers, strict=True):
             error = one.error.partition("\n")[0] or f"ended with exit code {one.exit_code}"
             table += [[one.name, *row] for row in (rows(answer) if answer else [_failed_row(error)])]
-        show.table(columns, table)
+        print_table(table, identity, failed=bool(first_failure(ended)))
     if code := first_failure(ended):
         raise typer.Exit(code)
 
 
+def print_table(rows: Sequence[Sequence[str]], identity: str, *, failed: bool) -> None:
+    """Print the results; the last column is the `identity` of each image, or its error if some images have `failed`."""
+    show.table((Column("IMAGE", whole=True), "RESULT", "SIZE", Column(identity, whole=not failed)), rows)
+
+
 def _built_row(image: Mapping[str, Any]) -> list[str]:
-    where = f"built on {image['built_on']}" if image["built_on"] else "built"
-    return [where, written(image["size"]), image["sha256"]]
+    done = "unchanged" if image["unchanged"] else "built"
+    where = f" on {image['built_on']}" if image["built_on"] else ""
+    return [f"{done}{where}", written(image["size"]), image["sha256"]]
 
 
 def _pushed_row(place: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Provide the environment of a command: the project, the record of runs, and connections to clusters."""
+"""Provide what a command needs: the project's settings, the record of runs, and connections to clusters."""
 
 import os
 from dataclasses import dataclass
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """The environment of a command in the working folder `folder`; each part is read on first use."""
+    """What a command in the working folder `folder` needs: the project's settings, the record, and connections to clusters.
+
+    Each part is read on first use.
+    """
 
     folder: Path
 
@@ -43,7 +46,7 @@ class Place:
         return project_folder(self.folder)
 
     def scope(self, cluster: str | None = None) -> "Scope":
-        """Return the scope in which a command searches for runs; `cluster` limits it to runs on this cluster."""
+        """Return the scope in which a command searches for runs; `cluster` limits the search to runs on this cluster."""
         from hpcdeploy.flows.choose_runs import Scope
 
         return Scope(store=self.store, folder=self.folder, project=self.root, cluster=cluster)
@@ -59,8 +62,8 @@ class Place:
         """Return the settings of a cluster after the user has allowed its use.
 
         Raises:
-            ConfigError: No settings file describes the cluster, or the user has not allowed the commands that the project's
-                settings run to reach it (`hpcdeploy.cli.trust`).
+            ConfigError: No settings file describes the cluster, or the user has not allowed the commands in the project's
+                files that would run on the cluster, or on this machine to reach the cluster (`hpcdeploy.cli.trust`).
         """
         from hpcdeploy.cli.trust import admit
         from hpcdeploy.config.resolution import choose_cluster
@@ -72,7 +75,7 @@ class Place:
     def connections(self) -> "Connections":
         """Return an object that opens connections to clusters on first use, and uses the project's templates.
 
-        Every verb connects through this object, so that it only reaches clusters that the user has allowed
+        Every verb connects through this object. So no verb reaches a cluster that the user has not allowed
         (`hpcdeploy.cli.trust`).
 
         Raises:
@@ -94,5 +97,5 @@ class Place:
 
 
 def here() -> Place:
-    """Return the environment of a command in the current working folder."""
+    """Return the `Place` of a command in the current working folder."""
     return Place(Path.cwd())

@@ -56,8 +56,8 @@ def push(
     if len(chosen) > 1:
         if repository:
             raise ConfigError(
-                f"--repository needs one image, but {len(chosen)} are selected, whose tags in this repository would be the "
-                "same; select one image"
+                f"--repository needs one image, but {len(chosen)} images are selected, which would get the same tags in "
+                "this repository; select one image"
             )
         flow.refuse_same_tags(chosen, tag or ())
         latest = (place.store.latest_build(place.project.root, settings.name) for settings in chosen)
@@ -80,8 +80,8 @@ def _print_results(done: "Sequence[Pushed | Refused]", *, json: bool) -> None:
     """Print the results of pushes of one image to its repositories.
 
     Raises:
-        HpcdeployError: A repository rejected the image. With one repository it is the error of the push; with several it is
-            an error of the same type as the first, with a list of the repositories.
+        HpcdeployError: A repository rejected the image. With one repository, the error of the push is raised. With several
+            repositories, an error of the same type as the first error lists the repositories that rejected the image.
     """
     from hpcdeploy.flows.push import Refused
 

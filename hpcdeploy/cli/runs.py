@@ -90,6 +90,9 @@ def status(
     place = here()
     if everything:
         known = place.store.latest(alive=True, cluster=cluster, damaged=show.warn)
+        if not known and not json:
+            show.say("no unfinished runs")
+            return
     else:
         known = find_all(run or [], place.scope(cluster), "status", ", use --all")
     with show.terminal_as_it_was(), place.connections() as open_connections:

@@ -18,9 +18,9 @@ def schema(
     #:schema ./hpcdeploy.schema.json
     """
     from hpcdeploy.config.json_schema import json_schema
-    from hpcdeploy.config.schema import PERSON_FILE, PROJECT_FILE
+    from hpcdeploy.config.schema import PROJECT_FILE, USER_FILE
 
     if user:
-        show.as_json(json_schema(PERSON_FILE, "config.toml of hpcdeploy"))
+        show.as_json(json_schema(USER_FILE, "config.toml of hpcdeploy"))
     else:
         show.as_json(json_schema(PROJECT_FILE, "hpcdeploy.toml"))

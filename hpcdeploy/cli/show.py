@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from hpcdeploy.cli.columns import Column, fit, stacked, wrapped
+from hpcdeploy.cli.columns import Column, fit, labelled, stacked, wrapped
 from hpcdeploy.plain_text import PlainStream, json_text, one_line, plain, written
 
 if TYPE_CHECKING:
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-_WORTH_TELLING = 10_000_000
-"""Minimum size in bytes of a transfer with progress messages; smaller transfers end before the user can read a message."""
+_NARROW, _WIDE = 60, 80
+"""Minimum widths of a terminal, in characters, for progress with a bar, and with speed and remaining time too."""
+
+_LEAST_FOR_PROGRESS = 10_000_000
+"""Minimum size, in bytes, of a transfer for which progress is printed; smaller transfers end before a user can read it."""
 
 
 def as_json(value: object) -> None:
@@ -64,7 +67,7 @@ def raw(out: bytes, err: bytes) -> None:
 def cell(text: str, style: str = "", *, cut: bool = False) -> "Text":
     """Return text for a cell of a table, in which rich interprets no markup.
 
-    With `cut`, text that does not fit ends with an ellipsis instead of being wrapped.
+    With `cut`, text that does not fit is cut, and ends with an ellipsis. Without `cut`, it is wrapped.
     """
     from rich.text import Text
 
@@ -109,8 +112,10 @@ def draw(
 
     cleaned = [list(map(one_line, row)) for row in rows]
     names = [one_line(column.name) for column in columns]
-    natural = [max(map(cell_len, texts)) for texts in zip(names, *cleaned, strict=True)]
-    widths = fit(columns, natural, width)
+    texts_of = list(zip(names, *cleaned, strict=True))
+    natural = [max(map(cell_len, texts)) for texts in texts_of]
+    words = [max(map(cell_len, " ".join(texts).split()), default=0) for texts in texts_of]
+    widths = fit(columns, natural, words, width)
     if not widths:
         return [line for row in cleaned for line in stacked(columns, row, width)]
     drawn = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
@@ -124,16 +129,43 @@ def draw(
     return drawn
 
 
+def labelled_facts(title: str, facts: Sequence[tuple[str, str]]) -> None:
+    """Print a title, and names with their values below it; on a terminal long lines are broken between words."""
+    if sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
+        lines = [*wrapped(title, width), *labelled([(one_line(name), one_line(value)) for name, value in facts], width)]
+    else:
+        names = max((len(name) for name, _ in facts), default=0)
+        lines = [title, *(f"  {name:<{names}}  {value}" for name, value in facts)]
+    for line in lines:
+        put(line)
+
+
 def say(text: str, *, end: str = "\n") -> None:
     """Print a message for the user on standard error."""
     print(plain(text), end=end, file=sys.stderr, flush=True)
 
 
+def say_indented(text: str, indent: int) -> None:
+    """Print a message; on a terminal a long one is broken between words, and continues after `indent` spaces."""
+    if sys.stderr.isatty():
+        text = "\n".join(wrapped(text, shutil.get_terminal_size().columns, later=" " * indent))
+    say(text)
+
+
 def confirm(question: str, *, abort: bool = False) -> bool:
-    """Prompt for confirmation on standard error, and return the answer; with `abort`, the answer no ends the command."""
+    """Prompt for confirmation on standard error, and return the answer.
+
+    With `abort`, the answer no ends the command, which then must have the option ``--yes``.
+    """
     import typer
 
-    return typer.confirm(plain(question), abort=abort, err=True)
+    try:
+        return typer.confirm(plain(question), abort=abort, err=True)
+    except typer.Abort:
+        if abort and not sys.stdin.isatty():
+            say("\nstandard input is not a terminal, and did not confirm; use --yes to run the command without a prompt")
+        raise
 
 
 def warn(text: str) -> None:
@@ -155,12 +187,12 @@ def notes(texts: Iterable[str]) -> None:
             say(f"note: {text}")
 
 
-_FAR_SIDE = PlainStream()
+_REMOTE_MESSAGES = PlainStream()
 
 
 def pass_on(piece: bytes) -> None:
     """Print a piece of the login node's messages on standard error as it arrives, without control characters."""
-    print(_FAR_SIDE.take(piece), end="", file=sys.stderr, flush=True)
+    print(_REMOTE_MESSAGES.take(piece), end="", file=sys.stderr, flush=True)
 
 
 def pass_on_trace() -> None:
@@ -174,7 +206,8 @@ def pass_on_trace() -> None:
 def terminal_as_it_was() -> "Iterator[None]":
     """Restore the terminal's settings when the block ends.
 
-    A password prompt of ssh turns the echo off, and would leave it off if the command ends before the user answers.
+    A password prompt of ssh turns the echo off. Without this, the echo would stay off if the command ends before the user
+    answers.
     """
     import termios
 
@@ -210,14 +243,12 @@ def transfer(what: str) -> "Iterator[Callable[[int, int], None]]":
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=Console(stderr=True)) as progress:
+        console = Console(stderr=True)
+        # In a narrow terminal, the texts of all columns would wrap.
+        bars = (BarColumn(40 if console.width >= _WIDE else 10),) if console.width >= _NARROW else ()
+        others = (TransferSpeedColumn(), TimeRemainingColumn()) if console.width >= _WIDE else ()
+        columns = (TextColumn("{task.description}", markup=False), *bars, DownloadColumn(), *others)
+        with Progress(*columns, console=console) as progress:
             bar = progress.add_task(one_line(what), total=None)
             yield lambda done, total: progress.update(bar, completed=done, total=total)
         return
@@ -226,7 +257,7 @@ def transfer(what: str) -> "Iterator[Callable[[int, int], None]]":
     def report_tenth(done: int, total: int) -> None:
         nonlocal last
         tenth = done * 10 // total if total else 10
-        if tenth > last and total >= _WORTH_TELLING:
+        if tenth > last and total >= _LEAST_FOR_PROGRESS:
             last = tenth
             say(f"{what}: {written(done)} of {written(total)}")
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpcdeploy.cli import show
+from hpcdeploy.cli import completion, show
+from hpcdeploy.cli.columns import Column
 from hpcdeploy.cli.options import AsJson
 from hpcdeploy.plain_text import written
 
@@ -21,6 +22,7 @@ def tags(
             metavar="[IMAGE]",
             help="Image of the project, or a repository: HOST/PATH, oras://..., docker://...; default: the only image.",
             show_default=False,
+            autocompletion=completion.images,
         ),
     ] = None,
     last: Annotated[int, typer.Option("-n", "--last", help="Number of tags to list, newest first; 0: all.", min=0)] = 0,
@@ -41,7 +43,7 @@ def tags(
         if not json:
             if len(listed) > 1:
                 show.say(f"{one.repository}:")
-            _print(one, last)
+            print_tags(one, last)
         if one.undescribed:
             show.warn(
                 f"{one.repository} has {len(one.tags)} tags; date, size and digest were looked up for the highest "
@@ -61,13 +63,14 @@ def _repositories(image: str | None) -> tuple[str, ...]:
     return repositories_of(choose_image(here().project, image), ())
 
 
-def _print(listed: "Listed", last: int) -> None:
+def print_tags(listed: "Listed", last: int) -> None:
+    """Print the tags of a repository as a table, at most `last` (0: all)."""
     shown = listed.tags[: last or None]
     if not shown:
         show.say(f"{listed.repository} has no tags to list")
         return
     rows = [(one.tag, _date(one.created), written(one.size), one.digest or "?") for one in shown]
-    show.table(("TAG", "CREATED", "SIZE", "DIGEST"), rows)
+    show.table((Column("TAG", whole=True), "CREATED", "SIZE", Column("DIGEST", whole=True)), rows)
 
 
 def _date(created: int) -> str:

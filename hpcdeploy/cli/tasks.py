@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpcdeploy.cli import show
+from hpcdeploy.cli.columns import Column
 from hpcdeploy.cli.command_line import META
 from hpcdeploy.cli.job import Selection, print_script, print_submitted, say_notes, submit_plan
 from hpcdeploy.cli.job_options import as_settings, joined, takes_job_options
@@ -146,7 +147,7 @@ def _plan(
         place: The environment of the command.
         status: The old run.
         tasks: The numbers of the tasks to run again.
-        words: Values of options, by the key of ``[jobs.NAME]``; they replace those of the old run.
+        words: Values of options, by the key of ``[jobs.NAME]``. They replace the values of the old run.
         sending: The options that set how the new run is submitted.
         sends: The connections to clusters if the run will be submitted; None to only plan.
 
@@ -183,7 +184,7 @@ def _plan(
 
 
 def _origin(place: "Place", run: "Run") -> Path:
-    """Return the folder of the project that a run was submitted from; if the project has moved, its recorded new folder."""
+    """Return the folder of the project that a run belongs to; if the project was moved, the recorded new folder."""
     from hpcdeploy.flows.run_tasks import request_of
 
     return Path(run.project or request_of(run, place.store).project)
@@ -194,7 +195,15 @@ def _print_table(found: "Sequence[Result]", *, repeats: bool) -> None:
 
     names = tuple(found[0].parameters)
     show.table(
-        ("TASK", *(("OF TASK",) if repeats else ()), *map(_cell, names), "STATE", "EXIT", "TIME", "NODE"),
+        (
+            "TASK",
+            *(("OF TASK",) if repeats else ()),
+            *map(_cell, names),
+            "STATE",
+            "EXIT",
+            Column("TIME", drop=2),
+            Column("NODE", drop=1),
+        ),
         [
             (
                 str(one.task),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpcdeploy.cli import completion, show
+from hpcdeploy.cli.columns import Column
 from hpcdeploy.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def templates(context: typer.Context, json: AsJson = False) -> None:
         return
     known = [one for one in found if one.shipped]
     show.table(
-        ("TEMPLATE", "IN FORCE", "FILE"),
+        (Column("TEMPLATE", whole=True), "IN FORCE", Column("FILE", whole=True, drop=1)),
         [(one.name, "the project's own" if one.own else "shipped", str(one.in_force)) for one in known],
     )
     former = _former()
@@ -72,7 +73,6 @@ def copy(name: Name, force: Annotated[bool, typer.Option("--force", help="Overwr
     from hpcdeploy.cli.place import here
     from hpcdeploy.errors import ConfigError
     from hpcdeploy.generated_file import write_generated
-    from hpcdeploy.sandbox import check_place
 
     template = _find(name)
     root = here().project.root
@@ -80,7 +80,7 @@ def copy(name: Name, force: Annotated[bool, typer.Option("--force", help="Overwr
     if target.resolve() == _shipped(template).resolve():
         raise ConfigError(f"{target} is the shipped template itself; run the command in the folder of a project")
     # Only the parent folder is checked: if the file is a link, the link is replaced and its target is not written.
-    check_place(target.parent, Boundary(root), f"{target} would be written to {target.parent}", ConfigError)
+    Boundary(root).check(target.parent, f"{target} would be written to {target.parent}", ConfigError)
     try:
         write_generated({target: _text(_shipped(template))}, force=force, edited=True)
     except OSError as error:

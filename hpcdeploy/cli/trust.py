@@ -1,6 +1,6 @@
 """Prompt before a project's settings run commands to reach a cluster, or name files outside of the project's folder.
 
-The answer yes is remembered, so that the same commands and files are prompted about only once.
+The answer yes is stored, so that there is only one prompt for the same commands and files.
 """
 
 import os
@@ -24,7 +24,7 @@ VARIABLE = "HPCDEPLOY_TRUST_PROJECT"
 OPTION = "--trust-project"
 HELP = f"Allow the commands and outside files in the project's settings (or {VARIABLE}=1)."
 
-_OWN_SETTINGS = "describe the cluster in your own settings"
+_ADVICE_ON_COMMANDS = "describe the cluster in your own settings"
 _YES = frozenset({"1", "true", "yes", "on"})
 _refused: "set[tuple[Cluster, tuple[Command, ...]]]" = set()
 """Commands that the user rejected in this process; there is no second prompt for them."""
@@ -38,11 +38,11 @@ def trust_project() -> None:
 def admit(cluster: "Cluster") -> None:
     """Check that `cluster` may be used, and prompt if the project's settings run commands to reach it.
 
-    The answer yes is remembered for the project, the cluster and these commands.
+    The answer yes is stored for the project, the cluster and these commands.
 
     Raises:
         ConfigError: The user rejected the commands, there is no terminal for the prompt, or other users can write the
-            remembered answers.
+            stored answers.
     """
     if _trusts_all():
         return
@@ -51,12 +51,12 @@ def admit(cluster: "Cluster") -> None:
     commands = commands_of(cluster)
     if not commands or is_remembered(cluster, commands):
         return
-    does = f"runs commands to reach the cluster {cluster.name}"
+    use = f"runs commands to reach the cluster {cluster.name}"
     _ask_about(
         cluster,
         commands,
-        f"{does}, before you submit anything",
-        lambda why: _refusal(cluster.project, f"{does} ({_listed(commands)})", why, _OWN_SETTINGS),
+        f"{use}, before you submit anything",
+        lambda why: _refusal(cluster.project, f"{use} ({_listed(commands)})", why, _ADVICE_ON_COMMANDS),
     )
     remember(cluster, commands)
 
@@ -84,7 +84,7 @@ def admit_build(root: Path, on: "Cluster | None") -> "Admit":
 def confirm_ahead_of_builds(
     images: "Iterable[ImageSettings]", given: "Iterable[Secret]", root: Path, on: "Cluster | None"
 ) -> None:
-    """Prompt for files outside of the project `root` that `images` have as secrets, before builds start as child processes.
+    """Prompt for files of secrets of `images` outside of the project `root`, before builds start as child processes.
 
     There is no prompt for the secrets in `given`, whose source the user named on the command line. If the user rejects a
     file, the build that needs it reports the error.
@@ -99,20 +99,20 @@ def confirm_ahead_of_builds(
                 admit_build(root, on)(files)
 
 
-def _admit_files(cluster: "Cluster", kind: str, does: str, files: "tuple[NamedFile, ...]") -> None:
+def _admit_files(cluster: "Cluster", kind: str, use: str, files: "tuple[NamedFile, ...]") -> None:
     """Check that the user allows the project to use each of `files`, and prompt for the files that are new.
 
-    The answer yes is remembered for each file separately.
+    The answer yes is stored for each file separately.
 
     Args:
-        cluster: The cluster that gets the files; it also has the project's folder.
-        kind: The kind of use, under which answers are remembered: ``file`` or ``secret``.
-        does: The project's use of the files, for the prompt.
+        cluster: The cluster that gets the files. Its field ``project`` is the project's folder.
+        kind: The kind of use, which is a part of the stored answer: ``file`` or ``secret``.
+        use: How the project uses the files, as a verb phrase for the prompt, such as "reads as secrets of a build".
         files: The files.
 
     Raises:
         ConfigError: The user rejected the files, there is no terminal for the prompt, or other users can write the
-            remembered answers.
+            stored answers.
     """
     if _trusts_all():
         return
@@ -125,9 +125,9 @@ def _admit_files(cluster: "Cluster", kind: str, does: str, files: "tuple[NamedFi
     _ask_about(
         cluster,
         shown,
-        f"{does} files outside of its folder",
+        f"{use} files outside of its folder",
         lambda why: _refusal(
-            cluster.project, f"{does} files outside of its folder ({_listed(shown)})", why, "name them in the command"
+            cluster.project, f"{use} files outside of its folder ({_listed(shown)})", why, "name them in the command"
         ),
     )
     for one in new:
@@ -139,20 +139,20 @@ def _trusts_all() -> bool:
 
 
 def _this_machine(root: Path) -> "Cluster":
-    """Return a `Cluster` that represents this machine in remembered answers: its name is empty, unlike any real name."""
+    """Return a `Cluster` that represents this machine in stored answers. Its name is empty, as that of no real cluster."""
     from hpcdeploy.cluster import Cluster
 
     return Cluster(name="", project=str(root))
 
 
-def _ask_about(cluster: "Cluster", commands: "tuple[Command, ...]", does: str, refusal: "Callable[[str], str]") -> None:
+def _ask_about(cluster: "Cluster", commands: "tuple[Command, ...]", use: str, refusal: "Callable[[str], str]") -> None:
     """Prompt whether the project may use `commands`.
 
     Args:
-        cluster: The cluster; it also has the project's folder.
+        cluster: The cluster. Its field ``project`` is the project's folder.
         commands: The commands or files to show.
-        does: The project's use of the commands or files, for the prompt.
-        refusal: A function that returns the error message, given the reason.
+        use: How the project uses the commands or files, as a verb phrase for the prompt.
+        refusal: A function that returns the error message, given the reason for the refusal.
 
     Raises:
         ConfigError: The user rejected the commands or files, or there is no terminal for the prompt.
@@ -164,7 +164,7 @@ def _ask_about(cluster: "Cluster", commands: "tuple[Command, ...]", does: str, r
         raise ConfigError(refusal("there is no terminal" if ask is None else "you did not allow it"))
     lines = "".join(f"  {one_line(command.text)}\n" for command in commands)
     answer = ask(
-        f"The project {one_line(cluster.project)} {does}:\n{lines}Allow this until one of these lines changes? [y/N] ", True
+        f"The project {one_line(cluster.project)} {use}:\n{lines}Allow this until one of these lines changes? [y/N] ", True
     )
     if answer.strip().lower() not in ("y", "yes"):
         _refused.add((cluster, commands))
@@ -172,7 +172,7 @@ def _ask_about(cluster: "Cluster", commands: "tuple[Command, ...]", does: str, r
 
 
 def confirm_ahead(clusters: "Mapping[str, Cluster]", names: Iterable[str]) -> None:
-    """Prompt for the clusters `names` now, because no prompt can be shown when they are used, such as in child processes.
+    """Prompt for the clusters `names` now, because no prompt can be shown later, such as in child processes.
 
     If the user rejects the commands of a cluster, the error is reported when the cluster is used.
     """
@@ -187,8 +187,8 @@ def _listed(commands: "tuple[Command, ...]") -> str:
     return "; ".join(texts[:3]) + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")
 
 
-def _refusal(project: str, does: str, why: str, advice: str) -> str:
+def _refusal(project: str, use: str, why: str, advice: str) -> str:
     return (
-        f"the project {one_line(project)} {does}, but {why}. To allow this, run the same command in a terminal,"
+        f"the project {one_line(project)} {use}, but {why}. To allow this, run the same command in a terminal,"
         f" or with {OPTION} ({VARIABLE}=1 for scripts); or {advice}"
     )

@@ -3,6 +3,8 @@
 The module of a verb is imported when the verb is used, because imports take most of the time of a short command.
 """
 
+import os
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -201,6 +203,9 @@ Each entry point names a `typer.Typer`. They are looked up only for ``--help``, 
 
 _ADDED_PANEL = "This machine"
 
+COMPLETE = "_HPCDEPLOY_COMPLETE"
+"""The environment variable that the completion scripts of typer set for the command ``hpcdeploy``."""
+
 
 class ClosedOutputError(Exception):
     """The reader of our output has closed the pipe, as ``head`` and ``less`` do.
@@ -216,15 +221,34 @@ class Verbs(TyperGroup):
         """Register the names of all verbs without importing the verbs, so that messages can correct misspelt names."""
         super().__init__(**attributes)
         self.commands = {
-            name: TyperCommand(name, help=verb.help, rich_help_panel=verb.panel) for name, verb in VERBS.items()
+            name: TyperCommand(name, help=verb.help, short_help=verb.help, rich_help_panel=verb.panel)
+            for name, verb in VERBS.items()
         }
         self._listing = False
 
+    def main(self, *words: Any, **options: Any) -> Any:  # noqa: ANN401 - typer bundles its own click and types
+        """Run the command line, or complete it if a shell has set the variable of typer's completion scripts."""
+        if COMPLETE in os.environ or any(word.endswith("-completion") for word in sys.argv):
+            from hpcdeploy.cli.completion import adapt_shells
+
+            adapt_shells()
+        return super().main(*words, **options)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:  # noqa: ANN401 - the same
+        """Return the verbs and options that begin with `incomplete`; no verb is imported, which took half of the time."""
+        self._list_all()
+        return super().shell_complete(ctx, incomplete)
+
+    def _list_all(self) -> None:
+        """Add the verbs of other distributions, and let `get_command` return verbs that have only a name and a help text."""
+        for name, app in _added().items():
+            text = str(app.info.help).partition("\n")[0]
+            self.commands[name] = TyperCommand(name, help=app.info.help, short_help=text, rich_help_panel=_ADDED_PANEL)
+        self._listing = True
+
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer bundles its own click and types
         """Write the help text from `VERBS` and the verbs of other distributions."""
-        for name, app in _added().items():
-            self.commands[name] = TyperCommand(name, help=app.info.help, rich_help_panel=_ADDED_PANEL)
-        self._listing = True
+        self._list_all()
         super().format_help(ctx, formatter)
 
     def format_commands(self, _ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer bundles its own click and types

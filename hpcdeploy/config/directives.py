@@ -1,8 +1,7 @@
-"""Validate free directives: options of the scheduler that the user sets in the tables ``slurm`` and ``htcondor``.
+"""Validate directives: options of the scheduler that the user sets in the tables ``slurm`` and ``htcondor``.
 
 - An option that hpcdeploy always writes is rejected, and the message has the key to use instead.
-- An option that hpcdeploy writes only for a key of the job (`twins`) is rejected only if the job also sets this key. So jobs
-  can make requests that no key supports.
+- An option that requests the same thing as a key of the job (`twins`) is rejected only if the job also sets this key.
 """
 
 import re
@@ -48,7 +47,7 @@ SLURM_REFUSED = {
 """Options of sbatch(1) that users must not set, with the reason or with what to use instead."""
 
 # Commands and statements of a submit file (condor_submit(1)) that users must not set, in lower case. HTCondor ignores the
-# case of these names, so `htcondor_key` does too.
+# case of these names, so `htcondor_key` ignores it too.
 _HTCONDOR_REFUSED = {
     "executable": "use the key command",
     "arguments": "use the key command",
@@ -151,12 +150,12 @@ _TWINS: Mapping[SchedulerName, Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def twins(scheduler: SchedulerName, given: Directives) -> Iterator[tuple[str, str]]:
-    """Yield pairs of a job's key and a directive of `given` that request the same thing from `scheduler`."""
-    names = {name.lower() for name, value in given if value is not False}
+def twins(scheduler: SchedulerName, directives: Directives) -> Iterator[tuple[str, str]]:
+    """Yield pairs of a job's key and a directive of `directives` that request the same thing from `scheduler`."""
+    names = {name.lower() for name, value in directives if value is not False}
     for key, same in _TWINS[scheduler].items():
         for name in same:
-            other_things = key == "gpus" and scheduler == "slurm" and not requests_gpus_too(given, name)
+            other_things = key == "gpus" and scheduler == "slurm" and not requests_gpus_too(directives, name)
             if name in names and not other_things:
                 yield key, name
 
@@ -169,7 +168,7 @@ def slurm_key(key: str) -> str:
     """
     check_spelling(key, "sbatch", "constraint")
     if key in SLURM_REFUSED:
-        raise ConfigError(f"not a free directive: {SLURM_REFUSED[key]}")
+        raise ConfigError(f"must not be set: {SLURM_REFUSED[key]}")
     if key in SBATCH or key.startswith(OF_A_PLUGIN):
         return key
     if key in SRUN:
@@ -203,15 +202,15 @@ def htcondor_key(key: str) -> str:
         raise ConfigError(f'found {found(key)}; expected a submit command such as "rank", or "+Name" for a job attribute')
     plain = re.sub(r"^(\+|my\.)", "", key.lower())
     if plain in _HTCONDOR_REFUSED:
-        raise ConfigError(f"not a free directive: {_HTCONDOR_REFUSED[plain]}")
+        raise ConfigError(f"must not be set: {_HTCONDOR_REFUSED[plain]}")
     if plain != key.lower() and plain in _MADE_BY_COMMANDS:
         instead = _MADE_BY_COMMANDS[plain]
         raise ConfigError(
-            f"not a free directive: {f'use the submit command {instead}' if instead else _WRITTEN}; "
+            f"must not be set: {f'use the submit command {instead}' if instead else _WRITTEN}; "
             "the attribute would replace the value that HTCondor derives from submit commands"
         )
     if plain.startswith("hpcdeploy"):
-        raise ConfigError("not a free directive: hpcdeploy sets the attributes whose names start with hpcdeploy")
+        raise ConfigError("must not be set: hpcdeploy sets the attributes whose names start with hpcdeploy")
     return key
 
 

@@ -6,8 +6,8 @@ There are three files:
 - the user's file with clusters: ``$XDG_CONFIG_HOME/hpcdeploy/config.toml``;
 - the lab's file, which exists while the lab runs: ``$XDG_STATE_HOME/hpcdeploy/lab/cluster.toml``.
 
-If the user's file and the lab's file set the same key, the user's value is used. Of a cluster that one of these two files
-describes, a project may only set the job defaults.
+If the user's file and the lab's file set the same key, the user's value is used. If one of these two files describes a
+cluster, a project may set only the cluster's job defaults.
 """
 
 import os
@@ -20,7 +20,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.named_files import in_folder
 from hpcdeploy.config.project import Layer, Project, assemble
 from hpcdeploy.config.reading import Report, Table, joined, nested_table, parse_document, read
-from hpcdeploy.config.schema import CLUSTERS_FILE, PERSON_FILE, PROJECT_FILE
+from hpcdeploy.config.schema import CLUSTERS_FILE, PROJECT_FILE, USER_FILE
 from hpcdeploy.config.sweeps import parse_file, swept
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.folders import config_folder, home_folder, state_folder
@@ -62,7 +62,7 @@ def load_project(folder: Path, environ: Mapping[str, str] = os.environ, *, optio
             " create one with 'hpcdeploy init'"
         )
     layers = []
-    for path, schema in ((lab_file(environ), CLUSTERS_FILE), (person_file(environ), PERSON_FILE)):
+    for path, schema in ((lab_file(environ), CLUSTERS_FILE), (user_file(environ), USER_FILE)):
         if _there(path):
             check_owned((path.parent, path), path.parent, environ)
             layers.append(_layer(path, schema, _document(path)))
@@ -96,25 +96,26 @@ def _has_settings(folder: Path) -> bool:
 def token_services(environ: Mapping[str, str] = os.environ) -> Mapping[str, str]:
     """Return the token services that the user allows, by the host of the registry.
 
-    A token service is a host that issues tokens for a registry on another host. Only the user's file can allow one, because
-    hpcdeploy sends the registry's password to it: a project could otherwise send the password to any host.
+    A token service is a host that issues tokens for a registry on another host. Only the user's file can allow a token
+    service, because hpcdeploy sends the registry's password to this host. If projects could allow one, a project could send
+    the password to any host.
 
     Raises:
         ConfigError: The user's file cannot be read or is invalid, or another user can have written it.
     """
-    path = person_file(environ)
+    path = user_file(environ)
     if _there(path):
         check_owned((path.parent, path), path.parent, environ)
-    values = _layer(path, PERSON_FILE, _document(path)).values if _there(path) else {}
+    values = _layer(path, USER_FILE, _document(path)).values if _there(path) else {}
     return {host.lower(): registry["token-service"] for host, registry in values.get("registries", {}).items()}
 
 
 def read_sweep(sweep: SweepFile, root: Path, environ: Mapping[str, str] = os.environ, *, of_project: bool = True) -> Array:
     """Read the parameters of a sweep from a file whose path is relative to `root`, or starts with ``/`` or ``~/``.
 
-    If the project names the file (`of_project`), the file may be a link. Then a target outside of the project must have the
-    same suffix as the link. The reason is that messages quote invalid parameters, so a project could otherwise show the
-    content of any file. The caller lets the user confirm files outside of the project (`hpcdeploy.config.named_files`).
+    If the project names the file (`of_project`) and the file is a link to a target outside of the project, the target must
+    have the same suffix as the link. Otherwise a project could show the content of any file, because messages quote invalid
+    parameters. The caller lets the user confirm files outside of the project (`hpcdeploy.config.named_files`).
 
     Raises:
         ConfigError: The file cannot be read or is invalid, or is a link that must not be followed. The message has the
@@ -133,8 +134,8 @@ def read_sweep(sweep: SweepFile, root: Path, environ: Mapping[str, str] = os.env
         raise ConfigError(f"{path}: {error}") from error
 
 
-def person_file(environ: Mapping[str, str]) -> Path:
-    """Return the path of the user's own settings file, whose clusters are available in all projects."""
+def user_file(environ: Mapping[str, str]) -> Path:
+    """Return the path of the user's own settings file. Its clusters are available in all projects."""
     return config_folder(environ) / "config.toml"
 
 
@@ -144,7 +145,7 @@ def lab_file(environ: Mapping[str, str]) -> Path:
 
 
 def settings_in(folder: Path, check: Callable[[Path], None] = lambda _file: None) -> tuple[Path, str, object] | None:
-    """Return the project's settings in `folder`, or None: the file, the prefix of their keys in it, and their table.
+    """Return the settings in `folder`: their file, the prefix of their keys in it, and their table; None without settings.
 
     Args:
         folder: The folder to search; the folders above it are not searched.
@@ -189,7 +190,7 @@ def settings_in(folder: Path, check: Callable[[Path], None] = lambda _file: None
 def _layer(path: Path, schema: Table, raw: object, prefix: str = "") -> Layer:
     report = Report(file=str(path), prefix=prefix)
     values = read(schema, raw, report)
-    report.close()
+    report.raise_problems()
     return Layer(file=path, values=values, paths=report.paths, prefix=prefix)
 
 

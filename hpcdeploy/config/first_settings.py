@@ -6,9 +6,10 @@ Settings whose values cannot be derived from the folder are written as comments,
 import re
 from collections.abc import Sequence
 
+from hpcdeploy.architecture import ARCHITECTURES
 from hpcdeploy.config.first_jobs import offered_jobs, quoted, shown
 from hpcdeploy.environments.pixi import Workspace
-from hpcdeploy.environments.pixi_platform import Platform
+from hpcdeploy.environments.pixi_platform import LINUX, Platform
 from hpcdeploy.environments.pixi_tasks import Task
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.frozen import frozen
@@ -93,14 +94,16 @@ def _environment(workspace: Workspace) -> tuple[str, tuple[Platform, ...]]:
     """Choose the environment for the image; return its name and its Linux platforms.
 
     The first environment whose first platform has CUDA is chosen, or else the first one that supports Linux. If none
-    supports Linux, the result is ``default`` without platforms.
+    supports Linux, the result is ``default`` without platforms. The architecture is the first of `ARCHITECTURES` that an
+    environment supports.
     """
     found: dict[str, tuple[Platform, ...]] = {}
-    for environment in workspace.environments:
-        try:
-            found[environment.name] = workspace.platforms_for(environment)
-        except EnvironmentFileError:
-            continue  # the environment does not support Linux, so no image can be built from it
+    for one in ARCHITECTURES:
+        for environment in workspace.environments if not found else ():
+            try:
+                found[environment.name] = workspace.platforms_for(environment, one.subdir)
+            except EnvironmentFileError:
+                continue  # the environment does not support Linux, so no image can be built from it
     with_cuda = [name for name, platforms in found.items() if platforms[0].cuda]
     name = with_cuda[0] if with_cuda else next(iter(found), "default")
     return name, found.get(name, ())
@@ -122,6 +125,7 @@ def _of_workspace(workspace: Workspace, environment: str, platforms: Sequence[Pl
     return [
         "[image]",
         _repository(repository),
+        *([f"platform = {quoted(platforms[0].subdir)}"] if platforms and platforms[0].subdir != LINUX else []),
         f"pixi = {{ environment = {quoted(environment)}{platform} }}",
         *([f"# Other platforms: {', '.join(shown(_described(one)) for one in platforms[1:])}"] if several else []),
         *([f'# The workspace requires CUDA {shown(cuda)}. To override: pixi = {{ …, cuda = "…" }}'] if cuda else []),

@@ -40,31 +40,31 @@ class Gres:
 
     @property
     def is_gpu(self) -> bool:
-        """Tell whether this is a GPU, a part of one, or a site's own name for GPUs (``gpu_a100``, ``accel:gpu``)."""
+        """Tell whether the resource is a GPU, a part of one, or a site's own name for GPUs (``gpu_a100``, ``accel:gpu``)."""
         return self.name in _SHARES or "gpu" in f"{self.name}:{self.kind}".lower()
 
 
 def in_gres(directives: Directives) -> tuple[Gres, ...]:
     """Return the requests of the option ``gres``.
 
-    Requests for a count of zero are included, because Slurm treats the option as given even then.
+    Requests for a count of zero are included, because Slurm regards ``gres`` as set even then.
     """
-    return tuple(_read(_given(directives).get("gres", "")))
+    return tuple(_parse(_values_by_option(directives).get("gres", "")))
 
 
 def requests_gpus(directives: Directives) -> bool:
     """Tell whether options of ``sbatch`` request GPUs; a count of zero is not a request."""
-    given = _given(directives)
+    options = _values_by_option(directives)
     # ntasks-per-gpu is a request, because Slurm derives the number of GPUs from it if no other option sets it (sbatch(1)).
-    return "ntasks-per-gpu" in given or any(one.is_gpu and one.wanted for one in _all(given))
+    return "ntasks-per-gpu" in options or any(one.is_gpu and one.wanted for one in _requests(options))
 
 
 def requests_gpus_too(directives: Directives, option: str) -> bool:
     """Tell whether `option` requests GPUs in addition to the key ``gpus``."""
-    given = _given(directives)
+    options = _values_by_option(directives)
     if option not in ("gres", "tres-per-task"):
-        return option in given
-    found = _read(given.get("gres", "")) if option == "gres" else _of_tasks(given)
+        return option in options
+    found = _parse(options.get("gres", "")) if option == "gres" else _requests_per_task(options)
     return any(one.name == "gpu" or one.name in _SHARES for one in found)
 
 
@@ -75,27 +75,28 @@ def gpus_in_gres(directives: Directives) -> int:
 
 def has_whole_nodes(directives: Directives) -> bool:
     """Tell whether a job gets all resources of its nodes, including GPUs, without requesting them."""
-    return _given(directives).get("exclusive", "").lower() in _WHOLE_NODES
+    return _values_by_option(directives).get("exclusive", "").lower() in _WHOLE_NODES
 
 
-def _given(directives: Directives) -> dict[str, str]:
+def _values_by_option(directives: Directives) -> dict[str, str]:
+    """Return the values of options as text, without options that ``false`` removes."""
     return {option: str(value) for option, value in directives if value is not False}
 
 
-def _all(given: dict[str, str]) -> Iterator[Gres]:
-    yield from _read(given.get("gres", ""))
-    yield from _of_tasks(given)
+def _requests(options: dict[str, str]) -> Iterator[Gres]:
+    yield from _parse(options.get("gres", ""))
+    yield from _requests_per_task(options)
     for option in GPU_OPTIONS:
-        yield from _read(",".join(f"gpu:{one}" for one in given.get(option, "").split(",") if one))
+        yield from _parse(",".join(f"gpu:{one}" for one in options.get(option, "").split(",") if one))
 
 
-def _of_tasks(given: dict[str, str]) -> Iterator[Gres]:
-    """Parse the generic resources in ``tres-per-task``; its list has others too, as in ``cpu=8,gres/gpu:a100=2``."""
-    found = given.get("tres-per-task", "").split(",")
-    yield from _read(",".join(one for one in found if re.match("gres[/:]", one.strip())))
+def _requests_per_task(options: dict[str, str]) -> Iterator[Gres]:
+    """Parse the generic resources in ``tres-per-task``; other items of the list, such as ``cpu=8``, are ignored."""
+    found = options.get("tres-per-task", "").split(",")
+    yield from _parse(",".join(one for one in found if re.match("gres[/:]", one.strip())))
 
 
-def _read(words: str) -> Iterator[Gres]:
+def _parse(words: str) -> Iterator[Gres]:
     """Parse a list of ``NAME[[:TYPE]:COUNT]`` (sbatch(1)).
 
     The count is the text after the last ``=``, or without ``=`` the text after the last ``:``. It is a whole number with an

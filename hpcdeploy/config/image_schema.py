@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from hpcdeploy.architecture import AMD64, ARCHITECTURES, NAMES, Architecture, read_platform_setting
 from hpcdeploy.config.reading import Either, Key, Leaf, ListOf, MapOf, Table, found
 from hpcdeploy.config.validators import (
     identifier,
@@ -16,7 +17,7 @@ from hpcdeploy.config.validators import (
     variable,
     whole,
 )
-from hpcdeploy.environments.microarchitectures import check_family, check_microarchitecture
+from hpcdeploy.environments.microarchitectures import check_family, check_microarchitecture, is_foreign
 from hpcdeploy.errors import ConfigError, EnvironmentFileError
 from hpcdeploy.image import Step
 from hpcdeploy.source import DockerfileSource, User
@@ -25,16 +26,16 @@ SOURCES = ("pixi", "spack", "oci", "dockerfile", "definition")
 """The keys that set an image's source; without any of them the source is the Pixi environment ``default``."""
 
 _FITTING: Mapping[str, frozenset[str]] = {
-    "dockerfile": frozenset({"repository", "tags", "dockerfile", "test", "labels", "build-args"}),
-    "definition": frozenset({"repository", "tags", "definition", "build-args", "secrets"}),
+    "dockerfile": frozenset({"repository", "tags", "platform", "dockerfile", "test", "labels", "build-args"}),
+    "definition": frozenset({"repository", "tags", "platform", "definition", "build-args", "secrets"}),
     "oci": frozenset(
         {"repository", "oci", "files", "setup", "test", "command", "start", "environment", "labels", "build-args"}
-        | {"tags", "ports", "bind-points", "secrets"}
+        | {"tags", "platform", "ports", "bind-points", "secrets"}
     ),
 }
-"""For some sources, the keys that an image may have; the file or image of the source defines the other settings.
+"""The keys that may be combined with a source, by source: the source itself defines the other settings of the image.
 
-An image with another source may have all keys.
+All keys may be combined with a source that is not listed here.
 """
 
 
@@ -75,7 +76,16 @@ def _cuda(value: object) -> str:
     raise ConfigError(f'found {found(value)}; expected a version in quotes, such as "12.9", or "" for none{hint}')
 
 
-def _platform(value: object) -> str:
+def platform(value: object) -> Architecture:
+    """Return the architecture that a setting ``platform`` names.
+
+    Raises:
+        ConfigError: `value` is not a known platform.
+    """
+    return read_platform_setting(line(value), found(value))
+
+
+def _pixi_platform(value: object) -> str:
     words = line(value)
     # Names of platforms in Pixi: PixiPlatformName, crates/pixi_manifest/src/platform.rs (pixi 0.77).
     if not re.fullmatch(r"[A-Za-z]([A-Za-z0-9-]{0,62}[A-Za-z0-9])?", words):
@@ -101,7 +111,8 @@ def _target(value: object) -> str:
         raise ConfigError(f'found {found(value)}; expected a microarchitecture as Spack names it, such as "x86_64_v3"')
     try:
         check_microarchitecture(words, "it")
-        check_family(words, "it")
+        if all(is_foreign(words, one) for one in ARCHITECTURES):
+            check_family(words, "it", AMD64)
     except EnvironmentFileError as error:
         raise ConfigError(str(error)) from error
     return words
@@ -161,10 +172,16 @@ def _fitting_keys(values: dict[str, Any]) -> object:
             f"{odd} cannot be combined with {sources[0]}; with {sources[0]}, use only the keys "
             f"{', '.join(sorted(fitting or ()))}"
         )
+    if target := values.get("spack", {}).get("target"):
+        try:
+            check_family(target, "spack.target", values.get("platform", AMD64))
+        except EnvironmentFileError as error:
+            raise ConfigError(str(error)) from error
     return values
 
 
 LINE, TEXT = Leaf(line), Leaf(text)
+PLATFORM = Leaf(platform, {"type": "string", "enum": sorted(NAMES)})
 COMMAND = ListOf(
     TEXT,
     "a list of words",
@@ -193,7 +210,7 @@ PIXI = Table(
         Key(name="workspace", kind=Leaf(project_path)),
         Key(name="environment", kind=LINE),
         Key(name="cuda", kind=Leaf(_cuda)),
-        Key(name="platform", kind=Leaf(_platform)),
+        Key(name="platform", kind=Leaf(_pixi_platform)),
         Key(name="secrets", kind=SECRET_NAMES),
         Key(name="files", kind=ListOf(Leaf(project_path), "a list of files and folders of the workspace")),
     )
@@ -244,6 +261,7 @@ IMAGE = Table(
             ),
         ),
         Key(name="tags", kind=ListOf(Leaf(_tag), "a list of tags")),
+        Key(name="platform", kind=PLATFORM),
         Key(name="pixi", kind=PIXI),
         Key(name="spack", kind=SPACK),
         Key(name="oci", kind=Leaf(_oci)),

@@ -16,7 +16,7 @@ CODE_MOUNTED = "/code"
 
 INPUT = 'a file or folder on this machine, as "SOURCE" or "SOURCE:DESTINATION"'
 
-_TAKEN = ("program.sh", "job.sh", "inside.sh", "tmp", "var", "var_tmp", "scratch")
+_RESERVED = ("program.sh", "job.sh", "inside.sh", "tmp", "var", "var_tmp", "scratch")
 """Names in a job's working folder that HTCondor or hpcdeploy uses."""
 
 
@@ -34,7 +34,7 @@ def local_path(value: object) -> str:
     return words
 
 
-def place(value: object) -> str:
+def destination_path(value: object) -> str:
     """Return the destination of an uploaded file: absolute in the container, or relative to the working folder.
 
     Raises:
@@ -48,7 +48,7 @@ def place(value: object) -> str:
             f'found {found(value)}; expected an absolute path in the container, such as "/data", or a path relative to the '
             'working folder, such as "data"; "." and ".." are not allowed'
         )
-    if not words.startswith("/") and (parts[0] in _TAKEN or parts[0].startswith((".hpcdeploy", "_condor"))):
+    if not words.startswith("/") and (parts[0] in _RESERVED or parts[0].startswith((".hpcdeploy", "_condor"))):
         raise ConfigError(
             f"found {found(value)}; expected another name, because HTCondor or hpcdeploy uses {parts[0]} in the "
             "working folder"
@@ -62,12 +62,12 @@ def code(source: object, destination: object = "", limit: int | None = None) -> 
     Raises:
         ConfigError: A path is malformed.
     """
-    said = {} if limit is None else {"limit": limit}
-    return Code(source=local_path(source), destination=place(destination) if destination != "" else "", **said)
+    limits = {} if limit is None else {"limit": limit}
+    return Code(source=local_path(source), destination=destination_path(destination) if destination != "" else "", **limits)
 
 
 def no_code(value: object) -> bool:
-    """Return False, which means that the job has no code, even if the project's settings set one.
+    """Return False, which means that the job has no code, even if an earlier source of settings sets ``code``.
 
     Raises:
         ConfigError: The value is not ``false``.
@@ -77,7 +77,7 @@ def no_code(value: object) -> bool:
     return False
 
 
-def given(source: object, destination: object = "") -> Input:
+def input_of(source: object, destination: object = "") -> Input:
     """Return an input; without a destination, the destination is the name of the source, in the working folder.
 
     Raises:
@@ -87,7 +87,7 @@ def given(source: object, destination: object = "") -> Input:
     own = path.rstrip("/").rpartition("/")[2]
     if destination == "" and own in {"", ".", "..", "~"}:
         raise ConfigError(f'found {found(source)} without a destination; expected both, such as "{path}:data"')
-    return Input(source=path, destination=place(destination if destination != "" else own))
+    return Input(source=path, destination=destination_path(destination if destination != "" else own))
 
 
 def parse_input(words: str) -> Input:
@@ -99,7 +99,7 @@ def parse_input(words: str) -> Input:
     source, colon, where = words.partition(":")
     if ":" in where or (colon and not where):
         raise ConfigError(f'found {found(words)}; expected {INPUT}, or {{ source = "…", destination = "…" }}')
-    return given(source, where)
+    return input_of(source, where)
 
 
 def mounted_here(job: Job, project: Path) -> Job:
@@ -131,8 +131,8 @@ def absolute(source: str, project: Path) -> Path:
 def output_pattern(value: object) -> str:
     """Return a pattern of files in the working folder: a shell's ``*``, ``?`` and ``[...]``, each within one name.
 
-    Backslashes are rejected: a shell in the container and this program both expand the pattern, and only the shell treats a
-    backslash as an escape.
+    Backslashes are rejected, because a shell in the container and hpcdeploy both expand the pattern, and only the shell
+    treats a backslash as an escape.
 
     Raises:
         ConfigError: The pattern is absolute, or contains an empty name, ``.``, ``..``, ``**`` or a backslash.
@@ -152,7 +152,8 @@ def _distinct(inputs: tuple[Input, ...]) -> object:
     for where in places:
         if places.count(where) > 1 or any(other.startswith(f"{where}/") for other in places):
             raise ConfigError(
-                f"two inputs have the destination {found(where)}, or one input is inside it; expected separate destinations"
+                f"two inputs have the destination {found(where)}, or one of them has a destination inside {found(where)}; "
+                "expected separate destinations"
             )
     return inputs
 
@@ -164,7 +165,7 @@ def _code(values: Mapping[str, Any]) -> Code:
 CODE_TABLE = Table(
     (
         Key(name="source", kind=Leaf(local_path)),
-        Key(name="destination", kind=Leaf(place)),
+        Key(name="destination", kind=Leaf(destination_path)),
         Key(name="limit", kind=Leaf(memory)),
     ),
     _code,
@@ -173,8 +174,8 @@ CODE: Kind = Either(
     {str: Leaf(code), bool: Leaf(no_code), dict: CODE_TABLE}, 'a folder on this machine, such as ".", a table, or false'
 )
 INPUT_TABLE = Table(
-    (Key(name="source", kind=Leaf(local_path), required=True), Key(name="destination", kind=Leaf(place))),
-    lambda values: given(values["source"], values.get("destination", "")),
+    (Key(name="source", kind=Leaf(local_path), required=True), Key(name="destination", kind=Leaf(destination_path))),
+    lambda values: input_of(values["source"], values.get("destination", "")),
 )
 INPUTS = ListOf(Either({str: Leaf(parse_input), dict: INPUT_TABLE}, INPUT), f"a list, each item {INPUT}", check=_distinct)
 OUTPUTS = ListOf(Leaf(output_pattern), 'a list of patterns, such as ["model.pt", "plots/*.png"]')

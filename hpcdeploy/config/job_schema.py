@@ -112,10 +112,10 @@ ARRAY_KIND: Kind = Either({int: Leaf(array), str: Leaf(parse_array), dict: ARRAY
 
 
 class Value(NamedTuple):
-    """How a kind of value is read (`kind`), and its name in ``docs/configuration.md`` (`holds`)."""
+    """How a value is read (`kind`), and the name of its type in ``docs/configuration.md`` (`type_name`)."""
 
     kind: Kind
-    holds: str
+    type_name: str
 
 
 VALUES: dict[ValueName, Value] = {
@@ -172,5 +172,5 @@ def read_options(given: Mapping[str, object]) -> JobSettings:
     report = Report(file="on the command line")
     options = {key: value for key, value in given.items() if value is not None and value not in ([], {}, ())}
     values = read(OPTIONS, options, report)
-    report.close()
+    report.raise_problems()
     return job_settings(values)

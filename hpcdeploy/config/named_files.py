@@ -1,8 +1,8 @@
 """List the files on this machine that a project's settings name, and find the files outside of the project.
 
-A project may have been written by another user, who could name a confidential file. On the other hand, data outside of the
-project's folder is common. So the user is prompted before a file outside of the project is read (`hpcdeploy.cli.trust`).
-There is no prompt for files that the user names on the command line.
+Data outside of the project's folder is common, so a project may name it. But the author of a project may be another person,
+and could name a confidential file of the user. So hpcdeploy prompts the user before it reads a file outside of the project
+(`hpcdeploy.cli.trust`). There is no prompt for files that the user names on the command line.
 """
 
 import os
@@ -36,9 +36,9 @@ class NamedFile:
 
 
 Admit = Callable[[tuple[NamedFile, ...]], None]
-"""A function that is called before files outside of a project are read, which the project's settings name.
+"""A function that decides whether hpcdeploy may read files that a project's settings name and that are outside of it.
 
-It returns if the user allows all of the files, and raises `ConfigError` otherwise.
+The function is called before the files are read. It returns if all files are allowed, and raises `ConfigError` otherwise.
 """
 
 
@@ -48,8 +48,8 @@ def refuse(files: tuple[NamedFile, ...]) -> None:
     Raises:
         ConfigError: Always.
     """
-    told = ", ".join(f"{file.key}: {file.source}" for file in files)
-    raise ConfigError(f"the project's settings name files outside of the project ({told}); expected files of the project")
+    listed = ", ".join(f"{file.key}: {file.source}" for file in files)
+    raise ConfigError(f"the project's settings name files outside of the project ({listed}); expected files of the project")
 
 
 def admit_all(_files: tuple[NamedFile, ...]) -> None:
@@ -63,50 +63,50 @@ def outside(files: Iterable[NamedFile], root: Path) -> tuple[NamedFile, ...]:
 
 
 def files_of_job(
-    own: JobSettings, options: JobSettings, root: Path, environ: Mapping[str, str] = os.environ
+    settings: JobSettings, options: JobSettings, root: Path, environ: Mapping[str, str] = os.environ
 ) -> Iterator[NamedFile]:
     """Yield the files that a submission reads because a job's settings name them.
 
     Args:
-        own: The settings of the job in the project's file.
+        settings: The settings of the job in the project's file.
         options: The settings from the command line; files that they replace are left out.
         root: The project's folder, which relative paths start from.
         environ: The environment variables.
     """
-    image = own.image or ""
+    image = settings.image or ""
     if options.image is None and image.endswith(".sif") and "://" not in image:
         yield _named("image", image, in_folder(image, root, environ))
-    if options.code is None and own.code:
-        yield _named("code", own.code.source, absolute(own.code.source, root))
+    if options.code is None and settings.code:
+        yield _named("code", settings.code.source, absolute(settings.code.source, root))
     places = {given.destination for given in options.inputs}
-    for given in own.inputs:
+    for given in settings.inputs:
         if given.destination not in places:
             yield _named("inputs", given.source, absolute(given.source, root))
-    yield from _sweep(own, options, root, environ)
+    yield from _sweep(settings, options, root, environ)
 
 
 def files_of_job_here(
-    own: JobSettings, options: JobSettings, root: Path, environ: Mapping[str, str] = os.environ
+    settings: JobSettings, options: JobSettings, root: Path, environ: Mapping[str, str] = os.environ
 ) -> Iterator[NamedFile]:
-    """Yield the files that a run on this machine uses because a job's settings `own` name them.
+    """Yield the files that a run on this machine uses because a job's settings name them.
 
-    These are the files that its container can read (the code and the inputs that `hpcdeploy.config.job_files.mounted_here`
-    binds, and the job's binds), and the file with the parameters of a sweep. `options` replace files as in `files_of_job`.
+    These are the files that the container can read (the code and the inputs that `hpcdeploy.config.job_files.mounted_here`
+    binds, and the job's binds), and the file with the parameters of a sweep. The arguments are those of `files_of_job`.
     """
-    if options.code is None and own.code and own.code.destination[:1] in ("", "/"):
-        yield _named("code", own.code.source, absolute(own.code.source, root))
-    for given in own.inputs:
+    if options.code is None and settings.code and settings.code.destination[:1] in ("", "/"):
+        yield _named("code", settings.code.source, absolute(settings.code.source, root))
+    for given in settings.inputs:
         if given.destination.startswith("/"):
             yield _named("inputs", given.source, absolute(given.source, root))
     places = {bind.destination or bind.source for bind in options.binds}
-    for bind in own.binds:
+    for bind in settings.binds:
         try:
             source = expanded(bind.source, environ)
         except ConfigError:
             continue  # A variable in the path is not set. The bind is rejected later, so no file is read.
         if (bind.destination or bind.source) not in places:
             yield _named("binds", bind.source, root / source)
-    yield from _sweep(own, options, root, environ)
+    yield from _sweep(settings, options, root, environ)
 
 
 def files_of_secrets(
@@ -119,13 +119,13 @@ def files_of_secrets(
 
 
 def in_folder(source: str, folder: Path, environ: Mapping[str, str]) -> Path:
-    """Return `source` as a path: after the home folder if it starts with ``~/``, or else relative to `folder`."""
+    """Return the path of `source`: in the home folder if `source` starts with ``~/``, otherwise relative to `folder`."""
     return home_folder(environ) / source[2:] if source.startswith("~/") else folder / source
 
 
-def _sweep(own: JobSettings, options: JobSettings, root: Path, environ: Mapping[str, str]) -> Iterator[NamedFile]:
-    if options.array is None and isinstance(own.array, SweepFile):
-        yield _named("sweep.file", own.array.path, in_folder(own.array.path, root, environ))
+def _sweep(settings: JobSettings, options: JobSettings, root: Path, environ: Mapping[str, str]) -> Iterator[NamedFile]:
+    if options.array is None and isinstance(settings.array, SweepFile):
+        yield _named("sweep.file", settings.array.path, in_folder(settings.array.path, root, environ))
 
 
 def _named(key: str, source: str, path: Path) -> NamedFile:

@@ -69,36 +69,37 @@ class Layer:
     prefix: str = ""
 
 
-def assemble(root: Path, own: Sequence[Layer], layer: Layer | None) -> Project:
+def assemble(root: Path, of_user: Sequence[Layer], of_project: Layer | None) -> Project:
     """Combine the user's own files and the project's file; if several files set a key, the last value is used.
 
     Args:
         root: The project's folder.
-        own: The content of the user's files, in ascending order of precedence.
-        layer: The content of the project's file, which has the highest precedence; None if there is none.
+        of_user: The content of the user's files, in ascending order of precedence.
+        of_project: The content of the project's file, which has the highest precedence; None if there is none.
 
     Raises:
-        ConfigError: The project changes a cluster that the user's files describe, other than its job defaults.
+        ConfigError: The user's files describe a cluster, and the project changes a key of it other than the job
+            defaults.
     """
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for one in own:
+    for one in of_user:
         merged = _merge(merged, one.values)
         origins.update((path, str(one.file)) for path in one.paths)
-    persons = {name for name, values in merged.get("clusters", {}).items() if values.keys() - {"defaults"}}
-    if layer is not None:
-        _refuse_changes(layer, {name: merged["clusters"][name] for name in persons}, origins)
-        merged = _merge(merged, layer.values)
-        kept = {joined("clusters", name) for name in persons}
-        origins.update((path, str(layer.file)) for path in layer.paths if not _describes(path, kept))
+    user_clusters = {name for name, values in merged.get("clusters", {}).items() if values.keys() - {"defaults"}}
+    if of_project is not None:
+        _refuse_changes(of_project, {name: merged["clusters"][name] for name in user_clusters}, origins)
+        merged = _merge(merged, of_project.values)
+        kept = {joined("clusters", name) for name in user_clusters}
+        origins.update((path, str(of_project.file)) for path in of_project.paths if not _describes(path, kept))
     images = {ONLY_IMAGE: merged["image"]} if "image" in merged else merged.get("images", {})
     clusters = merged.get("clusters", {})
     return Project(
         root=root,
-        file=layer.file if layer else None,
+        file=of_project.file if of_project else None,
         images={name: _image(name, values) for name, values in images.items()},
         clusters={
-            name: _cluster(name, values, project=str(root), of_project=name not in persons)
+            name: _cluster(name, values, project=str(root), of_project=name not in user_clusters)
             for name, values in clusters.items()
         },
         defaults={name: job_settings(values.get("defaults", {})) for name, values in clusters.items()},
@@ -107,10 +108,10 @@ def assemble(root: Path, own: Sequence[Layer], layer: Layer | None) -> Project:
     )
 
 
-def _refuse_changes(layer: Layer, persons: Mapping[str, Mapping[str, Any]], origins: Mapping[str, str]) -> None:
+def _refuse_changes(layer: Layer, user_clusters: Mapping[str, Mapping[str, Any]], origins: Mapping[str, str]) -> None:
     report = Report(file=str(layer.file), prefix=layer.prefix)
     for name, values in layer.values.get("clusters", {}).items():
-        known = persons.get(name)
+        known = user_clusters.get(name)
         for key in (key for key in values if known is not None and key != "defaults" and values[key] != known.get(key)):
             where = joined("clusters", name)
             written = joined(where, key) if joined(where, key) in layer.paths else joined(where, "scheduler")
@@ -119,7 +120,7 @@ def _refuse_changes(layer: Layer, persons: Mapping[str, Mapping[str, Any]], orig
                 f"the cluster {name} is described in {origins[where]}, so a project may only set the cluster's defaults"
                 "; remove this key here, or use another name for one of the two clusters",
             )
-    report.close()
+    report.raise_problems()
 
 
 def _describes(path: str, clusters: Collection[str]) -> bool:

@@ -214,11 +214,11 @@ class Report:
     paths: list[str] = field(default_factory=list)
 
     def refuse(self, path: str, message: str) -> None:
-        """Add the problem `message` of the key `path`; an empty path means the whole file."""
+        """Add a problem with the key `path` to the report; an empty path means the whole file."""
         full = f"{self.prefix}.{path}" if self.prefix and path else self.prefix or path
         self.problems.append(f"{full}: {message}" if full else message)
 
-    def close(self) -> None:
+    def raise_problems(self) -> None:
         """Raise an error with all problems; do nothing if there is none.
 
         Raises:
@@ -247,7 +247,7 @@ def read(table: Table, raw: object, report: Report) -> dict[str, Any]:
 def _read(kind: Kind, raw: object, path: str, report: Report) -> object:
     match kind:
         case Leaf(parse):
-            return _guarded(lambda: parse(raw), path, report)
+            return _parsed(lambda: parse(raw), path, report)
         case Table():
             return _read_table(kind, raw, path, report)
         case ListOf():
@@ -283,7 +283,7 @@ def _read_table(table: Table, raw: object, path: str, report: Report) -> object:
         report.refuse(path, f"the key {name} is missing")
     if len(report.problems) > before:
         return values if not missing else _REFUSED
-    return _guarded(lambda: table.check(values), path, report)
+    return _parsed(lambda: table.check(values), path, report)
 
 
 def _read_list(kind: ListOf, raw: object, path: str, report: Report) -> object:
@@ -292,9 +292,10 @@ def _read_list(kind: ListOf, raw: object, path: str, report: Report) -> object:
         return _REFUSED
     before = len(report.problems)
     values = [_read(kind.item, value, joined(path, index), report) for index, value in enumerate(raw)]
-    if len(report.problems) > before:  # not only `_REFUSED` means a problem: an invalid table returns its valid keys
+    # The items are not compared with `_REFUSED`, because an invalid table is returned with its valid keys instead.
+    if len(report.problems) > before:
         return _REFUSED
-    return _guarded(lambda: kind.check(tuple(values)), path, report)
+    return _parsed(lambda: kind.check(tuple(values)), path, report)
 
 
 def _read_map(kind: MapOf, raw: object, path: str, report: Report) -> object:
@@ -304,7 +305,7 @@ def _read_map(kind: MapOf, raw: object, path: str, report: Report) -> object:
     values = {}
     for name, value in raw.items():
         inside = joined(path, name)
-        if _guarded(partial(kind.name, name), inside, report) is _REFUSED:
+        if _parsed(partial(kind.name, name), inside, report) is _REFUSED:
             continue
         report.paths.append(inside)
         result = _read(kind.item, value, inside, report)
@@ -313,7 +314,7 @@ def _read_map(kind: MapOf, raw: object, path: str, report: Report) -> object:
     return values
 
 
-def _guarded(parse: Callable[[], object], path: str, report: Report) -> object:
+def _parsed(parse: Callable[[], object], path: str, report: Report) -> object:
     try:
         return parse()
     except ConfigError as error:

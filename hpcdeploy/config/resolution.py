@@ -14,7 +14,7 @@ from hpcdeploy.config.job_files import mounted_here
 from hpcdeploy.config.named_files import Admit, files_of_job, files_of_job_here, in_folder, outside, refuse
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.reading import found, joined
-from hpcdeploy.config.task_layout import check_shape
+from hpcdeploy.config.task_layout import check_consistency
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import ImageSettings
 from hpcdeploy.job import SETTINGS, Array, Bind, Directives, Input, Job, Resources, SweepFile
@@ -25,7 +25,7 @@ from hpcdeploy.plain_text import meant
 _REQUESTS = frozenset(field.name for field in fields(Resources))
 
 
-def without_replaced(places: Sequence[JobSettings], cluster: Cluster) -> tuple[JobSettings, ...]:
+def without_replaced(sources: Sequence[JobSettings], cluster: Cluster) -> tuple[JobSettings, ...]:
     """Remove from each source the keys that a later source replaces by options of the cluster's scheduler.
 
     For example, ``slurm.mem`` in a job replaces ``memory`` in the cluster's defaults. Otherwise such a job could not request
@@ -35,20 +35,20 @@ def without_replaced(places: Sequence[JobSettings], cluster: Cluster) -> tuple[J
     `resolve_job` then rejects a key and an option that request the same thing.
 
     Args:
-        places: The settings from each source, in ascending order of precedence.
+        sources: The settings from each source, in ascending order of precedence.
         cluster: The cluster that the job runs on.
     """
     if len(cluster.schedulers) > 1:
-        return tuple(places)
+        return tuple(sources)
     kept: list[JobSettings] = []
-    for place in places:
-        removed: dict[str, Any] = dict.fromkeys(_replaced(place, cluster.schedulers[0]))
-        kept = [*(replace(earlier, **removed) for earlier in kept), place]
+    for source in sources:
+        removed: dict[str, Any] = dict.fromkeys(_replaced(source, cluster.schedulers[0]))
+        kept = [*(replace(earlier, **removed) for earlier in kept), source]
     return tuple(kept)
 
 
-def _replaced(place: JobSettings, scheduler: SchedulerName) -> list[str]:
-    replaced = (key.replace("-", "_") for key, _ in twins(scheduler, getattr(place, scheduler)))
+def _replaced(source: JobSettings, scheduler: SchedulerName) -> list[str]:
+    replaced = (key.replace("-", "_") for key, _ in twins(scheduler, getattr(source, scheduler)))
     return [field for field in replaced if field in _REQUESTS]
 
 
@@ -123,7 +123,7 @@ def resolve_job(
             ``job`` that `options` describe.
         cluster_name: The name of the cluster; None for the only cluster.
         options: Settings from the command line.
-        admit: Called before files outside of the project are read that the project's settings name (`Admit`).
+        admit: A function that allows or rejects files outside of the project that the project's settings name (`Admit`).
 
     Raises:
         ConfigError: A name is unknown or ambiguous, an image is missing, a file with parameters is invalid, settings
@@ -133,12 +133,12 @@ def resolve_job(
     name, own = _job_settings(project, job_name)
     if files := outside(files_of_job(own, options, project.root), project.root):
         admit(files)
-    places = (project.defaults.get(cluster.name, NO_OPTIONS), own, options)
-    job = _job(project, name, without_replaced(places, cluster))
+    sources = (project.defaults.get(cluster.name, NO_OPTIONS), own, options)
+    job = _job(project, name, without_replaced(sources, cluster))
     _refuse_twins(job, cluster)
     check_no_gpus(job, cluster)
     _check_placeholders(job)
-    check_shape(job)
+    check_consistency(job)
     return job
 
 
@@ -172,18 +172,18 @@ def _job_settings(project: Project, job_name: str | None) -> tuple[str, JobSetti
     return name, project.jobs[name]
 
 
-def _job(project: Project, name: str, places: tuple[JobSettings, ...]) -> Job:
-    merged = {setting.field: _MERGED[setting.merge](_values(places, setting.field)) for setting in SETTINGS}
-    merged |= {"image": _image(project, name, merged["image"]), "array": _array(project, name, places)}
+def _job(project: Project, name: str, sources: tuple[JobSettings, ...]) -> Job:
+    merged = {setting.field: _MERGED[setting.merge](_values(sources, setting.field)) for setting in SETTINGS}
+    merged |= {"image": _image(project, name, merged["image"]), "array": _array(project, name, sources)}
     # Values that no source sets are left out, so that the fields of `Job` and `Resources` get their defaults.
     given = {field: value for field, value in merged.items() if value is not None}
     given.pop("throttle", None)
     return Job(name=name, resources=Resources(**{field: given.pop(field) for field in _REQUESTS & given.keys()}), **given)
 
 
-def _values(places: Iterable[JobSettings], field: str) -> list[Any]:
+def _values(sources: Iterable[JobSettings], field: str) -> list[Any]:
     """Return the values of `field` from the sources that set it, in the order of the sources."""
-    return [value for value in (getattr(place, field) for place in places) if value is not None]
+    return [value for value in (getattr(source, field) for source in sources) if value is not None]
 
 
 def _last(values: Sequence[T]) -> T | None:
@@ -208,15 +208,15 @@ _MERGED: Mapping[Merge, Callable[[list[Any]], Any]] = {
 }
 
 
-def _array(project: Project, job: str, places: tuple[JobSettings, ...]) -> Array | None:
-    last = _last(_values(places, "array"))
-    of_project = last is not places[-1].array  # the last source is the command line
+def _array(project: Project, job: str, sources: tuple[JobSettings, ...]) -> Array | None:
+    last = _last(_values(sources, "array"))
+    of_project = last is not sources[-1].array  # false if the command line, which is the last source, sets the array
     array = read_sweep(last, project.root, of_project=of_project) if isinstance(last, SweepFile) else last
-    throttle = _last(_values(places, "throttle"))
+    throttle = _last(_values(sources, "throttle"))
     if throttle is None:
         return array
     if array is None:
-        raise ConfigError(f"job {job} has a throttle, but neither an array nor a sweep; expected one, or no throttle")
+        raise ConfigError(f"job {job} has a throttle, but no array and no sweep; set one, or omit the throttle")
     return replace(array, throttle=throttle)
 
 

@@ -3,10 +3,11 @@
 import re
 from typing import Any, get_args
 
+from hpcdeploy.architecture import Architecture
 from hpcdeploy.cluster import GpuForm, HtcondorContainer, ImageRoute, MemoryForm, SchedulerName, TransportName
-from hpcdeploy.config.image_schema import IMAGE, LINE, SHELL_LINES
+from hpcdeploy.config.image_schema import IMAGE, LINE, PLATFORM, SHELL_LINES, platform
 from hpcdeploy.config.job_schema import BINDS, DEFAULTS, JOB
-from hpcdeploy.config.reading import Key, Leaf, ListOf, MapOf, Table, found
+from hpcdeploy.config.reading import Either, Key, Leaf, ListOf, MapOf, Table, found
 from hpcdeploy.config.validators import cluster_path, line, memory, name, one_of, time, user_name
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.gpus import GpuVendorChoice
@@ -15,8 +16,8 @@ from hpcdeploy.ownership import KEY as SAFE_DIRECTORIES
 _NOT_IN_A_HOST = frozenset("'`\"$\\;&<>|(){},")
 """Characters that OpenSSH rejects in host names since 9.6 (ssh.c, valid_hostname).
 
-They are rejected here for earlier versions of OpenSSH: the name may replace %h in a command of the SSH configuration, and a
-shell runs this command.
+hpcdeploy rejects them too, because earlier versions of OpenSSH do not: they may insert the name for %h into a command of the
+SSH configuration, and a shell runs this command.
 """
 
 
@@ -76,6 +77,35 @@ def _image_name(value: str) -> str:
     return value
 
 
+def _partition(value: str) -> str:
+    # Slurm separates partitions in an option by commas (sbatch(1), --partition).
+    if not re.fullmatch(r"[^\s,]{1,200}", value):
+        raise ConfigError(f"found {found(value)}; expected the name of a partition")
+    return value
+
+
+def _everywhere(architectures: tuple[Architecture, ...]) -> dict[str, tuple[Architecture, ...]]:
+    return {"": architectures}
+
+
+PLATFORMS = Either(
+    {
+        str: Leaf(lambda value: _everywhere((platform(value),)), PLATFORM.accepts),
+        list: ListOf(PLATFORM, "a list of platforms", least=1, check=_everywhere),
+        dict: MapOf(
+            _partition,
+            Either(
+                {
+                    str: Leaf(lambda value: (platform(value),), PLATFORM.accepts),
+                    list: ListOf(PLATFORM, "a list of platforms", least=1),
+                },
+                'a platform, such as "linux-aarch64", or a list of them',
+            ),
+            'a table of platforms by partition, such as { gh200 = "linux-aarch64" }',
+        ),
+    },
+    'a platform, such as "linux-aarch64", a list of them, or a table by partition',
+)
 SCHEDULER = one_of(get_args(SchedulerName))
 
 CLUSTER = Table(
@@ -100,6 +130,7 @@ CLUSTER = Table(
         Key(name="image-cache-size", kind=Leaf(memory)),
         Key(name="tmp", kind=Leaf(cluster_path)),
         Key(name="mirrors", kind=MapOf(_mirror, Leaf(_mirror), 'a table such as { "ghcr.io" = "mirror.example.org" }')),
+        Key(name="platform", kind=PLATFORMS),
         Key(name="defaults", kind=DEFAULTS),
     ),
     _one_of_scheduler_keys,
@@ -110,7 +141,7 @@ CLUSTERS_FILE = Table((Key(name="clusters", kind=MapOf(name, CLUSTER, "a table o
 
 REGISTRY = Table((Key(name="token-service", kind=Leaf(_registry_host), required=True),))
 
-PERSON_FILE = Table(
+USER_FILE = Table(
     (
         *CLUSTERS_FILE.keys,
         Key(

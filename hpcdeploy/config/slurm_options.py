@@ -41,7 +41,7 @@ class SlurmOption:
         return f"{self.last} and earlier" if self.last else ""
 
 
-def _read(takes: Takes, names: str) -> Iterator[tuple[str, SlurmOption]]:
+def _parse(takes: Takes, names: str) -> Iterator[tuple[str, SlurmOption]]:
     """Parse a list of options, and yield names and options.
 
     An option is written as ``NAME``, as ``NAME:FIRST-`` with the first release that has it, or as ``NAME:-LAST`` with the
@@ -55,14 +55,14 @@ def _read(takes: Takes, names: str) -> Iterator[tuple[str, SlurmOption]]:
 
 _BOTH: Mapping[str, SlurmOption] = {
     **dict(
-        _read(
+        _parse(
             "nothing",
             "contiguous help hold overcommit oversubscribe quiet reboot spread-job test-only usage use-min-nodes verbose "
             "version consolidate-segments:25.11- spread-segments:25.11- stepmgr:24.05-",
         )
     ),
     **dict(
-        _read(
+        _parse(
             "value",
             "account acctg-freq bb bbf begin chdir cluster cluster-constraint clusters comment constraint container context "
             "core-spec cores-per-socket cpu-freq cpus-per-gpu cpus-per-task deadline delay-boot dependency distribution "
@@ -75,35 +75,35 @@ _BOTH: Mapping[str, SlurmOption] = {
             "resources:25.11- segment:24.05- tres-bind:23.11- tres-per-task:23.02-",
         )
     ),
-    **dict(_read("either", "exclusive nice no-kill propagate oom-kill-step:24.11-")),
+    **dict(_parse("either", "exclusive nice no-kill propagate oom-kill-step:24.11-")),
 }
 
 SBATCH: Mapping[str, SlurmOption] = {
     **_BOTH,
-    **dict(_read("nothing", "ignore-pbs no-requeue parsable wait external:25.05-")),
-    **dict(_read("value", "array batch export-file gid kill-on-invalid-dep uid wait-all-nodes wrap")),
-    **dict(_read("either", "get-user-env requeue resv-ports:24.05-")),
+    **dict(_parse("nothing", "ignore-pbs no-requeue parsable wait external:25.05-")),
+    **dict(_parse("value", "array batch export-file gid kill-on-invalid-dep uid wait-all-nodes wrap")),
+    **dict(_parse("either", "get-user-env requeue resv-ports:24.05-")),
 }
 """The options of ``sbatch``."""
 
 SRUN: Mapping[str, SlurmOption] = {
     **_BOTH,
     **dict(
-        _read(
+        _parse(
             "nothing",
             "debugger-test disable-status exact interactive label multi-prog no-allocate preserve-env quit-on-interrupt "
             "unbuffered whole async:26.05- parsable:26.05- wait-for-children:25.05-",
         )
     ),
     **dict(
-        _read(
+        _parse(
             "value",
             "accel-bind bcast-exclude cpu-bind epilog het-group jobid mpi msg-timeout pack-group prolog relative "
             "slurmd-debug task-epilog task-prolog threads wait gid:-22.05 ignore-signals:26.05- treewidth:23.11- uid:-22.05",
         )
     ),
     **dict(
-        _read(
+        _parse(
             "either",
             "bcast compress immediate kill-on-bad-exit overlap pty resv-ports send-libs x11 external-launcher:23.11-",
         )
@@ -133,7 +133,7 @@ def long_option(name: str) -> str:
     return name.removeprefix(OF_A_PLUGIN)
 
 
-def badly_given(program: Literal["sbatch", "srun"], name: str, value: object) -> str:
+def value_problem(program: Literal["sbatch", "srun"], name: str, value: object) -> str:
     """Return a message if the option `name` has a value that it does not take, or lacks a value; empty if it is valid.
 
     True as `value` means the option without a value. `program` would reject such an option (getopt_long(3)).

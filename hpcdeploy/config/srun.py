@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from hpcdeploy.config.directives import SLURM_REFUSED, check_spelling
-from hpcdeploy.config.slurm_options import OF_A_PLUGIN, SBATCH, SRUN, badly_given, long_option, unknown
+from hpcdeploy.config.slurm_options import OF_A_PLUGIN, SBATCH, SRUN, long_option, unknown, value_problem
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Bind, Directives, Job
 
@@ -97,7 +97,7 @@ def check_srun(job: Job) -> None:
         ConfigError: ``srun`` would reject a value, or an option binds processes although torchrun starts them.
     """
     for name, value in job.srun:
-        wrong = badly_given("srun", name, value)
+        wrong = value_problem("srun", name, value)
         if wrong:
             raise ConfigError(f"job {job.name}: srun.{name}: {wrong}")
         if name == "export" and "NIL" in _exported(value):
@@ -116,8 +116,9 @@ def _refuse_bindings(job: Job) -> None:
             if value is False or set(str(value).lower().split(",")) <= {"none", "verbose", "quiet", "v", "q", "no"}:
                 continue
             raise ConfigError(
-                f"job {job.name}: {table}.{name} binds each process of srun, but torchrun is the only one on its node: all "
-                'its processes would share one part of the node. Set it to false, or use launcher = "srun"'
+                f"job {job.name}: {table}.{name} binds each process of srun, but srun starts only torchrun on a node, so "
+                "all processes of torchrun would share one part of the node. Set this option to false, or use "
+                'launcher = "srun"'
             )
 
 
@@ -132,7 +133,7 @@ def needs_a_step(job: Job) -> bool:
     )
 
 
-def srun_options(given: Directives, workdir: str, binds: Iterable[Bind]) -> tuple[tuple[str, str | None], ...]:
+def srun_options(directives: Directives, workdir: str, binds: Iterable[Bind]) -> tuple[tuple[str, str | None], ...]:
     """Return the job's table ``srun`` as long options and values (None: no value).
 
     If ``export`` does not contain ``ALL``, ``srun`` only passes ``SLURM_*`` and the listed variables (srun(1)). So the
@@ -140,7 +141,7 @@ def srun_options(given: Directives, workdir: str, binds: Iterable[Bind]) -> tupl
     `binds` are added too.
     """
     chosen: list[tuple[str, str | None]] = []
-    for name, value in given:
+    for name, value in directives:
         if value is False:
             continue
         text = None if value is True else str(value)

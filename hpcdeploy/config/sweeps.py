@@ -33,7 +33,7 @@ KINDS = ("grid", "list", "file")
 
 
 def value(raw: object) -> str:
-    """Return a parameter's value as text: a string unchanged, a number, or ``true`` and ``false``.
+    """Return a parameter's value as text: a string unchanged, a boolean as ``true`` or ``false``, a number in digits.
 
     A float of a TOML file keeps its spelling, and an integer is written in decimal.
 
@@ -171,7 +171,7 @@ def swept(parameters: Parameters, throttle: int = 0) -> Array:
 
 
 def parameter_name(name: str) -> str:
-    """Return `name` if it is valid for a parameter: it must be a name for a variable, because a variable contains it.
+    """Return `name` if it is valid for a parameter, which the variable ``HPCDEPLOY_PARAM_name`` passes to the program.
 
     Raises:
         ConfigError: `name` is not a valid name of a variable.

@@ -1,6 +1,6 @@
-"""Compute how many tasks and CPUs a job has per node, parse the keys on dependencies, signals and retries, and check a job.
+"""Compute how many tasks and CPUs a job has per node, parse dependencies, signals and retries, and check a job.
 
-The check finds settings that contradict each other, such as options that set the number of tasks and the launcher.
+The check (`check_consistency`) finds settings that contradict each other, such as ``ntasks`` and ``launcher = "torchrun"``.
 """
 
 import re
@@ -8,7 +8,7 @@ from typing import cast, get_args
 
 from hpcdeploy.config.gres import in_gres
 from hpcdeploy.config.reading import found
-from hpcdeploy.config.slurm_options import badly_given
+from hpcdeploy.config.slurm_options import value_problem
 from hpcdeploy.config.srun import check_srun
 from hpcdeploy.config.units import parse_time
 from hpcdeploy.config.validators import name, text, whole
@@ -30,7 +30,7 @@ def sets_tasks(directives: Directives) -> bool:
 def _of_tasks(directives: Directives) -> dict[str, str]:
     """Return the options that set the number of tasks, with their values.
 
-    ``tres-per-task`` with a generic resource is included, like ``gpus-per-task``: if the job also requests a total of GPUs,
+    ``gpus-per-task``, and ``tres-per-task`` with a generic resource, are included: if the job also requests a total of GPUs,
     Slurm divides the total by the number per task (gres_job_state_validate in src/interfaces/gres.c of Slurm 26.05).
     """
     return {
@@ -45,7 +45,7 @@ def tasks_on_node(directives: Directives, nodes: int) -> int | None:
 
     - ``ntasks`` has precedence, because with it ``ntasks-per-node`` is only a maximum (sbatch(1)).
     - Without any option the number is one.
-    - It is unknown if Slurm derives it from the GPUs, or if a value is not a number, which ``sbatch`` will reject.
+    - The number is unknown if Slurm derives it from the GPUs, or if an option is not a number, which ``sbatch`` will reject.
     """
     given = _of_tasks(directives)
     for option, places in (("ntasks", nodes), ("ntasks-per-node", 1), ("tasks-per-node", 1)):
@@ -67,7 +67,7 @@ def processes_on_node(job: Job) -> int | None:
 def cpus_on_node(job: Job) -> int | None:
     """Return the number of CPUs per node that a job requests; None if it is unknown.
 
-    Without a request the number is one per process. It is unknown if the number of processes is.
+    Without a request, each process gets one CPU. The number is unknown if the number of processes is unknown.
     """
     if job.resources.cpus:
         return job.resources.cpus
@@ -82,8 +82,8 @@ AFTER = 'the name of a job, or the id of a run, such as "prepare" or "afterany:p
 SIGNAL = 'a signal and how long before the time limit it is sent, such as "USR1@5 min", "USR1" or "5 min"'
 RETRIES = 'a number of retries, "3 on 75,76" for these exit codes only, or a table such as { max = 3, exit-codes = [75] }'
 
-_LATEST = 65535
-"""Maximum time between the signal and the time limit, in seconds (sbatch(1), --signal)."""
+_LONGEST_LEAD = 65535
+"""Maximum number of seconds between the signal and the time limit (sbatch(1), --signal)."""
 
 
 def parse_after(words: object) -> After:
@@ -101,10 +101,11 @@ def parse_after(words: object) -> After:
 def parse_signal(words: object) -> Signal:
     """Parse a signal: ``"USR1@5 min"``, ``"USR1"`` or ``"5 min"``.
 
-    Without a time the signal is sent a minute before the time limit, as with ``sbatch``. Without a name it is USR1.
+    Without a time, the signal is sent a minute before the time limit, as with ``sbatch``. Without a name, the signal is
+    USR1.
 
     Raises:
-        ConfigError: `words` is malformed, or the signal or the time is not supported.
+        ConfigError: `words` is malformed, hpcdeploy does not support the signal, or the time exceeds Slurm's maximum.
     """
     match = re.fullmatch(r"(?:(?:SIG)?(?P<name>[A-Z][A-Z0-9]+)(?:@(?P<at>.+))?|(?P<only>[0-9][^@]*))", text(words).strip())
     if match is None:
@@ -114,8 +115,10 @@ def parse_signal(words: object) -> Signal:
         raise ConfigError(f"found the signal {match['name']}; expected one of {', '.join(known)}, as in {SIGNAL}")
     time = match["at"] or match["only"]
     before = parse_time(time) if time else Signal().before
-    if before > _LATEST:
-        raise ConfigError(f"found {found(words)}; expected at most {_LATEST} s before the time limit, the maximum of Slurm")
+    if before > _LONGEST_LEAD:
+        raise ConfigError(
+            f"found {found(words)}; expected at most {_LONGEST_LEAD} s before the time limit, the maximum of Slurm"
+        )
     return Signal(name=cast("SignalName", match["name"] or Signal().name), before=before)
 
 
@@ -170,7 +173,7 @@ def mpi_plugin(value: object) -> str:
     return words
 
 
-def check_shape(job: Job) -> None:
+def check_consistency(job: Job) -> None:
     """Check that the settings of a job do not contradict each other.
 
     Raises:
@@ -209,7 +212,7 @@ def _check_torchrun(job: Job) -> None:
 def _check_directives(job: Job) -> None:
     given = dict(job.slurm)
     for option, value in job.slurm:
-        wrong = badly_given("sbatch", option, value)
+        wrong = value_problem("sbatch", option, value)
         if wrong:
             raise _clash(job, f"slurm.{option}: {wrong}")
     memory = [key for key in ("mem", "mem-per-cpu", "mem-per-gpu") if key in given]

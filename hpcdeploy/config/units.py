@@ -115,7 +115,7 @@ def parse_time(text: str) -> int:
 
 
 def _fine(number: str) -> int:
-    """Return the decimal `number` times `_FINEST`, as an integer: this is exact, unlike a float."""
+    """Return the decimal `number` times `_FINEST`. The result is an integer, because a float would not be exact."""
     integer, _, part = number.partition(".")
     return int(integer + part.ljust(_DIGITS, "0"))
 

@@ -79,7 +79,7 @@ def _templates(stage: Stage) -> Iterator[str]:
                         "replace it"
                     )
     if _NESTED.search(stage.section("arguments")):
-        yield "%arguments: a value that contains {{ }} is replaced only by Apptainer 1.3.5 and later, and one level deep"
+        yield "%arguments: {{ }} in a value is replaced only by Apptainer 1.3.5 and later, and only one level deep"
 
 
 def _bases(stage: Stage) -> Iterator[str]:

@@ -16,7 +16,7 @@ from hpcdeploy.toml import TomlError, UnusableTomlError, load_toml
 def registry_of(source: str) -> str:
     """Return the registry of an image address.
 
-    It is ``docker.io`` unless the first component looks like a host (has a dot or a colon, or is ``localhost``).
+    The registry is ``docker.io`` unless the first component looks like a host (has a dot or a colon, or is ``localhost``).
     """
     first, slash, _ = source.partition("/")
     return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
@@ -99,7 +99,7 @@ def needs_plain_http(text: str) -> bool:
     if loopback and registries - loopback:
         raise DefinitionError(
             f"the base images come from {', '.join(sorted(registries))}: one registry is on loopback and needs plain "
-            "HTTP, which Apptainer can only enable for all. Use one registry, or configure a mirror for the others"
+            "HTTP, which Apptainer can only enable for all registries. Use one registry, or set a mirror for the others"
         )
     return bool(loopback)
 
@@ -136,8 +136,8 @@ class Bases:
     Attributes:
         repository: The repository of all tags, such as ``ghcr.io/prefix-dev/pixi``.
         plain: The tag of the image without CUDA.
-        cuda: Pairs of a CUDA version and the tag that contains it.
-        glibc: Pairs of an image name pattern and the version of the C library in these images.
+        cuda: Pairs of a CUDA version and the tag of the image with this version.
+        glibc: Pairs of a pattern of image names and the glibc version of the images that match it.
     """
 
     repository: str
@@ -175,13 +175,14 @@ def load_bases(overrides: Path | None = None) -> Bases:
 def choose_base(bases: Bases, cuda: str) -> tuple[str, str]:
     """Return the base image for an environment, and the reason for this choice.
 
-    The result is the newest tag with the same major version and a CUDA version not newer than `cuda`, because an image of
-    nvidia/cuda only starts if the driver supports its CUDA version (``NVIDIA_REQUIRE_CUDA``). If no tag fits, the result
-    is the image without CUDA.
+    The tag with the newest CUDA version is chosen that has the same major version as `cuda` and is not newer. The reason is
+    that an image of nvidia/cuda starts only if the driver supports the image's CUDA version (``NVIDIA_REQUIRE_CUDA``). If no
+    tag fits, the image without CUDA is chosen.
 
     Args:
         bases: The table of base images.
-        cuda: The minimum CUDA version of the driver; empty if the environment does not need CUDA. Then the reason is empty.
+        cuda: The minimum CUDA version of the driver; empty if the environment does not need CUDA, and then the returned
+            reason is empty.
     """
     plain = f"{bases.repository}:{bases.plain}"
     if not cuda:

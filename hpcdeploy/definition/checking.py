@@ -35,9 +35,9 @@ SINCE: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     **{key: {"apptainer": (1, 5, 0)} for key in ("target", "frontend", "filename", "buildargs")},
     "confurl": {"apptainer": (1, 1, 0)},
 }
-"""First version of each program that supports an agent or header; a program that an entry lacks never supports it.
+"""For each agent or header, the first version of each program that supports it; other programs never support it.
 
-All versions of all programs support the agents and headers that are not in this table.
+Agents and headers that are not in this table are supported by all versions of all programs.
 
 Source: the tags v1.0.0 to v1.5.3 of apptainer/apptainer (``conveyorPacker.go``, and ``validHeaders`` of ``deffile.go``),
 and SingularityCE's CHANGELOG.

@@ -144,8 +144,8 @@ def substitute(text: str, build_args: Mapping[str, str]) -> str:
 
     Raises:
         DefinitionError: Templates have no value, no stage uses a build argument, the inserted values are too long, or
-            Apptainer would reject the definition. The message lists all such templates or arguments, unlike Apptainer's,
-            which only has the first.
+            Apptainer would reject the definition. The message lists all such templates or arguments; Apptainer's message has
+            only the first.
     """
     used: set[str] = set()
     missing: dict[str, str] = {}
@@ -194,7 +194,7 @@ def _substitute_stage(part: str, build_args: Mapping[str, str], used: set[str], 
 
 
 def _nested(value: str, values: Mapping[str, str]) -> str:
-    """Replace the templates in the value of an argument, but not the templates in the texts that this inserts.
+    """Replace the templates in the value of an argument, but not the templates in the inserted texts.
 
     Raises:
         DefinitionError: The inserted texts are too long.
@@ -286,9 +286,9 @@ def _section_name(line: str) -> tuple[str, str]:
 def _app_section(line: str, name: str, words: str) -> tuple[str, str]:
     """Split ``%apprun NAME``. Exactly one space must precede the name, and the keyword must be lower case.
 
-    The keywords of other sections may have capitals. Apptainer 1.4.5 rejects anything else: "could not be split into section
-    name and app name", "invalid section(s) specified" (``parseTokenSection``), "no BuildApp record for app"
-    (``internal/pkg/build/apps/apps.go``).
+    The keywords of sections without an app may have capitals. Apptainer 1.4.5 rejects any other form of ``%apprun``: "could
+    not be split into section name and app name", "invalid section(s) specified" (``parseTokenSection``), "no BuildApp record
+    for app" (``internal/pkg/build/apps/apps.go``).
 
     Raises:
         DefinitionError: The line has no name, or the keyword has capitals.

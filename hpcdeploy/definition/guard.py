@@ -221,7 +221,7 @@ def export(name: str, value: str, *, path: bool = False) -> str:
 
     Args:
         name: The variable.
-        value: Its value.
+        value: The variable's value.
         path: Accept the name ``PATH``, for images without an activation that sets PATH.
 
     Raises:

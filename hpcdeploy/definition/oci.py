@@ -30,8 +30,8 @@ STAGED_ARCHIVE = "image/archive.tar"
 """Path of the archive in the build's context."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_OWN = frozenset({"HOME", "PWD", "OLDPWD", "SHLVL", "PPID", "UID", "EUID", "GID", "IFS"})
-"""Variables that belong to the user, or that a shell sets itself."""
+_NOT_TAKEN_OVER = frozenset({"HOME", "PWD", "OLDPWD", "SHLVL", "PPID", "UID", "EUID", "GID", "IFS"})
+"""Variables that are not taken over from a base image: they belong to the user, or a shell sets them itself."""
 
 _HOST_FOLDERS = ("/tmp", "/var/tmp", "/home", "/root", "/dev", "/proc", "/sys")  # noqa: S108 - named, not used
 
@@ -150,7 +150,7 @@ def _variables(config: OciConfig, settings: ImageSettings) -> Iterator[tuple[str
 
 
 def _is_set(name: str) -> bool:
-    return bool(_NAME.fullmatch(name)) and name not in _OWN
+    return bool(_NAME.fullmatch(name)) and name not in _NOT_TAKEN_OVER
 
 
 def _workdir(config: OciConfig) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePosixPath
 
 from hpcdeploy import __version__
+from hpcdeploy.architecture import AMD64
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.grammar import split_stages
 from hpcdeploy.errors import DefinitionError
@@ -54,6 +55,9 @@ def values_of(settings: ImageSettings, arguments: Mapping[str, str]) -> dict[str
     return {
         "version": __version__,
         "name": guard.label("name", settings.name)[1],
+        # These are empty for amd64, whose definitions are older than the choice of an architecture.
+        "machine": "" if settings.architecture == AMD64 else settings.architecture.machine,
+        "platform_label": settings.architecture.platform,
         "arguments": tuple(arguments.items()),
         "files": tuple(_copy_line(settings, number) for number in range(len(settings.files))),
         "exports": tuple(guard.word(guard.export(name, value)) for name, value in settings.environment),
@@ -95,14 +99,14 @@ def base_image(image: str, what: str) -> dict[str, str]:
     return {"bootstrap": bootstrap, "source": source}
 
 
-def build_arguments(settings: ImageSettings, own: Mapping[str, str]) -> dict[str, str]:
-    """Return the arguments for ``%arguments``: those in `own`, then those of the settings whose names are not in `own`.
+def build_arguments(settings: ImageSettings, fixed: Mapping[str, str]) -> dict[str, str]:
+    """Return the arguments for ``%arguments``: first `fixed`, then the settings' arguments whose names are not in `fixed`.
 
     Raises:
         DefinitionError: An argument of the settings is invalid.
     """
     given = dict(guard.argument(name, value) for name, value in settings.build_args)
-    return {**own, **{name: value for name, value in given.items() if name not in own}}
+    return {**fixed, **{name: value for name, value in given.items() if name not in fixed}}
 
 
 def required_secrets(settings: ImageSettings, names: Collection[str], what: str) -> tuple[Secret, ...]:

@@ -29,9 +29,9 @@ class OwnPackage:
     Attributes:
         name: The package's name.
         place: The source's folder or file, relative to the workspace (``.``: the workspace itself).
-        editable: The package is used from its source, so the final image needs the source too.
-        installed: This environment installs the package. If only another environment installs it, Pixi still reads the
-            package's metadata from the source.
+        editable: Whether the package is used from its source, so that the final image needs the source too.
+        installed: Whether this environment installs the package. If only another environment installs the package, Pixi
+            still reads the package's metadata from the source.
     """
 
     name: str
@@ -117,7 +117,7 @@ def staged_more(relative: str) -> str:
 def staged_source(place: str) -> str:
     """Return the path, in the build's context, of a package's source.
 
-    Its last component is that of the source's path in the image (see `copy_pair`).
+    The path's last component is the last component of the source's path in the image (see `copy_pair`).
     """
     return f"source{PurePosixPath(WORKSPACE) / place}"
 

@@ -1,4 +1,4 @@
-"""Render the definition of a Spack environment: ``defs/spack.def`` with validated values."""
+"""Render the definition of a Spack environment: ``defs/spack.def`` with validated values, which its Dockerfile shares."""
 
 import keyword
 from dataclasses import replace
@@ -12,10 +12,10 @@ from hpcdeploy.environments.spack_container import SYSTEMS, Container, System
 from hpcdeploy.environments.spack_view import DEFAULT_VIEW
 from hpcdeploy.frozen import frozen
 from hpcdeploy.image import ImageSettings, Secret
-from hpcdeploy.source import SpackSource
+from hpcdeploy.source import SpackSource, User
 
 ENVIRONMENT = "/opt/spack-environment"
-"""Path of the environment in both stages. ``spack containerize`` uses it too, and /opt/software and /opt/view."""
+"""Path of the environment in both stages. ``spack containerize`` uses the same path, and /opt/software and /opt/view."""
 
 BUILD = "/opt/hpcdeploy"
 """Folder that only the build stage needs."""
@@ -25,6 +25,8 @@ DEFAULT_BASE = "docker.io/spack/ubuntu-noble:1.2.2"
 DEFAULT_FINAL_BASE = "docker.io/ubuntu:24.04"
 RECIPES_NAMESPACE = "hpcdeploy_recipes"
 INSTALL_TREE = "config:install_tree:root:/opt/software"
+NO_CONTAINER = Container(strip=False)
+"""The content of a missing section ``container``."""
 
 
 @frozen
@@ -43,9 +45,9 @@ class SpackRecipe:
         credentials: Variables for access to mirrors.
         container: The ``container`` section of ``spack.yaml``.
         lock_sha256: The checksum of the lock file; empty if there is none.
-        environment: The folder of ``spack.yaml``: `ENVIRONMENT` or one in it.
-        view: The environment has the view `DEFAULT_VIEW`, which the container's environment uses.
-        view_in_manifest: The build writes this view into ``spack.yaml``; otherwise `options` contain it.
+        environment: The folder of ``spack.yaml``: `ENVIRONMENT` or a folder in it.
+        view: Whether the environment has the view `DEFAULT_VIEW`, which the container's environment uses.
+        view_in_manifest: Whether the build writes this view into ``spack.yaml``; if false, `options` contain the view.
         views: Paths of the other views.
     """
 
@@ -86,21 +88,45 @@ def render_spack(recipe: SpackRecipe, *, overrides: Path | None = None) -> str:
         DefinitionError: A definition cannot express a value; the message has the reason.
         TemplateError: The template is broken.
     """
-    source, container = recipe.source, recipe.container or Container(strip=False)
-    labels = {**dict(container.labels), **dict(recipe.settings.labels)}
-    compilers = tuple((name, path) for name, path in (("CC", source.cc), ("CXX", source.cxx)) if path)
-    settings = replace(recipe.settings, labels=tuple(labels.items()), environment=(*compilers, *recipe.settings.environment))
     arguments = spack_arguments(recipe)
     build, final = bases(recipe.settings, recipe.container)
+    container = recipe.container or NO_CONTAINER
     values = {
-        **values_of(settings, arguments),
+        **values_of(whole_settings(recipe), arguments),
+        **stage_values(recipe),
+        "requested": True,
         "build": base_image(build, "the base image"),
         "final": base_image(final, "the final base image"),
+        "environment_files": tuple(copy_pair(staged_place(path), PurePosixPath(path)) for path in recipe.shipped),
+        "container_test": guard.shell_lines((container.test,), "container.singularity.test", arguments)
+        if container.test
+        else (),
+        "check_file": (copy_pair(staged_place(CHECK), PurePosixPath(CHECK)),) if recipe.source.check else (),
+    }
+    text = templates.render("defs/spack.def", values, overrides=overrides)
+    check_definition(text)
+    return text
+
+
+def whole_settings(recipe: SpackRecipe) -> ImageSettings:
+    """Return the image's settings with the labels of ``spack.yaml``, and with the compilers as variables."""
+    labels = {**dict((recipe.container or NO_CONTAINER).labels), **dict(recipe.settings.labels)}
+    environment = (*_compilers(recipe.source), *recipe.settings.environment)
+    return replace(recipe.settings, labels=tuple(labels.items()), environment=environment)
+
+
+def stage_values(recipe: SpackRecipe) -> dict[str, object]:
+    """Return the values of the shell text that a definition and a Dockerfile share (``defs/parts/spack_*.def``).
+
+    Raises:
+        DefinitionError: The shell text cannot express a value; the message has the reason.
+    """
+    source, container = recipe.source, recipe.container or NO_CONTAINER
+    return {
         "environment": guard.word(recipe.environment),
         "views": _views(recipe),
         "view": recipe.view,
         "view_in_manifest": recipe.view_in_manifest,
-        "environment_files": tuple(copy_pair(staged_place(path), PurePosixPath(path)) for path in recipe.shipped),
         "repos": tuple(map(guard.word, recipe.repos)),
         "recipes": tuple(
             {"package": package, "module": module_name(package), "folder": guard.word(folder)}
@@ -108,9 +134,7 @@ def render_spack(recipe: SpackRecipe, *, overrides: Path | None = None) -> str:
         ),
         "recipes_namespace": guard.word(recipe.recipes_namespace),
         "configuration": tuple(map(guard.word, (INSTALL_TREE, *recipe.options))),
-        "install_secrets": _as_variables(
-            required_secrets(settings, source.secrets, "the installation ('spack')"), recipe.credentials
-        ),
+        "install_secrets": install_secrets(recipe),
         "locked": bool(recipe.lock_sha256),
         "lock_sha256": recipe.lock_sha256,
         "jobs": source.jobs,
@@ -120,18 +144,21 @@ def render_spack(recipe: SpackRecipe, *, overrides: Path | None = None) -> str:
         "update_lists": container.update,
         "build_packages": " ".join(map(guard.word, container.build_packages)),
         "final_packages": " ".join(map(guard.word, container.final_packages)),
-        "container_test": guard.shell_lines((container.test,), "container.singularity.test", arguments)
-        if container.test
-        else (),
         "check": CHECK if source.check else "",
-        "check_file": (copy_pair(staged_place(CHECK), PurePosixPath(CHECK)),) if source.check else (),
-        "compilers": tuple((name, guard.word(str(guard.destination(path)))) for name, path in compilers),
+        "compilers": tuple((name, guard.word(str(guard.destination(path)))) for name, path in _compilers(source)),
         "user": _user(source),
         "target": guard.label("target", recipe.target)[1],
     }
-    text = templates.render("defs/spack.def", values, overrides=overrides)
-    check_definition(text)
-    return text
+
+
+def install_secrets(recipe: SpackRecipe) -> tuple[Secret, ...]:
+    """Return the secrets that the installation reads.
+
+    Raises:
+        DefinitionError: The settings do not define one of them.
+    """
+    secrets = required_secrets(recipe.settings, recipe.source.secrets, "the installation ('spack')")
+    return _as_variables(secrets, recipe.credentials)
 
 
 def spack_arguments(recipe: SpackRecipe) -> dict[str, str]:
@@ -146,8 +173,9 @@ def spack_arguments(recipe: SpackRecipe) -> dict[str, str]:
 def bases(settings: ImageSettings, container: Container | None) -> tuple[str, str]:
     """Return the base images of the build stage and of the final stage.
 
-    The settings precede ``spack.yaml``. If neither sets the build image, it is `DEFAULT_BASE`. If neither sets the final
-    image, it is the operating system of the build image if that is one of Spack's own, else `DEFAULT_FINAL_BASE`.
+    The settings have precedence over ``spack.yaml``. If neither sets the build image, it is `DEFAULT_BASE`. If neither sets
+    the final image: the final image of a build image of Spack is a plain image of the same operating system; the final image
+    of any other build image is `DEFAULT_FINAL_BASE`.
     """
     build = settings.base or (container.build if container else "") or DEFAULT_BASE
     if settings.final_base:
@@ -183,16 +211,29 @@ def _as_variables(secrets: tuple[Secret, ...], credentials: tuple[str, ...]) -> 
     return tuple(replace(one, env=one.name, file="") if one.name in credentials else one for one in secrets)
 
 
-def _views(recipe: SpackRecipe) -> tuple[dict[str, object], ...]:
-    """Return the template values of each view: its root, the folder with its files, and the file that records that folder.
+def _compilers(source: SpackSource) -> tuple[tuple[str, str], ...]:
+    return tuple((name, path) for name, path in (("CC", source.cc), ("CXX", source.cxx)) if path)
+
+
+def view_roots(recipe: SpackRecipe) -> tuple[PurePosixPath, ...]:
+    """Return the paths of all views in the image."""
+    return tuple(map(guard.destination, ((DEFAULT_VIEW,) if recipe.view else ()) + recipe.views))
+
+
+def held_folder(root: PurePosixPath) -> PurePosixPath:
+    """Return the folder with the files of the view `root`.
 
     The root is a link to a folder in ``._NAME``, which is in the same parent folder (``ViewDescriptor._next_root`` in
     ``lib/spack/spack/environment/environment.py`` of Spack).
     """
+    return root.parent / f"._{root.name}"
+
+
+def _views(recipe: SpackRecipe) -> tuple[dict[str, object], ...]:
+    """Return the template values of each view: its root, the folder of its files, and the file that records that folder."""
     views: list[dict[str, object]] = []
-    for number, place in enumerate(((DEFAULT_VIEW,) if recipe.view else ()) + recipe.views):
-        root = guard.destination(place)
-        held = root.parent / f"._{root.name}"
+    for number, root in enumerate(view_roots(recipe)):
+        held = held_folder(root)
         views.append(
             {
                 "root": guard.word(str(root)),
@@ -206,10 +247,19 @@ def _views(recipe: SpackRecipe) -> tuple[dict[str, object], ...]:
     return tuple(views)
 
 
+def home_of(user: User) -> PurePosixPath:
+    """Return the path of the home folder of the final image's user.
+
+    Raises:
+        DefinitionError: The path is invalid.
+    """
+    return guard.destination(user.home or f"/opt/{user.name}")
+
+
 def _user(source: SpackSource) -> dict[str, object] | None:
     if source.user is None:
         return None
-    home = guard.destination(source.user.home or f"/opt/{source.user.name}")
+    home = home_of(source.user)
     log = guard.word(f"/var/log/{source.user.name}")
     return {
         "name": guard.word(source.user.name),

@@ -36,7 +36,7 @@ def run(
         container: The image, and the resources of this machine that the container gets.
         words: Arguments for the image's entry point; if empty, the image's default command runs.
         environment: Names and values of the variables to set.
-        terminal: Whether the container gets a terminal; true if our standard input and output are one.
+        terminal: Whether the container gets a terminal; true if hpcdeploy's standard input and output are both terminals.
 
     Raises:
         ConfigError: An argument or value is not UTF-8.
@@ -52,7 +52,7 @@ def start_instance(
     words: tuple[str, ...],
     environment: tuple[tuple[str, str], ...],
 ) -> Command:
-    """Return the command that starts a container in the background, with the label `LABEL`, which hpcdeploy finds it by.
+    """Return the command that starts a container in the background, with a label (`LABEL`) by which hpcdeploy finds it.
 
     Raises:
         ConfigError: An argument or value is not UTF-8.
@@ -131,7 +131,9 @@ def _command(engine: Engine, *words: str) -> Command:
 
 
 def _check_utf8(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Return `words` after a check that all are UTF-8, because the engines transfer them as JSON, which changes other bytes.
+    """Check that all `words` are UTF-8, and return them.
+
+    The engines transfer arguments as JSON, which would change bytes that are not UTF-8.
 
     Raises:
         ConfigError: An argument is not UTF-8.
@@ -139,7 +141,7 @@ def _check_utf8(words: tuple[str, ...]) -> tuple[str, ...]:
     for word in words:
         if any("\udc80" <= character <= "\udcff" for character in word):
             raise ConfigError(
-                f"the argument {word!r} is not UTF-8; expected UTF-8, because docker and podman change other bytes: "
-                "put the value into a file"
+                f"the argument {word!r} is not UTF-8, so docker and podman would change it; expected UTF-8; put the value "
+                "into a file"
             )
     return words

@@ -55,11 +55,11 @@ class Item:
     """A package, or a file of the project.
 
     Attributes:
-        name: Its name.
-        version: Its version.
-        kind: Its kind in the lock file (``conda``, ``pypi``, ``source``, ``spack``), or ``file``.
-        family: Its group in charts.
-        size: Its size in bytes; for a package, the size of the download, from the lock file. None if unknown.
+        name: The item's name.
+        version: The item's version.
+        kind: The item's kind in the lock file (``conda``, ``pypi``, ``source``, ``spack``), or ``file``.
+        family: The item's group in charts.
+        size: The item's size in bytes; for a package, the size of the download, from the lock file. None if unknown.
         build: Text that differs between two builds of the same version, such as a checksum.
     """
 

@@ -1,4 +1,4 @@
-"""Check the names of microarchitectures in Spack's and Pixi's files, and whether an image for linux/amd64 can use them.
+"""Check the names of microarchitectures in Spack's and Pixi's files, and whether an image can use them.
 
 Source: archspec/archspec-json, ``cpu/microarchitectures.json`` at 90b453f (2026-08-19). The family of a name is the last
 name in its ``from`` chain.
@@ -6,11 +6,9 @@ name in its ``from`` chain.
 
 from collections.abc import Mapping
 
+from hpcdeploy.architecture import AMD64, ARCHITECTURES, ARM64, Architecture
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.plain_text import meant
-
-FAMILY = "x86_64"
-"""The family of every image."""
 
 _NAMES: Mapping[str, str] = {
     "x86": "x86 i686 pentium2 pentium3 pentium4 prescott",
@@ -29,6 +27,7 @@ _NAMES: Mapping[str, str] = {
     **{name: name for name in ("arm", "ppc", "ppcle", "sparc", "sparc64")},
 }
 _FAMILIES: Mapping[str, str] = {name: family for family, names in _NAMES.items() for name in names.split()}
+_EXAMPLES = {AMD64: "'x86_64_v3' or 'zen4'", ARM64: "'neoverse_v2' or 'armv8.2a'"}
 
 _LONGEST = 60
 """Maximum length of a name in a message, in characters."""
@@ -37,13 +36,17 @@ _BUILDER = frozenset({"native", "host", "default_target", "default", "frontend",
 """Names that compiler flags and Spack's platforms use for the processor of the build machine."""
 
 
-def is_foreign(target: str) -> bool:
-    """Tell whether a target, or an end of a range such as ``zen3:``, belongs to another family than `FAMILY`."""
-    return any(_FAMILIES.get(name, FAMILY) != FAMILY for name in target.split(":"))
+def is_foreign(target: str, architecture: Architecture) -> bool:
+    """Tell whether a target, or an end of a range such as ``zen3:``, belongs to another family than `architecture`."""
+    family = architecture.machine
+    return any(_FAMILIES.get(name, family) != family for name in target.split(":"))
 
 
 def check_microarchitecture(name: str, key: str) -> None:
-    """Raise `EnvironmentFileError`, with the name `key`, if `name` is not a microarchitecture."""
+    """Raise `EnvironmentFileError` if `name` is not a microarchitecture.
+
+    The message begins with `key`, the file or key that has the name.
+    """
     if name in _FAMILIES:
         return
     if name in _BUILDER:
@@ -61,16 +64,23 @@ def check_target(target: str, key: str) -> None:
     """Check the name, or the ends of the range (``zen3:``), in the target of a Spack spec.
 
     Raises:
-        EnvironmentFileError: A name is not a microarchitecture; the message has the name `key`.
+        EnvironmentFileError: A name is not a microarchitecture. The message begins with `key`, the file or key that has the
+            target.
     """
     for name in filter(None, target.split(":")):
         check_microarchitecture(name, key)
 
 
-def check_family(target: str, key: str) -> None:
-    """Raise `EnvironmentFileError`, with the name `key`, if a target belongs to another family than `FAMILY`."""
-    if is_foreign(target):
-        raise EnvironmentFileError(
-            f"{key} has the microarchitecture {target!r}, but an image is built for linux/amd64; expected one of the "
-            f"family {FAMILY}, such as 'x86_64_v3' or 'zen4'"
-        )
+def check_family(target: str, key: str, architecture: Architecture) -> None:
+    """Raise `EnvironmentFileError` if a target belongs to another family than an image's `architecture`.
+
+    The message begins with `key`, the file or key that has the target.
+    """
+    if not is_foreign(target, architecture):
+        return
+    other = next((one for one in ARCHITECTURES if not is_foreign(target, one)), None)
+    advice = f', or set the image\'s platform = "{other.subdir}"' if other else ""
+    raise EnvironmentFileError(
+        f"{key} has the microarchitecture {target!r}, but the image is built for {architecture.platform}; expected one of "
+        f"the family {architecture.machine}, such as {_EXAMPLES[architecture]}{advice}"
+    )

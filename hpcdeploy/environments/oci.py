@@ -1,18 +1,19 @@
 """Parse the index, manifest and configuration of an OCI or Docker image.
 
 Sources: OCI Image Format Specification 1.1 (image-index, manifest, config, media-types) and Docker's "Image Manifest Version
-2, Schema 2". Every function raises `EnvironmentFileError` with only the reason; its caller adds where the data came from.
+2, Schema 2". The message of every `EnvironmentFileError` has only the reason, with "it" and "its" for the image. The caller
+puts the image's name before the message.
 """
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 
+from hpcdeploy.architecture import AMD64, Architecture
 from hpcdeploy.checked_values import read_json
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.frozen import frozen
 from hpcdeploy.source import OciConfig
 
-PLATFORM = "linux/amd64"
 INDEX_TYPES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 MANIFEST_TYPES = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 CONFIG_TYPES = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
@@ -36,13 +37,19 @@ class Descriptor:
     variant: str = ""
 
 
-def config_behind(content: bytes, manifest: Callable[[str], bytes], blob: Callable[[str], bytes]) -> OciConfig:
-    """Return the configuration for `PLATFORM` that a manifest or an index leads to.
+def config_behind(
+    content: bytes,
+    manifest: Callable[[str], bytes],
+    blob: Callable[[str], bytes],
+    architecture: Architecture = AMD64,
+) -> OciConfig:
+    """Return the configuration for `architecture` that a manifest or an index leads to.
 
     Args:
         content: The manifest or index.
-        manifest: Returns a manifest by its digest, which is verified here.
-        blob: Returns a blob by its digest, which is verified here.
+        manifest: Returns the content of the manifest whose digest is the argument. `config_behind` verifies the digest.
+        blob: Returns the content of the blob whose digest is the argument. `config_behind` verifies the digest.
+        architecture: The processor architecture of the image.
 
     Raises:
         EnvironmentFileError: A document is malformed or damaged, or there is no image for the platform.
@@ -50,15 +57,15 @@ def config_behind(content: bytes, manifest: Callable[[str], bytes], blob: Callab
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     found = read_manifest(content)
     if isinstance(found, tuple):
-        digest = choose(found).digest
+        digest = choose(found, architecture).digest
         found = read_manifest(check_digest(manifest(digest), digest))
     if isinstance(found, tuple):
         raise EnvironmentFileError("its index lists another index; expected an image")
-    return read_config(check_digest(blob(found.digest), found.digest), digest=digest)
+    return read_config(check_digest(blob(found.digest), found.digest), digest=digest, architecture=architecture)
 
 
 def read_manifest(content: bytes) -> Descriptor | tuple[Descriptor, ...]:
-    """Return the configuration in an image's manifest, or the manifests in an index.
+    """Return the reference to the configuration in an image's manifest, or the references to the manifests in an index.
 
     Raises:
         EnvironmentFileError: The document is malformed, or its type is not that of an image or an index.
@@ -84,29 +91,32 @@ def read_manifest(content: bytes) -> Descriptor | tuple[Descriptor, ...]:
     return config
 
 
-def choose(entries: Sequence[Descriptor]) -> Descriptor:
-    """Return the manifest for `PLATFORM` in an index. The plain one precedes variants for newer processors.
+def choose(entries: Sequence[Descriptor], architecture: Architecture = AMD64) -> Descriptor:
+    """Return the reference to the manifest for `architecture` in an index.
+
+    A manifest whose variant every such processor can run is preferred to a manifest for newer processors.
 
     Raises:
-        EnvironmentFileError: The index has no manifest for `PLATFORM`.
+        EnvironmentFileError: The index has no manifest for `architecture`.
     """
-    fitting = [entry for entry in entries if entry.platform == PLATFORM]
+    platform = architecture.platform
+    fitting = [entry for entry in entries if entry.platform == platform]
     if not fitting:
         there = sorted({entry.platform for entry in entries} - {"", "unknown/unknown"})
-        raise EnvironmentFileError(f"it has no image for {PLATFORM}, only for {', '.join(there) or 'unnamed platforms'}")
-    return min(fitting, key=lambda entry: entry.variant not in ("", "v1"))
+        raise EnvironmentFileError(f"it has no image for {platform}, only for {', '.join(there) or 'unnamed platforms'}")
+    return min(fitting, key=lambda entry: entry.variant not in architecture.variants)
 
 
-def read_config(content: bytes, *, digest: str = "") -> OciConfig:
-    """Parse a configuration; `digest` is the digest of the manifest that refers to it.
+def read_config(content: bytes, *, digest: str = "", architecture: Architecture = AMD64) -> OciConfig:
+    """Parse an image's configuration; `digest` is the digest of the manifest that refers to the configuration.
 
     Raises:
-        EnvironmentFileError: The configuration is malformed, or for another platform.
+        EnvironmentFileError: The configuration is malformed, or for another platform than that of `architecture`.
     """
     document = _object(content, "configuration")
     platform = "/".join(str(document.get(key) or "(unknown)") for key in ("os", "architecture"))
-    if platform != PLATFORM:
-        raise EnvironmentFileError(f"it is an image for {platform}; expected one for {PLATFORM}")
+    if platform != architecture.platform:
+        raise EnvironmentFileError(f"it is an image for {platform}; expected one for {architecture.platform}")
     config = document.get("config") or {}
     if not isinstance(config, dict):
         raise EnvironmentFileError("its configuration's 'config' is not a JSON object")
@@ -135,7 +145,9 @@ def check_digest(content: bytes, digest: str) -> bytes:
     """
     got = f"sha256:{hashlib.sha256(content).hexdigest()}"
     if got != digest:
-        raise EnvironmentFileError(f"its reference {digest} leads to {got}: the data is damaged, or was modified on the way")
+        raise EnvironmentFileError(
+            f"its data for {digest} has the digest {got}: the data is damaged, or was modified on the way"
+        )
     return content
 
 
@@ -153,7 +165,7 @@ def _descriptor(value: object) -> Descriptor:
     fields = value if isinstance(value, dict) else {}
     digest, platform = fields.get("digest"), fields.get("platform")
     if not isinstance(digest, str) or not digest.startswith("sha256:"):
-        raise EnvironmentFileError(f"it has the reference {digest!r}; expected a sha256 digest")
+        raise EnvironmentFileError(f"it has a reference with the digest {digest!r}; expected 'sha256:...'")
     known = platform if isinstance(platform, dict) else {}
     return Descriptor(
         media_type=str(fields.get("mediaType", "")),
@@ -196,5 +208,5 @@ def _strings(config: Mapping[str, object], key: str) -> dict[str, str]:
 
 
 def _health_check(config: Mapping[str, object]) -> bool:
-    """Tell whether there is a health check. ``["NONE"]`` disables the base image's check (Docker, Image Spec 1.2)."""
+    """Tell whether the configuration has a health check. ``["NONE"]`` is no check (Docker, Image Spec 1.2)."""
     return _words(_table(config, "Healthcheck"), "Test") not in ((), ("NONE",))

@@ -22,6 +22,7 @@ from hpcdeploy.environments.pixi_platform import (
     cuda_of,
     glibc_of,
     highest,
+    other_platform,
     platform_names,
     read_platform,
     selects,
@@ -44,7 +45,7 @@ class Feature:
     """A feature; ``default`` is the manifest's top level.
 
     Attributes:
-        name: Its name.
+        name: The feature's name.
         platforms: The names or subfolders of its platforms; None for all platforms.
         cuda: The required CUDA version; empty for none.
         glibc: The required glibc version; empty for none.
@@ -106,7 +107,7 @@ class Workspace:
     """The content of a Pixi manifest.
 
     Attributes:
-        file: Its name, for messages.
+        file: The manifest's name, for messages.
         name: The workspace's name; empty if it has none.
         platforms: All platforms of the workspace, in the manifest's order.
         environments: All environments, including ``default``.
@@ -133,9 +134,9 @@ class Workspace:
     def platforms_for(self, environment: Environment, subdir: str = LINUX) -> tuple[Platform, ...]:
         """Return the platforms of one conda subfolder that `environment` supports, in the manifest's order.
 
-        Every feature that lists platforms must list a platform's name or its subfolder. If a feature lists the name of such
-        a platform, only platforms whose names are listed are returned (prefix-dev/pixi#6493). The returned platforms
-        include the ``[system-requirements]`` of the features.
+        The environment supports a platform if every feature that lists platforms lists the platform's name or subfolder. If
+        a feature lists a platform of the subfolder by its name, only platforms that are listed by name are returned
+        (prefix-dev/pixi#6493). The returned platforms include the ``[system-requirements]`` of the features.
 
         Raises:
             EnvironmentFileError: The environment supports no platform of the subfolder.
@@ -151,7 +152,7 @@ class Workspace:
         if not kept:
             raise EnvironmentFileError(
                 f"{self.file}: the environment {environment.name!r} does not support {subdir}, which the image needs; "
-                f"add {subdir!r} to its platforms and run 'pixi lock'"
+                f"add {subdir!r} to its platforms and run 'pixi lock'{other_platform(subdir, self.platforms)}"
             )
         cuda = highest(feature.cuda for feature in environment.features)
         glibc = highest(feature.glibc for feature in environment.features)

@@ -41,8 +41,8 @@ class Started:
     """A variable that is evaluated when a container starts.
 
     Attributes:
-        name: Its name.
-        text: Its value as text between double quotes, for any POSIX shell.
+        name: The variable's name.
+        text: The variable's value as text between double quotes, for any POSIX shell.
         extends: The value uses the earlier value of the same variable.
     """
 
@@ -75,7 +75,7 @@ def evaluate(variables: Mapping[str, str]) -> Evaluation:
     kept: list[str] = []
     named: set[str] = set()
     for name, value in variables.items():
-        found = _read(value)
+        found = _for_any_shell(value)
         if found is None:
             kept.append(name)
             continue
@@ -98,7 +98,7 @@ def surroundings(scripts: Iterable[str], variables: Mapping[str, str]) -> tuple[
     return tuple(sorted(name for name in {*SURROUNDINGS, *named} if not _OF_SHELLS.fullmatch(name)))
 
 
-def _read(value: str) -> tuple[str, set[str]] | None:
+def _for_any_shell(value: str) -> tuple[str, set[str]] | None:
     """Return a value as text between double quotes, and its variables; None if only a shell can evaluate the value.
 
     Commands, arithmetic, positional parameters, and all operators except ``-``, ``:-``, ``+`` and ``:+`` need a shell. The

@@ -7,10 +7,11 @@ Sources: prefix-dev/pixi 0.77, ``crates/pixi_core/src``: ``lock_file/platform_re
 
 from collections.abc import Mapping, Sequence
 
+from hpcdeploy.architecture import AMD64, ARCHITECTURES, Architecture
+from hpcdeploy.environments.microarchitectures import check_family
 from hpcdeploy.environments.pixi import Environment, Workspace
 from hpcdeploy.environments.pixi_lock import LockFile, Row, not_locked
 from hpcdeploy.environments.pixi_platform import (
-    LINUX,
     Platform,
     at_most,
     customised,
@@ -31,7 +32,7 @@ class Choice:
         platform: The platform with the manifest's name. It has the virtual packages that the lock file lists, or those of
             the manifest if the lock file lists none.
         row: The platform's entry in the lock file.
-        others: The environment's other platforms for linux-64.
+        others: The environment's other platforms for the same conda subfolder.
         named: The manifest's name of each platform by its name in the lock file, which may be an alias.
         cuda: The image's CUDA version; empty for none, None to use the platform's.
     """
@@ -65,13 +66,19 @@ class Choice:
 
 
 def choose_platform(
-    workspace: Workspace, environment: Environment, lock: LockFile, *, cuda: str | None = None, platform: str = ""
+    workspace: Workspace,
+    environment: Environment,
+    lock: LockFile,
+    *,
+    cuda: str | None = None,
+    platform: str = "",
+    architecture: Architecture = AMD64,
 ) -> Choice:
     """Choose the platform of `environment` for an image.
 
-    If there are several platforms, the result is the one with the name `platform`. If `platform` is not set, it is the one
-    that fits `cuda`. If `cuda` is not set either, it is the first one in the manifest, as Pixi chooses on a machine that
-    can run all platforms.
+    If `platform` is set, the platform with this name is chosen. Otherwise, if `cuda` is set, the platform that fits `cuda`
+    is chosen. If neither is set, the first platform in the manifest is chosen, as by Pixi on a machine that can run all
+    platforms.
 
     Args:
         workspace: The workspace.
@@ -79,15 +86,19 @@ def choose_platform(
         lock: The lock file.
         cuda: The CUDA version of the image; empty for none, None if it is not set.
         platform: The name of the platform; empty if it is not set.
+        architecture: The architecture of the image.
 
     Raises:
         EnvironmentFileError: No platform fits, `cuda` contradicts the named platform, or the lock file does not match the
             manifest.
     """
-    candidates = workspace.platforms_for(environment)
-    rows = lock.rows(environment.name, LINUX)
+    subdir = architecture.subdir
+    if platform:
+        _check_subdir(workspace, platform, subdir)
+    candidates = workspace.platforms_for(environment, subdir)
+    rows = lock.rows(environment.name, subdir)
     if not rows:
-        raise not_locked(lock, environment.name)
+        raise not_locked(lock, environment.name, subdir)
     matched = [(_promised(one, row), row) for one in candidates if (row := _row_of(one, rows)) is not None]
     if len(matched) < len(candidates):
         found = {one.name for one, _ in matched}
@@ -97,6 +108,7 @@ def choose_platform(
         _check_cuda(taken, cuda, workspace.file)
     else:
         taken = _fitting([one for one, _ in matched], cuda, workspace.file, environment.name)
+    check_family(taken.archspec, f"{workspace.file}: the platform {taken.name!r}", architecture)
     return Choice(
         platform=taken,
         row=next(row for one, row in matched if one is taken),
@@ -142,18 +154,25 @@ def _fits(platform: Platform, listed: Mapping[str, str], *, strict: bool) -> boo
     return all(same_version(wanted.get(name, ""), found.get(name, "")) for name in names)
 
 
+def _check_subdir(workspace: Workspace, name: str, subdir: str) -> None:
+    """Raise `EnvironmentFileError` if the manifest has no platform `name`, or if it is for another conda subfolder."""
+    declared = {one.name: one for one in workspace.platforms}
+    if name not in declared:
+        raise EnvironmentFileError(f"{workspace.file} has no platform {name!r}; {nearest(name, tuple(declared))}")
+    found = declared[name].subdir
+    if found == subdir:
+        return
+    possible = found in {one.subdir for one in ARCHITECTURES}
+    advice = f', or set the image\'s platform = "{found}"' if possible else ""
+    raise EnvironmentFileError(
+        f"the platform {name!r} is for {found}, but the image is built for {subdir}; use a platform for {subdir}{advice}"
+    )
+
+
 def _named(workspace: Workspace, environment: Environment, platforms: Sequence[Platform], name: str) -> Platform:
     for platform in platforms:
         if platform.name == name:
             return platform
-    declared = {one.name: one for one in workspace.platforms}
-    if name not in declared:
-        raise EnvironmentFileError(f"{workspace.file} has no platform {name!r}; {nearest(name, tuple(declared))}")
-    subdir = declared[name].subdir
-    if subdir != LINUX:
-        raise EnvironmentFileError(
-            f"the platform {name!r} is for {subdir}, but an image is built for {LINUX}; use a platform for {LINUX}"
-        )
     raise EnvironmentFileError(
         f"{workspace.file}: the environment {environment.name!r} does not support the platform {name!r}, only "
         f"{', '.join(one.name for one in platforms)}; use one of these, or add it to the platforms and run 'pixi lock'"
@@ -163,8 +182,8 @@ def _named(workspace: Workspace, environment: Environment, platforms: Sequence[P
 def _fitting(platforms: Sequence[Platform], cuda: str | None, file: str, environment: str) -> Platform:
     """Choose a platform by the image's CUDA version.
 
-    Without a version (None) it is the first platform; for no CUDA (empty), the first without CUDA. Otherwise it is the one
-    with the highest CUDA version that is not newer than the image's.
+    If the version is None, the first platform is chosen. If it is empty (no CUDA), the first platform without CUDA is
+    chosen. Otherwise the platform with the highest CUDA version that is not newer than the image's is chosen.
     """
     if cuda is None or len(platforms) == 1:
         return platforms[0]

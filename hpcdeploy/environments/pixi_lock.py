@@ -14,7 +14,7 @@ from typing import Literal, cast
 from urllib.parse import unquote, urlsplit
 
 from hpcdeploy.environments.channel_address import without_credentials
-from hpcdeploy.environments.pixi_platform import LINUX, Platform, described, promise
+from hpcdeploy.environments.pixi_platform import LINUX, Platform, described, other_platform, promise
 from hpcdeploy.environments.yaml_text import YamlError, load_yaml
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.frozen import frozen
@@ -33,13 +33,13 @@ class Package:
 
     Attributes:
         kind: ``conda``, ``pypi``, or ``source`` for a conda package that is built from source.
-        name: Its name.
-        version: Its version; empty if the lock file has none.
-        url: Its URL without credentials; for a local package, its path relative to the manifest.
-        size: Its size in bytes; 0 if unknown.
-        sha256: Its checksum of 64 hex digits; empty if unknown.
-        editable: It is installed as editable. Only lock files of older pixi have this value; since 2026 it is only in the
-            manifest (prefix-dev/pixi#5106, #5249).
+        name: The package's name.
+        version: The package's version; empty if the lock file has none.
+        url: The package's URL without credentials; for a local package, its path relative to the manifest.
+        size: The package's size in bytes; 0 if unknown.
+        sha256: The package's checksum of 64 hex digits; empty if unknown.
+        editable: Whether the package is installed as editable. Only lock files of older releases of pixi have this value;
+            since 2026 only the manifest has it (prefix-dev/pixi#5106, #5249).
     """
 
     kind: Kind
@@ -108,9 +108,9 @@ class LockFile:
     """A parsed lock file.
 
     Attributes:
-        file: Its name, for messages.
-        version: The version of its format, one of `VERSIONS`.
-        top: Its content.
+        file: The lock file's name, for messages.
+        version: The version of the lock file's format, one of `VERSIONS`.
+        top: The lock file's content.
     """
 
     file: str
@@ -125,7 +125,7 @@ class LockFile:
     def rows(self, environment: str, subdir: str = "") -> tuple[Row, ...]:
         """Return the platforms for which `environment` is locked; `subdir` limits them to one conda subfolder.
 
-        For an environment without packages a lock file lists no platform, so the result is ``linux-64``.
+        For an environment without packages a lock file lists no platform, so the result is `subdir`, or ``linux-64``.
 
         Raises:
             EnvironmentFileError: The lock file has no such environment, or is malformed.
@@ -133,7 +133,7 @@ class LockFile:
         key = f"{self.file}: environments.{environment}.packages"
         listed = _tables(self.top.get("platforms"), f"{self.file}: platforms")
         entries = {str(entry.get("name")): entry for entry in listed}
-        names = _named(self._environment(environment).get("packages"), key) or (LINUX,)
+        names = _named(self._environment(environment).get("packages"), key) or (subdir or LINUX,)
         rows = (_row(name, entries.get(name, {}), f"{self.file}: platforms") for name in names)
         return tuple(row for row in rows if not subdir or row.subdir == subdir)
 
@@ -224,10 +224,12 @@ def read_locked(text: str, environment: str, *, file: str = "pixi.lock", subdir:
 
 def not_locked(lock: LockFile, environment: str, subdir: str = LINUX) -> EnvironmentFileError:
     """Return the error for an environment that is not locked for a conda platform."""
-    found = ", ".join(row.shown for row in lock.rows(environment))
+    rows = lock.rows(environment)
+    found = ", ".join(row.shown for row in rows)
     return EnvironmentFileError(
         f"{lock.file}: environments.{environment} is not locked for {subdir}, which the image needs "
         f"(locked: {found or 'nothing'}); add {subdir!r} to the workspace's platforms and run 'pixi lock'"
+        f"{other_platform(subdir, (row.platform for row in rows))}"
     )
 
 

@@ -23,7 +23,7 @@ def table(value: object, key: str) -> Table:
     """Return a table; empty for None.
 
     Raises:
-        EnvironmentFileError: `value` is not a table; the message has the name `key`.
+        EnvironmentFileError: `value` is not a table; the message begins with `key`.
     """
     if value is None:
         return {}
@@ -36,7 +36,7 @@ def items(value: object, key: str) -> list[object]:
     """Return a list; empty for None.
 
     Raises:
-        EnvironmentFileError: `value` is not a list; the message has the name `key`.
+        EnvironmentFileError: `value` is not a list; the message begins with `key`.
     """
     if value is None:
         return []
@@ -49,7 +49,7 @@ def text(value: object, key: str) -> str:
     """Return a text; numbers are converted, and None is empty.
 
     Raises:
-        EnvironmentFileError: `value` is not a text; the message has the name `key`.
+        EnvironmentFileError: `value` is not a text; the message begins with `key`.
     """
     if value is None:
         return ""

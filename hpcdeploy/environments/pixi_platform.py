@@ -8,14 +8,15 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from hpcdeploy.architecture import AMD64, ARCHITECTURES
 from hpcdeploy.environments.microarchitectures import check_family, check_microarchitecture
 from hpcdeploy.environments.pixi_package import items, shown, table, text
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.frozen import frozen
 from hpcdeploy.wildcards import STAR, joined
 
-LINUX = "linux-64"
-"""The conda platform of images."""
+LINUX = AMD64.subdir
+"""The conda subfolder of images, unless their settings have another ``platform``."""
 
 DEFAULT_GLIBC = "2.28"
 """Pixi's default for the system's C library (``default_glibc_version``, pixi 0.77)."""
@@ -46,7 +47,7 @@ class Platform:
     """A platform of the workspace.
 
     Attributes:
-        name: Its name.
+        name: The platform's name.
         subdir: The conda subfolder, such as ``linux-64``.
         cuda: The driver's CUDA version; empty if it is not declared.
         cuda_arch: A compute capability, such as ``8.6``; empty if it is not declared.
@@ -65,7 +66,7 @@ class Platform:
 
     @property
     def virtual_packages(self) -> dict[str, str]:
-        """Its virtual packages by conda's names, without those that every machine of its subfolder has."""
+        """The virtual packages by conda's names, without those that every machine of the subfolder has."""
         declared = {
             "__cuda": self.cuda,
             "__cuda_arch": self.cuda_arch,
@@ -80,7 +81,7 @@ def read_platform(value: object, key: str) -> Platform:
     """Parse an entry of ``platforms``. An entry without a name gets Pixi's derived name, such as ``linux-64-cuda-12-9``.
 
     Raises:
-        EnvironmentFileError: The entry is malformed; the message has the name `key`.
+        EnvironmentFileError: The entry is malformed; the message begins with `key`.
     """
     if isinstance(value, str):
         return Platform(name=value, subdir=value)
@@ -121,14 +122,14 @@ def _check(platform: Platform, key: str) -> None:
     if platform.archspec:
         check_microarchitecture(platform.archspec, f"{key}.archspec")
     if platform.subdir == LINUX:
-        check_family(platform.archspec, f"{key}.archspec")
+        check_family(platform.archspec, f"{key}.archspec", AMD64)
 
 
 def _version(value: str, key: str, example: str) -> str:
     """Return `value` if it is empty, or a version with an optional build (``12.9=0``).
 
     Raises:
-        EnvironmentFileError: `value` is not a version; the message has the name `key`.
+        EnvironmentFileError: `value` is not a version; the message begins with `key`.
     """
     if value and not re.fullmatch(r"[0-9]+(?:\.[0-9]+)*", value.partition("=")[0]):
         raise EnvironmentFileError(f"{key} is {shown(value)}; expected a version of digits and dots, such as '{example}'")
@@ -236,6 +237,13 @@ def glibc_of(value: object, key: str) -> str:
 def platform_names(value: object, key: str) -> tuple[str, ...] | None:
     """Parse a feature's ``platforms``; return None if the feature does not set them."""
     return None if value is None else tuple(read_platform(one, key).name for one in items(value, key))
+
+
+def other_platform(subdir: str, found: Iterable[Platform]) -> str:
+    """Return advice for an image for `subdir` whose environment supports only the platforms in `found`; empty for none."""
+    there = {platform.subdir for platform in found}
+    other = next((one.subdir for one in ARCHITECTURES if one.subdir != subdir and one.subdir in there), "")
+    return f', or set the image\'s platform = "{other}"' if other else ""
 
 
 def highest(versions: Iterable[str]) -> str:

@@ -23,10 +23,10 @@ class Task:
     """A task of a workspace.
 
     Attributes:
-        name: Its name.
-        command: Its command: a line for a shell, or a tuple of words.
-        folder: Its working folder, relative to the workspace; empty for the workspace itself.
-        variables: Its environment variables.
+        name: The task's name.
+        command: The task's command: a line for a shell, or a tuple of words.
+        folder: The task's working folder, relative to the workspace; empty for the workspace itself.
+        variables: The task's environment variables.
         after: The names of the tasks that must run before it.
     """
 

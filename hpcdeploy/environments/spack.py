@@ -18,7 +18,7 @@ from hpcdeploy.environments.spack_specs import (
     processor_flags,
     read_definitions,
 )
-from hpcdeploy.environments.spack_view import View, read_view
+from hpcdeploy.environments.spack_view import ViewSetting, read_view
 from hpcdeploy.environments.spack_yaml import Mirror, Table, listed, load, named, overrides, plain_key, read_mirrors, table
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.frozen import frozen
@@ -44,7 +44,7 @@ class Configuration:
     packages: Packages = field(default_factory=Packages)
     mirrors: tuple[Mirror, ...] = ()
     references: References = field(default_factory=References)
-    view: View | None = None
+    view: ViewSetting | None = None
     definitions: tuple[Definition, ...] = ()
     flags: tuple[tuple[str, str], ...] = ()
     moving: tuple[str, ...] = ()
@@ -63,10 +63,10 @@ class SpackEnvironment:
     """A ``spack.yaml``.
 
     Attributes:
-        file: Its name, for messages.
-        configuration: Its settings.
-        specs: Its list ``specs``, not expanded.
-        container: Its section ``container``; None if it has none.
+        file: The manifest's name, for messages.
+        configuration: The manifest's settings.
+        specs: The manifest's list ``specs``, not expanded.
+        container: The manifest's section ``container``; None if it has none.
     """
 
     file: str
@@ -125,8 +125,8 @@ def group_targets(environment: SpackEnvironment) -> tuple[str, ...]:
 def group_escapes(environment: SpackEnvironment, pinned: Sequence[str]) -> tuple[str, ...]:
     """Return the groups and packages (``GROUP: PACKAGE``) whose ``override`` replaces a required target.
 
-    `pinned` are the packages whose requirements contain the target. Spack joins a list in an override with their
-    requirements, and with those of ``all``, so such a list does not replace the target.
+    `pinned` are the packages whose own requirements contain the target, in addition to ``all``. If an override has a list of
+    requirements for one of these, Spack joins the two lists, so the target is not replaced.
     """
     return tuple(
         f"{group}: {one.name}"

@@ -22,10 +22,10 @@ class System:
     """An operating system of ``images: os``.
 
     Attributes:
-        build: Its image with Spack, without a tag.
-        final: Its plain image.
-        manager: Its package manager.
-        name: Its name in Spack's lock files (``platform_os``); empty if unknown.
+        build: The system's image with Spack, without a tag.
+        final: The system's plain image.
+        manager: The system's package manager.
+        name: The system's name in Spack's lock files (``platform_os``); empty if unknown.
     """
 
     build: str
@@ -74,9 +74,9 @@ class Container:
     Attributes:
         build: The build image; empty if not set.
         final: The final image; empty if not set.
-        strip: Strip binaries.
+        strip: Whether binaries are stripped.
         manager: The package manager; empty if not set.
-        update: Update the package manager's lists first.
+        update: Whether the package manager's lists are updated first.
         build_packages: System packages for the build.
         final_packages: System packages for the final image.
         labels: The labels.

@@ -1,7 +1,7 @@
 """Parse a Spack environment's ``spack.lock`` into plain values: packages, targets and repositories.
 
-Spack writes it as JSON, with its version in ``_meta`` (``lockfile-version``). Versions before 4 are not supported, because
-their keys are not full hashes. Spack 0.18 was the last release that wrote them.
+Spack writes the lock file as JSON. ``lockfile-version`` in ``_meta`` is the version of the format. Versions before 4 are not
+supported, because their keys are not full hashes. Spack 0.18 was the last release that wrote such a version.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,9 +1,12 @@
 """Parse the section ``packages`` of Spack's configuration, and combine several files.
 
-Sources: ``lib/spack/spack/schema/packages.py``; ``RequirementParser._raw_yaml_data`` in
-``lib/spack/spack/solver/requirements.py`` of Spack 1.2 (a package's own ``require`` replaces that of ``all``, unless it is
-empty) and ``_rules_from_requirements`` there (requirements of a virtual package must name a package); ``merge_yaml`` in
-``lib/spack/spack/config.py`` (lists are joined, other values replaced).
+Sources, in ``lib/spack/spack`` of Spack 1.2:
+
+- ``schema/packages.py`` defines the section.
+- ``solver/requirements.py``, ``RequirementParser._raw_yaml_data``: a package's own ``require`` replaces the ``require`` of
+  ``all``, unless the package's own is empty.
+- ``solver/requirements.py``, ``_rules_from_requirements``: the requirements of a virtual package must name a package.
+- ``config.py``, ``merge_yaml``: lists are joined, other values are replaced.
 """
 
 import json
@@ -42,9 +45,9 @@ class Entry:
     """An entry of ``require``.
 
     Attributes:
-        specs: Its specs.
-        text: Its text in JSON, as Spack's command line accepts it.
-        plain: The entry is a single text instead of a table (``spec``, ``one_of``, ``any_of``, ``when``, ``message``).
+        specs: The specs that the entry contains.
+        text: The entry in JSON, for Spack's command line.
+        plain: Whether the entry is a text. Otherwise it is a table with keys such as ``spec``, ``one_of`` and ``any_of``.
     """
 
     specs: tuple[str, ...]
@@ -57,9 +60,9 @@ class Requirement:
     """The value of ``require``.
 
     Attributes:
-        entries: Its entries.
-        bare: The value is a single text, which Spack does not join with a list.
-        replaces: The key is ``require::``, so that lower scopes are ignored.
+        entries: The items of the list. A value that is a single text is the only entry.
+        bare: Whether the value is a single text. Spack joins it neither with a list nor with another text.
+        replaces: Whether the key is ``require::``, so that Spack ignores lower scopes.
     """
 
     entries: tuple[Entry, ...]
@@ -83,10 +86,10 @@ class PackageSettings:
 
     Attributes:
         name: The name of the package, or ``all``.
-        require: Its requirement; None if there is none.
+        require: The package's requirement; None if there is none.
         targets: The preferred targets (``target``, or a spec of ``prefer``).
-        externals: It has ``externals``: packages of the system that Spack can use.
-        replaces: The key is ``NAME::``, so that lower scopes are ignored.
+        externals: Whether the settings have ``externals``, which are packages of the system that Spack can use.
+        replaces: Whether the key is ``NAME::``, so that Spack ignores lower scopes.
     """
 
     name: str
@@ -98,11 +101,11 @@ class PackageSettings:
 
 @frozen
 class Packages:
-    """The section of one file.
+    """The section ``packages`` of one file.
 
     Attributes:
         settings: The settings of each package.
-        replaces: The key is ``packages::``, so that lower scopes are ignored.
+        replaces: Whether the key is ``packages::``, so that Spack ignores lower scopes.
     """
 
     settings: tuple[PackageSettings, ...] = ()
@@ -110,7 +113,11 @@ class Packages:
 
 
 def read_packages(given: Table, where: str) -> Packages:
-    """Parse the section of a file's table.
+    """Parse the section ``packages`` of a file.
+
+    Args:
+        given: The file's top-level table.
+        where: The name of the file, for messages.
 
     Raises:
         EnvironmentFileError: The section is malformed, or a target is not a microarchitecture.
@@ -128,7 +135,10 @@ def named_packages(files: Sequence[Packages]) -> tuple[str, ...]:
 
 
 def settings_of(files: Sequence[Packages], name: str) -> Iterator[PackageSettings]:
-    """Yield the settings of each file for a package, highest precedence first, until one replaces those of lower scopes."""
+    """Yield the settings of each file for a package, highest precedence first.
+
+    The last settings are those that replace lower scopes (``NAME::`` or ``packages::``), if there are any.
+    """
     for file in files:
         for one in file.settings:
             if one.name == name:

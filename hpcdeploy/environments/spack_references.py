@@ -7,6 +7,7 @@ Sources: ``infinity_versions`` and ``is_git_version`` in ``lib/spack/spack/versi
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from hpcdeploy.environments.spack_specs import package_of
 from hpcdeploy.environments.spack_yaml import Table, listed, named, plain_key, table, text_of, texts, truth
@@ -67,14 +68,18 @@ class Reference:
         kind: ``include``, ``repo``, ``develop``, or ``concrete`` for the folder of another environment with an included lock
             file.
         path: The path. If it has a variable that only the build knows (``$os``), the folder before that variable.
-        required: The file must exist.
+        required: Whether the file must exist.
         when: The condition under which Spack includes the file. For a path with a variable, a text about the path.
+        key: The key in the configuration file that contains the path, for messages.
+        written: The path as it is written in the configuration file, for messages.
     """
 
     kind: str
     path: str
     required: bool = True
     when: str = ""
+    key: str = ""
+    written: str = ""
 
 
 @frozen
@@ -101,7 +106,8 @@ class _Remote:
     Attributes:
         address: The URL without credentials.
         moves: The reason why the content may change; empty if a checksum, commit or tag fixes it.
-        configuration: It is a configuration file that Spack downloads, not a repository of packages.
+        configuration: Whether the reference is to a configuration file that Spack downloads, not to a repository of
+            packages.
     """
 
     address: str
@@ -110,7 +116,11 @@ class _Remote:
 
 
 def read_references(given: Table, where: str) -> References:
-    """Parse the references in a file's table.
+    """Parse the references in a file.
+
+    Args:
+        given: The file's top-level table.
+        where: The name of the file, for messages.
 
     Raises:
         EnvironmentFileError: An entry is malformed.
@@ -150,16 +160,17 @@ def _included(given: Table, where: str) -> Iterator[Reference | _Remote | str]:
         if _is_remote(path):
             yield _Remote(address=_shown(path), moves="" if entry.get("sha256") else "without sha256")
         elif path.rpartition("/")[2] == _LOCK:
-            yield from _reference("concrete", path.rpartition("/")[0] or ".", required=required, when=when)
+            for found in _reference("concrete", path.rpartition("/")[0] or ".", "include", required=required, when=when):
+                yield replace(found, written=path) if isinstance(found, Reference) else found
         else:
-            yield from _reference("include", path, required=required, when=when)
+            yield from _reference("include", path, "include", required=required, when=when)
 
 
 def _concrete(given: Table, where: str) -> Iterator[Reference | str]:
     """Yield the environments of ``include_concrete``: folders, or names of environments that Spack manages."""
     for path in texts(named(given, "include_concrete"), f"{where}: include_concrete"):
         if "/" in path or path.startswith("."):
-            yield from _reference("concrete", path, required=True)
+            yield from _reference("concrete", path, "include_concrete", required=True)
         else:
             yield path
 
@@ -170,7 +181,7 @@ def _repos(given: Table, where: str) -> Iterator[Reference | _Remote | str]:
     for item in entries:
         if isinstance(item, str):
             if not _is_remote(item):
-                yield from _reference("repo", item, required=True)
+                yield from _reference("repo", item, "repos", required=True)
             continue
         given_repo = table(item, f"{where}: repos")
         if "git" in given_repo:
@@ -183,7 +194,7 @@ def _repos(given: Table, where: str) -> Iterator[Reference | _Remote | str]:
 def _developed(given: Table, where: str) -> Iterator[Reference | str]:
     for name, value in table(named(given, "develop"), f"{where}: develop").items():
         path = text_of(table(value, f"{where}: develop.{name}").get("path"), f"{where}: develop.{name}.path")
-        yield from _reference("develop", path or plain_key(name), required=True)
+        yield from _reference("develop", path or plain_key(name), "develop", required=True)
 
 
 def _reused(given: Table, where: str) -> Iterator[str]:
@@ -195,7 +206,7 @@ def _reused(given: Table, where: str) -> Iterator[str]:
             yield path
 
 
-def _reference(kind: str, path: str, *, required: bool, when: str = "") -> Iterator[Reference | str]:
+def _reference(kind: str, path: str, key: str, *, required: bool, when: str = "") -> Iterator[Reference | str]:
     """Yield a `Reference` for a path relative to its file, and the path itself if it starts elsewhere.
 
     Yield nothing for a URL, because it has no file to copy.
@@ -208,10 +219,11 @@ def _reference(kind: str, path: str, *, required: bool, when: str = "") -> Itera
         return
     fixed = local.split("$", 1)[0]
     if fixed == local:
-        yield Reference(kind=kind, path=local, required=required, when=when)
+        yield Reference(kind=kind, path=local, required=required, when=when, key=key, written=path)
     else:
         folder = fixed.rpartition("/")[0] or "."
-        yield Reference(kind=kind, path=folder, required=required, when=when or f"the path is {path}")
+        condition = when or f"the path is {path}"
+        yield Reference(kind=kind, path=folder, required=required, when=condition, key=key, written=path)
 
 
 def _is_remote(path: str) -> bool:

@@ -22,7 +22,7 @@ LIMIT = 500
 MOST_ENTRIES = 100_000
 """Maximum number of entries in an expanded list.
 
-The entries of a definition count at each ``$name``, because nested definitions grow exponentially.
+The entries of a definition are counted at each ``$name`` that refers to it, because nested definitions grow exponentially.
 """
 
 PACKAGE = re.compile(r"\s*(?:[\w-]+\.)*([A-Za-z0-9_][\w-]*)")
@@ -54,8 +54,8 @@ class Root:
 
     Attributes:
         spec: The spec.
-        certain: The environment always contains the spec. False if this depends on a condition or on an ``exclude`` that
-            only Spack evaluates.
+        certain: Whether the environment contains the spec in any case; false if a condition or an ``exclude`` that only
+            Spack evaluates decides it.
     """
 
     spec: str

@@ -9,6 +9,7 @@ replaces that of ``all``); ``lib/spack/spack/enums.py`` (``ConfigScopePriority``
 import json
 from collections.abc import Iterator, Sequence
 
+from hpcdeploy.architecture import AMD64, ARM64, Architecture
 from hpcdeploy.environments.microarchitectures import check_family, check_target, is_foreign
 from hpcdeploy.environments.spack_lock import SpackLock
 from hpcdeploy.environments.spack_packages import (
@@ -28,6 +29,9 @@ from hpcdeploy.frozen import frozen
 DEFAULT_TARGET = "x86_64_v3"
 """The default microarchitecture, which requires AVX2: Intel's processors have it since 2013 (Haswell), AMD's since 2015."""
 
+DEFAULT_TARGETS = {AMD64: DEFAULT_TARGET, ARM64: "aarch64"}
+"""The default by the image's architecture. Every 64-bit Arm processor runs ``aarch64``."""
+
 _JOINED = ", "
 _NEEDS_QUOTES = frozenset(":,[]{}'\"#&*!|>%@`?")
 """Characters with a meaning in a YAML list (1.2, "Indicator Characters"), and the colon of ``-c``."""
@@ -38,19 +42,19 @@ class Target:
     """A target.
 
     Attributes:
-        name: Its name. If a lock file or ``spack.yaml`` has several targets, their names, joined by a comma.
-        said_by: The source of the name, for a note to the user.
+        name: The name of the target; if a lock file or ``spack.yaml`` has several targets, their names joined by a comma.
+        source: The source of the name, for a note to the user.
         options: Values of ``spack -c`` that require the target; empty if they are not needed.
         pinned: Packages with requirements of their own, to which `options` add the target.
-        own: Packages whose requirements have another target, each with the name of that target.
+        others: Packages whose requirements have another target, each with the name of that target.
         compilers: Compilers with requirements to which no target is added, because they may mean the build image's compiler.
     """
 
     name: str
-    said_by: str
+    source: str
     options: tuple[str, ...] = ()
     pinned: tuple[str, ...] = ()
-    own: tuple[tuple[str, str], ...] = ()
+    others: tuple[tuple[str, str], ...] = ()
     compilers: tuple[str, ...] = ()
 
 
@@ -62,11 +66,12 @@ def choose_target(
     conditional: Sequence[Packages] = (),
     specs: Sequence[str] = (),
     groups: Sequence[str] = (),
+    architecture: Architecture = AMD64,
 ) -> Target:
-    """Choose the target: the locked one; else `wanted`; else that of ``spack.yaml``; else `DEFAULT_TARGET`.
+    """Choose the target: the locked one; else `wanted`; else that of ``spack.yaml``; else that of `DEFAULT_TARGETS`.
 
-    In ``spack.yaml``, requirements of ``all`` precede preferences of ``all`` (``target``, ``prefer``), which precede specs.
-    Targets in ``packages`` of other families than the image's are ignored.
+    In ``spack.yaml``, requirements of ``all`` have precedence over preferences of ``all`` (``target``, ``prefer``), and
+    these over specs. Targets in ``packages`` are ignored if they belong to another family than the image's.
 
     Args:
         wanted: The target of the image's settings; empty if it is not set.
@@ -75,39 +80,37 @@ def choose_target(
         conditional: Like `files`, for files that are included under a condition; used if `files` have no target.
         specs: The specs of the environment.
         groups: The targets in the overrides of groups of specs.
+        architecture: The architecture of the image.
 
     Raises:
         EnvironmentFileError: `wanted` contradicts another target, or the image cannot use or require a target.
     """
     if lock is not None:
         for name in lock.targets:
-            check_family(name, "spack.lock")
+            check_family(name, "spack.lock", architecture)
         if wanted and set(lock.targets) != {wanted}:
             raise EnvironmentFileError(
                 f"spack.lock is for {', '.join(lock.targets) or 'no target'}, but the image's target is {wanted}; remove "
                 "'target' from the settings, or require it in spack.yaml and run 'spack concretize --force'"
             )
-        return Target(name=", ".join(lock.targets) or "generic", said_by="spack.lock")
-    in_specs = tuple(dict.fromkeys((*(target for spec in specs for target in targets_in(spec)), *groups)))
-    for name in in_specs:
-        check_target(name, "spack.yaml: specs")
-        check_family(name, "spack.yaml: specs")
+        return Target(name=", ".join(lock.targets) or "generic", source="spack.lock")
+    in_specs = _in_specs(specs, groups, architecture)
     required = requirement_of(files, "all")
-    in_files = _in_files(files, "") or _in_files(conditional, ", under a condition")
-    name, said_by = _named(wanted, in_files, in_specs)
+    in_files = _in_files(files, "", architecture) or _in_files(conditional, ", under a condition", architecture)
+    name, source = _named(wanted, in_files, in_specs, DEFAULT_TARGETS[architecture])
     named = name.split(_JOINED)
     pins = dict(_own(files, named))
     others = [(one, found) for one in named_packages(files) if one not in pins and (found := requirement_of(files, one))]
     for package, requirement in others:  # other entries may be choices, or apply under a condition
         plain = [target for entry in requirement.entries if entry.plain for target in targets_in(entry.specs[0])]
-        _of_family(plain, f"spack.yaml: packages.{package}.require")
+        _of_family(plain, f"spack.yaml: packages.{package}.require", architecture)
     there = required is not None and any(":" not in target and target in named for target in required.targets)
     return Target(
         name=name,
-        said_by=said_by,
+        source=source,
         options=(*(() if there else (_pin("all", required, named),)), *pins.values()),
         pinned=tuple(pins),
-        own=tuple(
+        others=tuple(
             (package, _JOINED.join(requirement.targets))
             for package, requirement in others
             if requirement.targets and not set(requirement.targets) <= set(named)
@@ -116,25 +119,36 @@ def choose_target(
     )
 
 
-def _in_files(files: Sequence[Packages], how: str) -> tuple[tuple[str, ...], str] | None:
+def _in_specs(specs: Sequence[str], groups: Sequence[str], architecture: Architecture) -> tuple[str, ...]:
+    """Return the targets of the specs and groups; raise `EnvironmentFileError` if the image cannot have one of them."""
+    found = tuple(dict.fromkeys((*(target for spec in specs for target in targets_in(spec)), *groups)))
+    for name in found:
+        check_target(name, "spack.yaml: specs")
+        check_family(name, "spack.yaml: specs", architecture)
+    return found
+
+
+def _in_files(files: Sequence[Packages], how: str, architecture: Architecture) -> tuple[tuple[str, ...], str] | None:
     """Return the targets of the files for all packages, and their source; None if there are none."""
     required = requirement_of(files, "all")
     if required and required.targets:
-        return _of_family(required.targets, "spack.yaml: packages.all.require"), f"packages.all.require{how}"
-    preferred = _of_family(preferred_targets(files), "spack.yaml: packages.all.target")[:1]
+        return _of_family(required.targets, "spack.yaml: packages.all.require", architecture), f"packages.all.require{how}"
+    preferred = _of_family(preferred_targets(files), "spack.yaml: packages.all.target", architecture)[:1]
     return (preferred, f"preferred in packages.all{how}") if preferred else None
 
 
-def _of_family(targets: Sequence[str], key: str) -> tuple[str, ...]:
+def _of_family(targets: Sequence[str], key: str, architecture: Architecture) -> tuple[str, ...]:
     """Remove targets of other families; raise `EnvironmentFileError` if these are the only targets."""
-    kept = tuple(target for target in targets if not is_foreign(target))
+    kept = tuple(target for target in targets if not is_foreign(target, architecture))
     if targets and not kept:
-        check_family(targets[0], key)
+        check_family(targets[0], key, architecture)
     return kept
 
 
-def _named(wanted: str, in_files: tuple[tuple[str, ...], str] | None, in_specs: Sequence[str]) -> tuple[str, str]:
-    """Return the target's name and its source."""
+def _named(
+    wanted: str, in_files: tuple[tuple[str, ...], str] | None, in_specs: Sequence[str], default: str
+) -> tuple[str, str]:
+    """Return the target's name and its source; `default` if nothing names a target."""
     exact = [target for target in in_specs if ":" not in target]
     others = [target for target in exact if target != wanted]
     if wanted and others:
@@ -145,7 +159,7 @@ def _named(wanted: str, in_files: tuple[tuple[str, ...], str] | None, in_specs: 
     if wanted:
         return wanted, "the image's settings"
     if not in_files and not in_specs:
-        return DEFAULT_TARGET, "the default: nothing names a target"
+        return default, "the default: nothing names a target"
     targets, where = in_files or (in_specs, "specs")
     names = tuple(dict.fromkeys((*map(_exact, targets), *exact)))
     ranges = [target for target in targets if ":" in target]

@@ -2,9 +2,10 @@
 
 Sources: ``Environment._process_view``, ``update_default_view`` and ``_default_view_as_yaml`` in
 ``lib/spack/spack/environment/environment.py``, ``lib/spack/spack/schema/view.py`` and ``ConfigScopePriority`` in
-``lib/spack/spack/enums.py`` of Spack 1.2. Included files may have the section ``view``, but the manifest takes precedence.
-``spack env view enable PATH`` writes to the manifest. It fails if there are several views and ``default`` is not in the
-manifest itself.
+``lib/spack/spack/enums.py`` of Spack 1.2. Included files may have the section ``view``, but the manifest takes precedence. A
+build sets the path of the default view with ``spack env view enable PATH``, which writes the path to the manifest. This
+command fails if there are several views and ``default`` is not in the manifest. In this case the build passes the path to
+Spack as an option.
 """
 
 import posixpath
@@ -15,18 +16,18 @@ from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.frozen import frozen
 
 DEFAULT_VIEW = "/opt/view"
-"""The path of the view ``default`` in an image; the container's environment refers to it."""
+"""The path of the view ``default`` in an image. The container's environment refers to this path."""
 
 
 @frozen
-class View:
-    """The view of one file.
+class ViewSetting:
+    """The value of ``view`` in one file.
 
     Attributes:
         enabled: The value if it is a boolean; otherwise None.
         path: The value if it is a path; otherwise empty.
-        named: The names and roots of named views.
-        replaces: The key is ``view::``, so that lower scopes are ignored.
+        named: The names and roots of the views if the value is a table; otherwise empty.
+        replaces: Whether the key is ``view::``, so that Spack ignores lower scopes.
     """
 
     enabled: bool | None = None
@@ -40,23 +41,26 @@ class ViewPlan:
     """The views of an image.
 
     Attributes:
-        default: The image has a view at `DEFAULT_VIEW`.
-        option: The value of ``spack -c`` that sets the path of the default view; empty if the build can write this path to
-            the manifest instead.
+        default: Whether the image has a view at `DEFAULT_VIEW`.
+        option: The value of ``spack -c`` that sets the path of the default view; empty if the build writes the path to the
+            manifest.
         roots: The names of other views, with their absolute paths in the image.
-        lost: The names and roots of views that the image does not contain.
-        asked: The path of the default view in the file that sets it; empty if no file does.
+        lost: The names and roots of views that the image does not contain, because a root starts with ``~`` or contains a
+            variable.
+        original: The path that the environment's files set for the default view; empty if no file sets it.
     """
 
     default: bool = True
     option: str = ""
     roots: tuple[tuple[str, str], ...] = ()
     lost: tuple[tuple[str, str], ...] = ()
-    asked: str = ""
+    original: str = ""
 
 
-def read_view(given: Table, where: str) -> View | None:
-    """Parse ``view`` in a file's table; return None if it is not set.
+def read_view(given: Table, where: str) -> ViewSetting | None:
+    """Parse ``view`` in the table of a file; return None if ``view`` is not set.
+
+    `where` is the name of the file, for messages.
 
     Raises:
         EnvironmentFileError: The value is malformed.
@@ -68,36 +72,40 @@ def read_view(given: Table, where: str) -> View | None:
     if isinstance(value, str):
         word = value.lower()
         if word in TRUE | FALSE:
-            return View(enabled=word in TRUE, replaces=replaces)
-        return View(path=value, replaces=replaces) if value else None
+            return ViewSetting(enabled=word in TRUE, replaces=replaces)
+        return ViewSetting(path=value, replaces=replaces) if value else None
     views = []
     for key, inner in table(value, f"{where}: view").items():
         root = inner if isinstance(inner, str) else table(inner, f"{where}: view.{key}").get("root")
         if not root:
             raise EnvironmentFileError(f"{where}: view.{key} has no root; add root: PATH, which Spack requires")
         views.append((plain_key(key), text_of(root, f"{where}: view.{key}.root")))
-    return View(named=tuple(views), replaces=replaces)
+    return ViewSetting(named=tuple(views), replaces=replaces)
 
 
-def plan_views(said: Sequence[View | None], environment: str) -> ViewPlan:
-    """Plan the image's views from all files, highest precedence first; `environment` is the environment's path in the image.
+def plan_views(settings: Sequence[ViewSetting | None], environment: str) -> ViewPlan:
+    """Plan the image's views.
+
+    Args:
+        settings: The value of ``view`` in each file, highest precedence first; None for a file that does not set ``view``.
+        environment: The environment's path in the image.
 
     Raises:
-        EnvironmentFileError: Another view has the path of the default one.
+        EnvironmentFileError: A view that is not named ``default`` has the path `DEFAULT_VIEW`.
     """
-    first = next((view for view in said if view is not None), None)
+    first = next((setting for setting in settings if setting is not None), None)
     if first is None or first.enabled:
         return ViewPlan()
     if first.enabled is False:
         return ViewPlan(default=False)
     if first.path:
-        return ViewPlan(asked=first.path)
-    views = _joined(said)
-    asked = views.pop("default", "")
-    lost = tuple((name, root) for name, root in views.items() if root.startswith("~") or "$" in root)
+        return ViewPlan(original=first.path)
+    known = _joined(settings)
+    original = known.pop("default", "")
+    lost = tuple((name, root) for name, root in known.items() if root.startswith("~") or "$" in root)
     roots = tuple(
         (name, posixpath.normpath(posixpath.join(environment, root)))
-        for name, root in views.items()
+        for name, root in known.items()
         if (name, root) not in lost
     )
     taken = next((name for name, root in roots if root == DEFAULT_VIEW), "")
@@ -106,20 +114,20 @@ def plan_views(said: Sequence[View | None], environment: str) -> ViewPlan:
             f"spack.yaml: the view {taken!r} is at {DEFAULT_VIEW}, which an image uses for the view 'default'; name it "
             "'default', or use another root"
         )
-    in_manifest = said[0] is first and "default" in dict(first.named)
+    in_manifest = settings[0] is first and "default" in dict(first.named)
     option = "" if in_manifest else f"view:default:root:{DEFAULT_VIEW}"
-    return ViewPlan(option=option, roots=roots, lost=lost, asked=asked)
+    return ViewPlan(option=option, roots=roots, lost=lost, original=original)
 
 
-def _joined(said: Sequence[View | None]) -> dict[str, str]:
-    """Join the named views of all files as Spack joins tables, so that the root with the highest precedence is used."""
-    views: dict[str, str] = {}
-    for view in said:
-        if view is None:
+def _joined(settings: Sequence[ViewSetting | None]) -> dict[str, str]:
+    """Return the roots of the named views of all files, by name; the file with the highest precedence decides each root."""
+    roots: dict[str, str] = {}
+    for setting in settings:
+        if setting is None:
             continue
-        if not view.named:
+        if not setting.named:
             break
-        views = {**dict(view.named), **views}
-        if view.replaces:
+        roots = {**dict(setting.named), **roots}
+        if setting.replaces:
             break
-    return views
+    return roots

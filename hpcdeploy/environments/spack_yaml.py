@@ -23,7 +23,7 @@ def load(text: str, file: str) -> Table:
 
     Raises:
         EnvironmentFileError: The file is not valid YAML, exceeds a limit of `load_yaml`, or is not a table. The message has
-            the line if it is known.
+            the number of the line if the parser reports one.
     """
     try:
         top = load_yaml(text, typed=False)
@@ -35,7 +35,7 @@ def load(text: str, file: str) -> Table:
 
 
 def named(given: Table, key: str) -> object:
-    """Return the value of `key` with any merge sign; None if it is not set."""
+    """Return the value of `key`, with or without a merge sign; None if the key is not set."""
     return next((given[sign] for sign in (key, f"{key}:", f"{key}+", f"{key}-") if sign in given), None)
 
 
@@ -58,7 +58,7 @@ def table(value: object, key: str) -> Table:
     """Return a table; empty for None or an empty text.
 
     Raises:
-        EnvironmentFileError: `value` is not a table; the message has the name `key`.
+        EnvironmentFileError: `value` is not a table; the message begins with `key`.
     """
     if value is None or value == "":
         return {}
@@ -71,7 +71,7 @@ def listed(value: object, key: str) -> list[object]:
     """Return a list; empty for None or an empty text.
 
     Raises:
-        EnvironmentFileError: `value` is not a list; the message has the name `key`.
+        EnvironmentFileError: `value` is not a list; the message begins with `key`.
     """
     if value is None or value == "":
         return []
@@ -84,7 +84,7 @@ def text_of(value: object, key: str) -> str:
     """Return a text; empty for None.
 
     Raises:
-        EnvironmentFileError: `value` is not a text; the message has the name `key`.
+        EnvironmentFileError: `value` is not a text; the message begins with `key`.
     """
     if value is None:
         return ""
@@ -97,16 +97,16 @@ def texts(value: object, key: str) -> tuple[str, ...]:
     """Return the texts of a list, which may be empty.
 
     Raises:
-        EnvironmentFileError: `value` is not a list of texts; the message has the name `key`.
+        EnvironmentFileError: `value` is not a list of texts; the message begins with `key`.
     """
     return tuple(text_of(item, key) for item in listed(value, key))
 
 
 def truth(value: object, key: str, *, default: bool) -> bool:
-    """Return a boolean of YAML 1.1 or 1.2.
+    """Parse a boolean of YAML 1.1 or 1.2; return `default` for None or an empty text.
 
     Raises:
-        EnvironmentFileError: `value` is not a boolean; the message has the name `key`.
+        EnvironmentFileError: `value` is not a boolean; the message begins with `key`.
     """
     word = text_of(value, key).lower()
     if not word:
@@ -121,10 +121,10 @@ class Mirror:
     """A mirror.
 
     Attributes:
-        name: Its name.
-        url: Its URL; the one for pushing if it has several.
-        variables: The names of the variables with its credentials.
-        signed: Its packages are signed.
+        name: The mirror's key in ``mirrors``, without a merge sign.
+        url: The mirror's URL; the URL for pushing if the mirror has several.
+        variables: The names of the environment variables that contain the mirror's credentials.
+        signed: Whether the mirror's packages are signed.
     """
 
     name: str
@@ -134,7 +134,11 @@ class Mirror:
 
 
 def read_mirrors(given: Table, where: str) -> tuple[Mirror, ...]:
-    """Parse the section ``mirrors`` of a file's table.
+    """Parse the section ``mirrors`` of a file.
+
+    Args:
+        given: The file's top-level table.
+        where: The name of the file, for messages.
 
     Raises:
         EnvironmentFileError: The section is malformed, or has a secret that would be copied into images.
@@ -163,7 +167,9 @@ def _mirror(name: str, value: object, where: str) -> Mirror:
 
 
 def _variables(side: Table, where: str) -> Iterator[str]:
-    """Yield the names of the variables with the credentials for fetching or for pushing.
+    """Yield the names of the variables with the credentials in `side`.
+
+    `side` is a mirror's table, or its table for pushing or for fetching.
 
     Raises:
         EnvironmentFileError: The credentials are incomplete, or in clear text, which would be in every image.
@@ -172,7 +178,8 @@ def _variables(side: Table, where: str) -> Iterator[str]:
     if isinstance(pair, list) or side.get("access_token"):
         raise EnvironmentFileError(
             f"{where} has credentials in clear text, which would be in every image; use access_pair with id_variable "
-            "and secret_variable, describe these two in the image's 'secrets', and revoke the old ones"
+            "and secret_variable, describe these two variables in the image's 'secrets', and revoke the credentials that "
+            "are in the file"
         )
     keys = table(pair, f"{where}.access_pair")
     if pair and not (keys.get("secret_variable") and (keys.get("id_variable") or keys.get("id"))):

@@ -16,10 +16,10 @@ DEEPEST = 100
 """Maximum depth of lists and tables. Spack's and Pixi's own files have about ten levels."""
 
 MOST = 1_000_000
-"""Maximum number of values in one file. Those of an alias count at each use. The largest lock files have some 300,000."""
+"""Maximum number of values in one file; an alias's values are counted at each use. The largest lock files have 300,000."""
 
 MOST_CHARACTERS = 64 * 1024 * 1024
-"""Maximum number of characters of all scalars in one file. Those of an alias count at each use.
+"""Maximum number of characters of all scalars in one file; an alias's characters are counted at each use.
 
 The largest lock files have 20 MB.
 """
@@ -64,7 +64,7 @@ def load_yaml(text: str, *, typed: bool = True) -> object:
 
 
 def _load(text: str, kind: "type[yaml.SafeLoader | yaml.CSafeLoader]") -> object:
-    """Do the same as ``yaml.load``, but check the nodes before they become a value."""
+    """Parse a text like ``yaml.load``, but check the size of the nodes before values are created from them."""
     loader = kind(text)
     try:
         node = loader.get_single_node()
@@ -85,7 +85,8 @@ _TOO_DEEP = f"the values are nested deeper than {DEEPEST} levels, or an alias (*
 def _loader(*, typed: bool) -> "type[yaml.SafeLoader | yaml.CSafeLoader]":
     """Return a safe loader.
 
-    With `typed` it is the loader in C if that is available, which is ten times as fast. Otherwise it detects no types.
+    With `typed`, the loader in C is returned if it is available, because it is ten times as fast. Without `typed`, the
+    loader detects no types.
     """
     import yaml
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hpcdeploy.architecture import AMD64
 from hpcdeploy.build_keys import (
     APPTAINER_DEFAULT,
     Compression,
@@ -13,6 +14,7 @@ from hpcdeploy.build_keys import (
     environment_key,
     image_key,
 )
+from hpcdeploy.cluster import Cluster
 from hpcdeploy.definition.checking import LOCAL, check_definition
 from hpcdeploy.definition.code import MARK, belongs_to, environment_files
 from hpcdeploy.definition.unpinned import unpinned_downloads
@@ -80,6 +82,18 @@ def find_bases(definition: Definition, digest_of_image: DigestOf, *, before: Map
     return Bases(digests=tuple(digests.items()), notes=tuple(dict.fromkeys(notes)))
 
 
+def building_machine(cluster: Cluster | None) -> str:
+    """Return the processor of the machine that builds, as `with_keys` takes it; empty for this machine.
+
+    No login node is queried for it. If the settings of `cluster` name one platform for all its nodes, the login node has
+    that processor too; else x86_64 is assumed.
+    """
+    if cluster is None:
+        return ""
+    named = {one for _, several in cluster.platform for one in several}
+    return (named.pop() if len(named) == 1 else AMD64).machine
+
+
 def with_keys(
     definition: Definition,
     bases: Sequence[tuple[str, str]],
@@ -95,14 +109,15 @@ def with_keys(
         bases: The references of base images, each with its digest. Only those that occur in the definition count.
         compression: The compression of the image.
         epoch: The time of all files of the image, in seconds since 1970.
-        machine: The architecture that builds the image, a word of uname(1); empty for this machine.
+        machine: The processor of the building machine, a word of uname(1); empty for this machine. It counts only for a
+            definition without an architecture.
 
     Raises:
         DefinitionError: The definition is invalid.
     """
     named = {stage.header.get("from", "") for stage in check_definition(definition.text, dict(definition.build_args))}
     used = tuple((source, digest) for source, digest in bases if source in named)
-    architecture = architecture_of(machine)
+    architecture = definition.architecture.name if definition.architecture else architecture_of(machine)
     appended = definition.code and not definition.why_baked
     code = [file for file in definition.files if appended and belongs_to(definition.code, file)]
     key = environment_key(
@@ -122,7 +137,7 @@ def with_keys(
         inputs=image_key(key, code_entries(code)),
         former=definition.former or definition.inputs,
         bases=used,
-        architecture=architecture,
+        key_architecture=architecture,
         epoch=epoch,
     )
 

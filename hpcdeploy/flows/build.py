@@ -16,6 +16,7 @@ from hpcdeploy.apptainer.build_record import check_output, describe, read_image,
 from hpcdeploy.apptainer.build_script import NORMAL, Repeating
 from hpcdeploy.apptainer.client import Version, check_version, parse_version, squashfs_version
 from hpcdeploy.apptainer.diagnosis import explain
+from hpcdeploy.apptainer.emulation import HANDLERS, needs_emulator
 from hpcdeploy.apptainer.environments import Environments
 from hpcdeploy.apptainer.image_cache import ImageCache
 from hpcdeploy.apptainer.placing import forget, place, remove_unfinished, remove_unrecorded, unfinished
@@ -52,6 +53,7 @@ class LocalBuilds:
         verified: The private folder with the checksums of unchanged images.
         downloads: The private folder in which the image's downloads are kept; None to keep none.
         project: The project's folder, which `hpcdeploy cache list` shows for the downloads.
+        handlers: The folder of binfmt_misc, which has the emulators of other processors.
     """
 
     work: Path
@@ -63,6 +65,7 @@ class LocalBuilds:
     verified: Path | None = None
     downloads: Path | None = None
     project: str = ""
+    handlers: Path = HANDLERS
 
     @property
     def checksums(self) -> VerifiedFiles:
@@ -101,8 +104,8 @@ def build_here(
         report: Receives the build's progress.
 
     Raises:
-        BuildError: The build failed, a secret has no value, Apptainer is too old, or a record is malformed. After a failed
-            build, the message has the relevant lines of its output.
+        BuildError: The build failed, a secret has no value, Apptainer is too old, this machine has another processor than
+            the image, or a record is malformed. After a failed build, the message has the relevant lines of its output.
         ConfigError: Apptainer cannot use the temporary folder's path, or hpcdeploy did not write the file at `output`.
         DefinitionError: The definition is invalid.
         MissingProgramError: Apptainer is not installed.
@@ -141,6 +144,7 @@ def _build(
 
     client = ApptainerClient(builds.program, kept_back=kept_back(secrets))
     _check(version := client.version(), definition)
+    arch = _arch_option(definition, version, builds.handlers)
     check_temporary(os.environ.get(variable("TMPDIR", version)) or str(folder / "tmp"))
     build = LocalBuild(
         client=client,
@@ -150,6 +154,7 @@ def _build(
         mirrors=tuple(builds.mirrors),
         secrets=secrets,
         show=show,
+        arch=arch,
         compression=builds.compression,
         force=force,
         downloads=builds.downloads,
@@ -162,6 +167,19 @@ def _build(
         with builds.checksums.renaming(made):
             place(made, output, builds.work)
     return write_record(replace(built, path=str(output)))
+
+
+def _arch_option(definition: Definition, version: Version, handlers: Path) -> tuple[str, ...]:
+    """Return the option for an image for another processor than this machine's, with which Apptainer pulls other bases.
+
+    Raises:
+        BuildError: This machine or this `version` of Apptainer cannot build the image.
+    """
+    wanted = definition.architecture
+    if wanted is None or not needs_emulator(wanted, os.uname().machine, handlers):
+        return ()
+    _check(version, definition, emulated=True)
+    return ("--arch", wanted.name)
 
 
 SameTools = Callable[[BuiltImage], bool]
@@ -237,7 +255,8 @@ def build_on(
         carrying: Shows the progress of the upload.
 
     Raises:
-        BuildError: The build failed, a secret has no value, Apptainer is too old, or the login node's answer is malformed.
+        BuildError: The build failed, a secret has no value, Apptainer is too old, the login node has another processor than
+            the image, or its answer is malformed.
         DefinitionError: The definition is invalid.
         MissingProgramError: Apptainer is not installed on the login node.
         TransportError: The connection failed.
@@ -261,7 +280,7 @@ def build_on(
         for _ in range(_MOST_UPLOADS):
             if answer.get("state") != "context":
                 break
-            _check(parse_version(str(answer.get("apptainer"))), definition)
+            _check(parse_version(str(answer.get("apptainer"))), definition, emulated=answer.get("emulated") is True)
             _upload(answer, archives, session, show, carrying)
             answer = run_build(stdin, session, show, partial(_failure, definition))
     if answer.get("state") != "built" or not is_path(answer.get("path")):
@@ -342,11 +361,12 @@ def _failure(definition: Definition, where: str, tail: Sequence[str]) -> str:
     return f"building {definition.name!r} on {where} failed:\n{explain(tail)}"
 
 
-def _check(version: Version, definition: Definition) -> None:
-    """Raise `BuildError` if this `version` of Apptainer cannot build `definition`."""
+def _check(version: Version, definition: Definition, *, emulated: bool = False) -> None:
+    """Raise `BuildError` if this `version` of Apptainer cannot build `definition`, with an emulator if `emulated`."""
     stages = check_definition(definition.text, dict(definition.build_args))
     check_version(
         version,
         empty_argument=any(not value for _, value in definition.build_args),
         headers=[stage.header for stage in stages],
+        emulated=emulated,
     )

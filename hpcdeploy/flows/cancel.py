@@ -23,6 +23,8 @@ def cancel(
 ) -> list[Run]:
     """Cancel the runs in `known` that have not ended, and return the cancelled runs.
 
+    A run that ended after its state was recorded is not among the cancelled runs.
+
     If the submission of a run was interrupted, its job is looked up and cancelled. If the run has no job, its submission is
     prevented. The result of the lookup is recorded. The end of a cancelled job is recorded by the next query of its state.
 
@@ -32,7 +34,7 @@ def cancel(
     Args:
         known: The runs with their last known states.
         session_of: Returns the session with a cluster.
-        store: The record.
+        store: The record of runs and images.
         report: Called with each run that was cancelled.
 
     Raises:
@@ -63,11 +65,9 @@ def cancel(
     for cluster, scheduler in dict.fromkeys((run.cluster, run.scheduler) for run in alive):
         runs = [run for run in alive if (run.cluster, run.scheduler) == (cluster, scheduler)]
         try:
-            cancel_jobs(runs, session_of(cluster))
+            note(cancel_jobs(runs, session_of(cluster)))
         except HpcdeployError as error:
             failures.append(error)
-        else:
-            note(runs)
     if len(failures) > 1:
         raise type(failures[0])("; ".join(map(str, failures))) from failures[0]
     if failures:

@@ -32,7 +32,7 @@ class Scope:
     """Where runs are searched.
 
     Attributes:
-        store: The record.
+        store: The record of runs and images.
         folder: The working folder, for messages.
         project: The folder of the project that the working folder is in; None if it is in none.
         cluster: The name of the cluster whose runs are searched; None for all clusters.
@@ -56,6 +56,7 @@ class Chosen:
         status: The run with its last known state.
         task: The task's number in the run, if the user gave the scheduler's id of one task (``123_4``); else None.
         by_job: The user gave the name of the run's job.
+        by_prefix: The user gave the beginning of the run's id.
         partly: The user gave a scheduler's id that means only some tasks of the run: one task, or one of several array
             chunks.
     """
@@ -63,6 +64,7 @@ class Chosen:
     status: RunStatus
     task: int | None = None
     by_job: bool = False
+    by_prefix: bool = False
     partly: bool = False
 
 
@@ -95,9 +97,15 @@ def check_inside(scope: Scope, verb: str, otherwise: str = "") -> None:
 
 
 def no_runs(scope: Scope) -> str:
-    """Return the message for a project without runs. It has advice if the folder of another recorded project is gone."""
+    """Return the message for a project without runs. It has advice if this project may be a recorded one that was moved.
+
+    A moved project's old folder is gone. Its parent is still there, or its name is the same. For the temporary folder of a
+    script, such as ``make demo``, neither is true.
+    """
     where = f" on cluster {scope.cluster}" if scope.cluster else ""
-    lost = [folder for folder in scope.store.projects() if not folder.exists()]
+    name = scope.project.name if scope.project else ""
+    gone = [folder for folder in scope.store.projects() if not folder.exists()]
+    lost = [folder for folder in gone if folder.name == name or folder.parent.exists()]
     moved = (
         f". If this project was at {lost[0]} before, run 'hpcdeploy runs --moved-from {shlex.quote(str(lost[0]))}'"
         if len(lost) == 1
@@ -153,7 +161,7 @@ def _find(name: str, scope: Scope) -> Chosen | None:
         if len(found) > 1:
             raise UnknownRunError(f"{name!r} is ambiguous: {_ids(found)}; use a longer prefix")
         if found:
-            return Chosen(status=found[0])
+            return Chosen(status=found[0], by_prefix=True)
     return _by_job_id(name, scope)
 
 

@@ -36,7 +36,7 @@ def plan(session: Session, store: Store, *, older_than: int, now: int | None = N
 
     Args:
         session: A session with the cluster.
-        store: The record.
+        store: The record of runs and images.
         older_than: Minimum age in seconds. The age of a run is counted from its end; the age of a staged file from its
             upload.
         now: The time in seconds since 1970; None for the current time.

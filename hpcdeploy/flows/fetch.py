@@ -15,7 +15,7 @@ from hpcdeploy.remote.download import PARTS, Download
 from hpcdeploy.remote.listing import RemoteFile, inside, is_here, leads_out, list_files, place_for
 from hpcdeploy.remote.local_names import FolderNames, unusable_names
 from hpcdeploy.remote.session import Session
-from hpcdeploy.remote.unfinished import mark, read_mark
+from hpcdeploy.remote.unfinished import open_mark, read_mark
 from hpcdeploy.run import Run
 
 _LEADS_OUT = "a link to outside the run's folder"
@@ -59,7 +59,7 @@ def fetch(
         session: A session with the run's cluster.
         patterns: Patterns of files, relative to the run's working folder. Without patterns, the run's ``outputs`` (by
             default all files) and the logs are downloaded.
-        progress: Receives the progress.
+        progress: Receives the number of bytes downloaded so far, and the total number of bytes to download.
 
     Raises:
         ConfigError: `destination` exists but is not a download folder of this run, or another process uses it.
@@ -169,8 +169,8 @@ def _named(folder: Path) -> Iterator[None]:
 def _locked(destination: Path, run: Run) -> Iterator[None]:
     """Lock the folder `destination` for this run; create it if it does not exist.
 
-    The file `FETCHED` contains the run's id. It is empty if an earlier fetch was interrupted before it wrote the id; such a
-    folder is accepted if it has no other file.
+    The file `FETCHED` contains the run's id. It is empty if an earlier fetch was interrupted before it wrote the id. A
+    folder with an empty `FETCHED` is accepted if it contains no other file.
 
     Raises:
         ConfigError: `destination` exists but is not a folder of this run, or another process has locked it.
@@ -178,15 +178,15 @@ def _locked(destination: Path, run: Run) -> Iterator[None]:
     path = destination / FETCHED
     if destination.is_symlink() or (destination.exists() and not destination.is_dir()):
         raise ConfigError(f"{destination} exists, but is not a folder; use another path with --output")
-    held = {entry.name for entry in destination.iterdir()} if destination.exists() else set()
+    present = {entry.name for entry in destination.iterdir()} if destination.exists() else set()
     marked = read_mark(path)
-    if held and marked != run.id and not (marked == "" and held == {FETCHED}):
+    if present and marked != run.id and not (marked == "" and present == {FETCHED}):
         raise ConfigError(
             f"{destination} exists, but does not belong to a fetch of {run.id}; use another folder with --output, "
             "or move the existing folder away"
         )
     destination.mkdir(parents=True, exist_ok=True)
-    with mark(path) as file:
+    with open_mark(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -62,7 +62,7 @@ class _Place:
         shortest: Minimum of `interval`, in seconds: the cluster's ``poll-interval``.
         session: A session with the cluster; None if the cluster's settings are missing.
         due: The time of the next query, as `time.monotonic` returns it.
-        asked: A query has been sent, and its answer is pending.
+        asked: Whether a query has been sent whose answer is pending.
         failure: Why the last query failed; empty if it succeeded.
         refusal: An error that another query would not avoid, such as a rejected login. The cluster is not queried again.
         lost: Number of consecutive answers in which the scheduler did not know any unfinished task.
@@ -80,7 +80,7 @@ class _Place:
 
 
 @frozen
-class _News:
+class _QueryEnd:
     """The end of one query: the answer of the cluster, or an exception that the query did not expect (`crash`)."""
 
     place: _Place
@@ -103,7 +103,7 @@ def status(
     Args:
         known: The runs with their last known states.
         session_of: Returns the session with a cluster.
-        store: The record.
+        store: The record of runs and images.
         patience: Timeout for all clusters together, in seconds.
 
     Raises:
@@ -135,7 +135,7 @@ def wait(
     Args:
         known: The runs with their last known states.
         session_of: Returns the session with a cluster.
-        store: The record.
+        store: The record of runs and images.
         first: Time between the first two queries of a cluster, in seconds. The interval grows from there. It is never below
             the cluster's ``poll-interval``.
         slowest: Maximum time between two queries, in seconds; a longer ``poll-interval`` has precedence.
@@ -144,11 +144,14 @@ def wait(
     Raises:
         WaitTimeoutError: Not all runs ended within `patience` seconds.
         UncertainSubmissionError: It is not known whether a run was submitted.
-        AuthenticationError: Every cluster with unfinished runs rejected the login, or cannot be queried for another reason
-            that does not go away; the first such reason decides which error is raised.
-        ConfigError: As before, if the first reason is that a cluster's settings are missing or invalid.
-        MissingProgramError: As before, if the first reason is a missing program on this machine.
-        TemplateError: As before, if the first reason is a broken template.
+        AuthenticationError: No cluster with unfinished runs can be queried any more, and the first of them rejected the
+            login.
+        ConfigError: No cluster with unfinished runs can be queried any more, because the settings of the first one are
+            missing or invalid.
+        MissingProgramError: No cluster with unfinished runs can be queried any more, because the first one needs a program
+            that is missing on this machine.
+        TemplateError: No cluster with unfinished runs can be queried any more, because a template for the first one is
+            broken.
         SchedulerError: The schedulers did not know the remaining runs in `ROUNDS_UNTIL_LOST` consecutive queries, so these
             runs would never end.
     """
@@ -162,17 +165,18 @@ def wait(
             return
         places.check_answerable(left)
     raise WaitTimeoutError(
-        f"timeout after {patience:.0f} s: {', '.join(one.run.id for one in left)} did not end yet, and was not cancelled"
+        f"timeout after {patience:.0f} s: these runs have not ended, and were not cancelled: "
+        f"{', '.join(one.run.id for one in left)}"
     )
 
 
 def check_submitted(known: Sequence[RunStatus]) -> None:
-    """Raise `UncertainSubmissionError` if it is unknown whether a run was submitted: such a run may have no job to query."""
+    """Raise `UncertainSubmissionError` if it is unknown whether a run was submitted, because the run may have no job."""
     unsure = [one.run.id for one in known if one.unsure]
     if unsure:
         raise UncertainSubmissionError(
-            f"it is not known whether {', '.join(unsure)} was submitted; run 'hpcdeploy submit --resume {unsure[0]}' first"
-            ", or cancel it"
+            f"these runs may have been submitted or not: {', '.join(unsure)}; run 'hpcdeploy submit --resume {unsure[0]}' "
+            "first, or cancel the run"
         )
 
 
@@ -196,7 +200,7 @@ class _Places:
         self._order = [one.run.id for one in known]
         self._store = store
         self._slowest = slowest
-        self._news: queue.SimpleQueue[_News] = queue.SimpleQueue()
+        self._query_ends: queue.SimpleQueue[_QueryEnd] = queue.SimpleQueue()
         self._places = [
             _place(name, session_of, first) for name in dict.fromkeys(one.run.cluster for one in known if one.alive)
         ]
@@ -227,7 +231,9 @@ class _Places:
                         self._begin(place, place.session)
                 pause = min([until, *(place.due for place in idle if not place.asked)]) - now
                 try:
-                    news = self._news.get(timeout=None if pause == math.inf else min(max(0.0, pause), threading.TIMEOUT_MAX))
+                    news = self._query_ends.get(
+                        timeout=None if pause == math.inf else min(max(0.0, pause), threading.TIMEOUT_MAX)
+                    )
                 except queue.Empty:
                     continue
                 self._take(news)
@@ -268,19 +274,19 @@ class _Places:
 
     def _begin(self, place: _Place, session: Session) -> None:
         place.asked = True
-        known, own = self._runs(place), session.pinned()
+        known, pinned = self._runs(place), session.pinned()
 
         def send() -> None:
             try:
-                news = _News(place=place, answer=query(own, known))
+                news = _QueryEnd(place=place, answer=query(pinned, known))
             except BaseException as error:  # noqa: BLE001 - the waiting thread raises it
-                news = _News(place=place, crash=error)
-            self._news.put(news)
+                news = _QueryEnd(place=place, crash=error)
+            self._query_ends.put(news)
 
         # A daemon thread: at exit the program must not wait for a login node that does not answer.
         threading.Thread(target=send, daemon=True).start()
 
-    def _take(self, news: _News) -> None:
+    def _take(self, news: _QueryEnd) -> None:
         if news.crash:
             raise news.crash
         place, answer = news.place, news.answer

@@ -100,7 +100,7 @@ def inputs_of(definition: Definition, settings: ImageSettings, project: Path, kn
         files={**files_read(project, known), **_copied(definition, project)},
         asked=dict(definition.asked),
         bases=dict(definition.bases),
-        architecture=definition.architecture,
+        architecture=definition.key_architecture,
         epoch=definition.epoch,
     )
 
@@ -124,6 +124,8 @@ def note_build(store: Store, project: Path, image: BuiltImage, inputs: BuildInpu
 def settings_of(settings: ImageSettings) -> dict[str, str]:
     """Return an image's settings by key. The value is JSON, or the sha256 of that JSON if it may contain a token."""
     values = json.loads(json.dumps(asdict(settings)))
+    if settings.platform is None:  # as in the records of releases without this setting
+        del values["platform"]
     source = {"kind": type(settings.source).__name__.removesuffix("Source").lower(), **values.pop("source")}
     flat = {**values, **{f"{_PLAIN}{key}": value for key, value in source.items()}}
     return {key: _shown(key, value) for key, value in flat.items() if key not in _WITHOUT_EFFECT}
@@ -240,7 +242,7 @@ def freshness(
     """
     built = store.latest_build(project, settings.name)
     if built is None:
-        published = _own(labels())
+        published = _hpcdeploy_labels(labels())
         return _by_labels(published, "", settings, project, _NOT_BUILT.format(settings.name)) if published else None
     noted = store.latest_inputs(project, built)
     if noted is None:
@@ -256,7 +258,8 @@ def freshness(
 def check_image(image: str, project: Project, store: Store, *, refuse: bool, labels: Labels = dict) -> tuple[str, ...]:
     """Return the notes to print before `image` is used.
 
-    A note says that the image is older than the project, or that this is not known. Only images of the project are checked.
+    A note says that the image is older than the project, or that it is unknown whether the image is older. Only images of
+    the project are checked.
 
     Args:
         image: The name or path of the image.
@@ -324,7 +327,7 @@ def _compared(before: BuildInputs, settings: ImageSettings, project: Path, known
                 definition = with_keys(definition, bases, machine=before.architecture, epoch=before.epoch)
             after = inputs_of(definition, settings, project, known)
     except (HpcdeployError, OSError) as error:
-        return Freshness(changes=tuple(_until(error, before, settings, project, known)))
+        return Freshness(changes=tuple(_changes_before_error(error, before, settings, project, known)))
     if after.inputs == before.inputs:
         return Freshness()
     changed = tuple(changes(before, after, settings.name))
@@ -335,7 +338,7 @@ def _compared(before: BuildInputs, settings: ImageSettings, project: Path, known
     return Freshness(changes=changed or ("the definition changed",))
 
 
-def _until(
+def _changes_before_error(
     error: Exception, before: BuildInputs, settings: ImageSettings, project: Path, known: KnownFiles
 ) -> Iterator[str]:
     """Yield the changes of settings and files that were found before `error` stopped the new definition, and the error."""
@@ -382,7 +385,7 @@ def _by_labels(before: Mapping[str, str], inputs: str, settings: ImageSettings, 
 
     last = check_definition(definition.text, dict(definition.build_args))[-1]
     lines = (line.strip().partition(" ") for line in last.section("labels").splitlines())
-    after = _own({name: value.strip() for name, _, value in lines})
+    after = _hpcdeploy_labels({name: value.strip() for name, _, value in lines})
     return Freshness(
         changes=tuple(
             f"the label {name} ({before.get(name, 'none')[:_LONGEST]} in the image, {after.get(name, 'none')} now)"
@@ -392,9 +395,10 @@ def _by_labels(before: Mapping[str, str], inputs: str, settings: ImageSettings, 
     )
 
 
-def _own(labels: Mapping[str, str]) -> dict[str, str]:
+def _hpcdeploy_labels(labels: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in labels.items() if name.startswith(_LABELS) and name != _OF_HPCDEPLOY}
 
 
 def _labels(built: BuiltImage) -> dict[str, str]:
-    return {} if built.built_on else _own(labels_of_file(Path(built.path)))  # else it is not on this machine
+    # An image that a cluster built is not on this machine.
+    return {} if built.built_on else _hpcdeploy_labels(labels_of_file(Path(built.path)))

@@ -87,7 +87,8 @@ def plan_run(wanted: Wanted, located: Located, choices: Choices, situation: Situ
         command = apptainer.run(engine, container, program, situation.fresh)
     else:
         if not words:
-            # The image's own command runs in the image's own working folder, because its path may be relative to it.
+            # The image's own command runs in the image's own working folder, because the path of the command may be
+            # relative.
             container = replace(container, workdir="")
         command = docker.run(engine, container, words, environment, terminal=situation.terminal)
     return Plan(command=command, engine=engine, container=container, notes=notes)
@@ -115,8 +116,8 @@ def plan_instance(
     environment = _environment(wanted)
     if wanted.job.command:
         way = f"hpcdeploy run {apptainer.INSTANCE}{name} -- COMMAND"
-        own = "the job's command is not run, because an instance runs the image's own command"
-        notes = (*notes, f"{own}; to run the job's command in the instance: {way}")
+        ignored = "the job's command is not run, because an instance runs the image's own command"
+        notes = (*notes, f"{ignored}; to run the job's command in the instance: {way}")
     if engine.name in APPTAINERS:
         command = apptainer.start_instance(engine, container, name, words, environment, str(folder))
     else:

@@ -65,7 +65,7 @@ def leaves_out(rules: Sequence[Rule], path: str, *, is_folder: bool) -> bool:
 
 
 def kept(rules: Sequence[Rule], paths: Iterable[str]) -> list[str]:
-    """Return the files in `paths` that are not excluded. A file is also excluded if a folder that contains it is."""
+    """Return the files in `paths` that are not excluded. A file is also excluded if a folder above it is excluded."""
     known: dict[str, bool] = {"": False}
 
     def out(folder: str) -> bool:

@@ -21,7 +21,7 @@ _DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _BY_NAME = "use a file name that contains the image's sha256, because HTCondor's caches identify a file by its name"
 
 
-def fetched_by_worker(image: str) -> Delivery | None:
+def worker_delivery(image: str) -> Delivery | None:
     """Return the delivery of an `image` that an HTCondor worker gets without the login node; None for other images.
 
     There are two kinds of such images:
@@ -29,7 +29,7 @@ def fetched_by_worker(image: str) -> Delivery | None:
     - ``docker://HOST/PATH@sha256:...`` and paths on CVMFS, which the program that starts the container reads
     - URLs such as ``osdf:///...``, which HTCondor's plugins transfer
 
-    Each must identify its content: by a manifest's digest, or by the sha256 in the last component of its path.
+    `image` must identify its content: by a manifest's digest, or by the sha256 in the last component of its path.
 
     Raises:
         ConfigError: `image` does not identify its content, so its content could change before the run; or it cannot be used
@@ -60,18 +60,21 @@ def fetched_by_worker(image: str) -> Delivery | None:
     return Delivery(sha256=_digest_in(image), place=image, in_job=True)
 
 
-def refuse_other_clusters(delivery: Delivery, cluster: Cluster, scheduler: SchedulerName) -> None:
-    """Raise `ConfigError` if a worker must get the image, but `scheduler` on `cluster` cannot do that."""
+def check_worker_delivery(delivery: Delivery, cluster: Cluster, scheduler: SchedulerName) -> None:
+    """Raise `ConfigError` if only an HTCondor worker can fetch the image, but no worker will do so.
+
+    The job runs in Slurm, or `cluster` does not let HTCondor transfer the image.
+    """
     if not delivery.place:
         return
     if scheduler == "slurm":
         raise ConfigError(
             f"only HTCondor's workers can fetch {delivery.place}; for Slurm use an image of the project, a .sif or an "
-            "oras:// reference (image-route in the cluster's settings decides how Slurm jobs get those)"
+            "oras:// reference (image-route in the cluster's settings decides how Slurm jobs get such images)"
         )
     if cluster.htcondor_container == "apptainer" and not delivery.place.startswith(("docker://", "/")):
         raise ConfigError(
-            f"only HTCondor's file transfer can fetch {delivery.place}, but cluster {cluster.name} does not use that for "
+            f"only HTCondor's file transfer can fetch {delivery.place}, but cluster {cluster.name} does not use it for "
             'images (htcondor-container = "apptainer"); use an image of the project, a .sif, or an oras:// reference'
         )
 
@@ -87,6 +90,9 @@ def _digest_in(image: str) -> str:
 Resolve = Callable[[str], PublishedImage]
 """Look up a reference (``oras://...``) in its registry."""
 
+Head = Callable[[PublishedImage, int], bytes]
+"""Download the first bytes of a published image; the second argument is their number."""
+
 UsesPlainHttp = Callable[[str], bool]
 """Tell whether the registry of a repository uses plain HTTP. By default only registries on loopback do, as for docker."""
 
@@ -98,30 +104,31 @@ class RegistryLookup:
     Attributes:
         resolve: Looks up a reference; called for ``oras://`` references, and for images that the record has no build of.
         plain_http: Tells whether a repository's registry uses plain HTTP.
+        head: Downloads the header of an image that is only in a registry; by default nothing is downloaded.
     """
 
     resolve: Resolve
     plain_http: UsesPlainHttp
+    head: Head = lambda _image, _most: b""
 
 
 def delivery_of(image: str, project: Project, cluster: Cluster, store: Store, registries: RegistryLookup) -> Delivery:
     """Return how `cluster` gets `image`.
 
-    For an image of the project, the latest recorded build is used:
+    For an image of the project, the first of these points that applies is used:
 
-    - If it was pushed, it is pulled by digest from its registry.
-    - If it was built on this cluster, it is used from the cluster's cache.
-    - If its file is on this machine, it is uploaded.
-    - If it was also built on this cluster from the same inputs, the cluster's own build is used.
-
-    For an image of the project without a recorded build, the tag ``latest`` in its first repository is used.
+    - The image has no recorded build: the tag ``latest`` in its first repository is pulled.
+    - The latest recorded build was pushed: it is pulled by digest from its registry.
+    - The latest build is in this cluster's cache, or its file is on this machine: the build in the cache is used, and the
+      file is uploaded if the cache lacks it.
+    - This cluster has an earlier build with the same content, or from the same inputs: the earlier build is used.
 
     Args:
         image: The name of an image of the project, the path of a ``.sif`` on this machine, an ``oras://`` reference, or an
-            image that an HTCondor worker gets without the login node (`fetched_by_worker`).
+            image that an HTCondor worker gets without the login node (`worker_delivery`).
         project: The project.
         cluster: The cluster that will run the job.
-        store: The record.
+        store: The record of runs and images.
         registries: Looks up images in registries.
 
     Raises:
@@ -135,7 +142,7 @@ def delivery_of(image: str, project: Project, cluster: Cluster, store: Store, re
     if image.startswith("oras://"):
         return pulled(registries.resolve(image))
     if image not in project.images:
-        elsewhere = fetched_by_worker(image)
+        elsewhere = worker_delivery(image)
         if elsewhere is not None:
             return elsewhere
         return _local_file(Path(image), cluster, f"the image {Path(image).name}")
@@ -154,8 +161,8 @@ def delivery_of(image: str, project: Project, cluster: Cluster, store: Store, re
 def published_of(delivery: Delivery) -> PublishedImage | None:
     """Return the image in a registry that `delivery` uses; None if the image does not come from a registry."""
     address = delivery.reference or (delivery.upload.source if delivery.upload else "")
-    repository, digest, manifest = address.removeprefix("oras://").partition("@sha256:")
-    if not address.startswith("oras://") or not digest:
+    repository, separator, manifest = address.removeprefix("oras://").partition("@sha256:")
+    if not address.startswith("oras://") or not separator:
         return None
     return PublishedImage(repository=repository, manifest=manifest, sha256=delivery.sha256, size=delivery.size)
 
@@ -188,7 +195,8 @@ def _unpushed(built: BuiltImage, built_there: BuiltImage | None, cluster: Cluste
         cluster: The cluster.
 
     Raises:
-        ConfigError: The image is neither on this machine nor in the cluster's cache.
+        ConfigError: The image is neither on this machine nor in the cluster's cache, and the cluster has no build from the
+            same inputs.
     """
     on_cluster = cluster.name in (built.built_on, built.cached_on)
     is_here = bool(built.path) and Path(built.path).is_file()
@@ -197,9 +205,10 @@ def _unpushed(built: BuiltImage, built_there: BuiltImage | None, cluster: Cluste
             return Delivery(sha256=built_there.sha256, size=built_there.size)
         gone = f" and {built.path} was removed," if built.path else ""
         elsewhere = f" and is stored only on {built.built_on}," if built.built_on else ""
+        first = "'hpcdeploy push' first" if built.built_on else "'hpcdeploy build' again"
         raise ConfigError(
             f"the image {built.name!r} was built but never pushed,{elsewhere or gone} so {cluster.name} cannot get it; run "
-            f"'hpcdeploy push' first, or build the image on that cluster: 'hpcdeploy build --on {cluster.name}'"
+            f"{first}, or build the image on {cluster.name}: 'hpcdeploy build --on {cluster.name}'"
         )
     delivery = Delivery(sha256=built.sha256, size=built.size)
     if not is_here:

@@ -29,7 +29,7 @@ class JobUploads:
         notes: Messages for the user: the sizes of code and inputs, and what is not uploaded.
         code_sha256: The sha256 of the code's archive; empty if the job uploads no code.
         commit: The commit that git reported for the code; empty if git reported none.
-        dirty: The code differs from that commit; None if it is unknown whether it does.
+        dirty: Whether the code differs from that commit; None if unknown.
     """
 
     placements: tuple[Placement, ...] = ()
@@ -44,7 +44,7 @@ class JobUploads:
         return tuple({one.upload.path: one.upload for one in self.placements}.values())
 
 
-CODE_CARRIED = "code"
+CODE_IN_WORKDIR = "code"
 """Default path of the code, relative to the working folder, on clusters where jobs cannot mount folders."""
 
 _SHOWN = 3
@@ -77,16 +77,16 @@ def collect_uploads(
     if job.code:
         tree = look(absolute(job.code.source, project))
         _check_limit(job.code, tree, allow)
-        place = job.code.destination or (CODE_MOUNTED if mounts else CODE_CARRIED)
+        place = job.code.destination or (CODE_MOUNTED if mounts else CODE_IN_WORKDIR)
         placements.append(_folder(tree, place, f"the code of {job.name}", archives, mounts=mounts, is_code=True))
-        notes += [f"the code: {_described(tree)}", *_links_astray(tree), *_submodules_absent(tree), *_refused_by_git(tree)]
-        notes += _elsewhere(job, mounts=mounts)
+        notes += [f"the code: {_summary(tree)}", *_links_astray(tree), *_submodules_absent(tree), *_refused_by_git(tree)]
+        notes += _code_path_note(job, mounts=mounts)
     for given in job.inputs:
         path = absolute(given.source, project)
         if path.is_dir():
             inner = look(path, is_code=False)
             placements.append(_folder(inner, given.destination, f"the input {given.source}", archives, mounts=mounts))
-            notes += [f"the input {given.source}: {_described(inner)}", *_links_astray(inner)]
+            notes += [f"the input {given.source}: {_summary(inner)}", *_links_astray(inner)]
         else:
             placements.append(_file(path, given, mounts=mounts))
             notes.append(f"the input {given.source}: {written(placements[-1].upload.size)}")
@@ -100,7 +100,7 @@ def collect_uploads(
     )
 
 
-def _described(tree: Tree) -> str:
+def _summary(tree: Tree) -> str:
     """Return the size, the number of files and the commit of `tree`, for a message."""
     since = {True: " and changes since", False: "", None: " (changes since: unknown)"}[tree.dirty]
     commit = f", commit {tree.commit[:10]}{since}" if tree.commit else ""
@@ -116,14 +116,14 @@ def _links_astray(tree: Tree) -> list[str]:
     return [f"note: targets of links are not uploaded: {shown}{more}; the cluster may have other files at these paths"]
 
 
-def _elsewhere(job: Job, *, mounts: bool) -> list[str]:
+def _code_path_note(job: Job, *, mounts: bool) -> list[str]:
     """Return a note if the job's command uses the path `CODE_MOUNTED`, but this cluster cannot mount the code there."""
     default = job.code is not None and not job.code.destination
     if not default or mounts or not any(word == CODE_MOUNTED or word.startswith(f"{CODE_MOUNTED}/") for word in job.command):
         return []
     note = (
-        f"note: HTCondor cannot mount the code at {CODE_MOUNTED}, so the code is at {CODE_CARRIED} in the working folder. "
-        f'Set destination = "{CODE_CARRIED}" to use this path on every cluster'
+        f"note: HTCondor cannot mount the code at {CODE_MOUNTED}, so the code is at {CODE_IN_WORKDIR} in the working "
+        f'folder. Set destination = "{CODE_IN_WORKDIR}" to use this path on every cluster'
     )
     return [note]
 
@@ -145,7 +145,7 @@ def _check_limit(code: Code, tree: Tree, allow: Allow) -> None:
     if tree.size <= code.limit * 1024 * 1024:
         return
     parts = ", ".join(f"{name} ({written(size)})" for name, size in largest(tree))
-    warning = f"the code in {tree.folder} is {_described(tree)}, over the limit of {code.limit} MB; largest parts: {parts}"
+    warning = f"the code in {tree.folder} is {_summary(tree)}, over the limit of {code.limit} MB; largest parts: {parts}"
     if not allow(warning):
         raise ConfigError(
             f"{warning}. Exclude files in {IGNORE_FILE}, make data an input, or raise the limit: "

@@ -39,6 +39,7 @@ class LocalBuild:
         mirrors: Pairs of a registry and the registry that replaces it during a build.
         secrets: Values by name of the secrets that the definition uses.
         show: Receives the build's progress.
+        arch: The option for an image for another processor than this machine's; none for this machine's.
         compression: The compression of the image.
         force: Build the environment too, even if it exists.
         downloads: The private folder in which the image's downloads are kept; None to keep none.
@@ -52,6 +53,7 @@ class LocalBuild:
     mirrors: tuple[tuple[str, str], ...]
     secrets: Mapping[str, SecretValue]
     show: Show
+    arch: tuple[str, ...] = ()
     compression: Compression = APPTAINER_DEFAULT
     force: bool = False
     downloads: Path | None = None
@@ -193,7 +195,7 @@ def _run_apptainer(
             path,
             made,
             build_args=definition.build_args,
-            options=(*options, *mounts, *(("--notest",) if places else ())),
+            options=(*build.arch, *options, *mounts, *(("--notest",) if places else ())),
             environment={
                 **environment,
                 **{variable(name, build.version, "ENV_"): value for name, value in variables.items()},

@@ -104,7 +104,7 @@ def follow(
         known: The run with its last known state.
         tasks: The numbers of the tasks, starting at 0.
         session: A session with the run's cluster.
-        store: The record.
+        store: The record of runs and images.
         tail: Start with the last `tail` lines of each task's standard output and standard error; None for everything.
         interval: Time between two reads of the files, in seconds; it grows while there is no new output.
         report: Called with the error message of each lost connection.

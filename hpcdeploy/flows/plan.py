@@ -12,8 +12,9 @@ from hpcdeploy.config.resolution import choose_cluster, resolve_job
 from hpcdeploy.config.validators import name
 from hpcdeploy.errors import ConfigError, UnknownRunError
 from hpcdeploy.flows.choose_runs import Scope, find
-from hpcdeploy.flows.images import RegistryLookup, delivery_of, refuse_other_clusters
+from hpcdeploy.flows.images import RegistryLookup, check_worker_delivery, delivery_of
 from hpcdeploy.flows.job_files import Allow, JobUploads
+from hpcdeploy.flows.processors import NodesOf, architecture_of, fitted, no_nodes
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.frozen import frozen
 from hpcdeploy.job import After, Job, Predecessor, Request
@@ -32,10 +33,12 @@ def predecessors(
 
     Raises:
         ConfigError: A run is on another cluster or scheduler, was cancelled before it was submitted, or it is unknown
-            whether the run was submitted. Or ``after`` names a job without a run there, or only some tasks of a run.
+            whether the run was submitted. Or ``clean`` removed its folder. Or ``after`` names a job without a run there, or
+            only some tasks of a run.
         UnknownRunError: A name in ``after`` matches no run, or several.
     """
     found: list[Predecessor] = []
+    cleaned = store.when_cleaned() if job.after else {}
     for after in job.after:
         if after.what in project.jobs and not store.knows(after.what):
             known = _newest(after, job, project, cluster, scheduler, store)
@@ -50,6 +53,11 @@ def predecessors(
         if known.ended and not run.job_id:
             raise ConfigError(
                 f"job {job.name} waits for run {run.id}, which was cancelled before it was submitted; submit {run.job} again"
+            )
+        if run.id in cleaned:
+            raise ConfigError(
+                f"job {job.name} waits for run {run.id} ({known.state.value}), whose folder with the exit codes of its "
+                f"tasks was removed by 'hpcdeploy clean'; submit {run.job} again, or submit {job.name} without 'after'"
             )
         if known.unsure:
             raise ConfigError(
@@ -159,11 +167,13 @@ class Confirmations:
         check_image: Checks the image before anything is packed.
         admit: Refuses files outside of the project that the settings name, or confirms them, before they are read
             (`resolve_job`).
+        nodes: Returns the processors of a cluster's nodes. They must include the processor of the image.
     """
 
     allow: Allow = lambda _surprise: True
     check_image: CheckImage = lambda _image, _delivery: None
     admit: Admit = refuse
+    nodes: NodesOf = no_nodes
 
 
 NO_CONFIRMATIONS = Confirmations()
@@ -183,7 +193,7 @@ def plan(
 
     Args:
         project: The project.
-        store: The record.
+        store: The record of runs and images.
         requested: The job, the cluster, and the options.
         registries: Looks up an image that was pushed.
         now: The time in seconds since 1970.
@@ -199,7 +209,7 @@ def plan(
     cluster, scheduler = _where(project, requested)
     job = resolve_job(project, requested.job, cluster.name, requested.options, admit=confirm.admit)
     delivery = delivery_of(job.image, project, cluster, store, registries)
-    refuse_other_clusters(delivery, cluster, scheduler)
+    check_worker_delivery(delivery, cluster, scheduler)
     confirm.check_image(job.image, delivery)
     run = plan_run(job, cluster, scheduler, delivery, now=now)
     if requested.run_id is not None:
@@ -213,6 +223,9 @@ def plan(
     run = replace(run, project=str(project.root.resolve()))
     placements = uploads.placements
     after = predecessors(job, project, cluster, scheduler, store)
+    # This may query the cluster, so it comes after everything that this machine alone can refuse.
+    processor = architecture_of(job.image, delivery, project, store, registries)
+    job = fitted(job, processor, cluster, scheduler, confirm.nodes)
     return Plan(
         run=run,
         request=Request(project=str(project.root), job=requested.job, options=requested.words, array=job.array),

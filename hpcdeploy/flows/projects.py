@@ -40,7 +40,7 @@ def follow_move(words: str, project: Path | None, folder: Path, store: Store) ->
         words: The old folder, as the user wrote it, relative to `folder`.
         project: The project in the working folder; None if there is none.
         folder: The working folder.
-        store: The record.
+        store: The record of runs and images.
 
     Raises:
         ConfigError: `project` is None, or the old folder still contains a project.

@@ -17,7 +17,7 @@ from hpcdeploy.tags import GitFacts, tags_beside_others, tags_for
 
 @frozen
 class Pushed:
-    """A published image, and the tags that it got in that repository."""
+    """A published image, and the tags that it got in its repository (`PublishedImage.repository`)."""
 
     image: PublishedImage
     tags: tuple[str, ...]
@@ -59,13 +59,13 @@ def destinations(
         settings: The image's settings.
         git: The state of git; None if it is not available.
         repositories: Repositories (``HOST/PATH``) that replace the repositories of the settings.
-        tags: Tags that replace all others. Without them the tags come from `git`, or the only tag is ``latest`` if `git` is
-            None. If ``latest`` is among these tags, the tags of the settings are added.
-        images: All images of the project. If several of them share a repository, each tag contains the image's name there
-            (`tags_beside_others`).
+        tags: Tags that replace all others. If `tags` is empty, the tags come from `git` (`hpcdeploy.tags.tags_for`), or the
+            only tag is ``latest`` if `git` is None. If these tags include ``latest``, the settings' tags are added.
+        images: All images of the project. If several of them share a repository, each tag there contains the name of its
+            image (`tags_beside_others`).
 
     Raises:
-        ConfigError: There is no repository, or another image of the project would get the same tag there.
+        ConfigError: There is no repository, or another image of the project would get one of the tags in a repository.
     """
     targets = repositories_of(settings, repositories)
     return {target: tuple(tags) or _tags_in(target, settings, images, git) for target in targets}
@@ -84,16 +84,17 @@ def push(
     """Push `built`, whose file is at ``built.path``, to each repository.
 
     The manifest has OCI's standard annotations. Some of them describe the state of git. Therefore the digest of the manifest
-    is the same only for the same image and the same state of git. A repository that rejects the image does not end the push.
+    is the same only for the same image and the same state of git. If a repository rejects the image, the push continues with
+    the next repository.
 
     Args:
         built: The image to push.
         to: The repositories (``HOST/PATH``), each with the image's tags there (`destinations`).
-        store: The record.
-        registry_of: Returns the registry of a repository.
+        store: The record of runs and images, to which each push is added.
+        registry_of: Returns the client for a repository (``HOST/PATH``).
         git: The state of git, for the annotations; None if it is not available.
-        warn: Called before the first upload with each different warning about registries that reject images of this size.
-        progress: Receives the progress.
+        warn: Called before the first upload, once with each warning about a registry that rejects images of this size.
+        progress: Receives the number of bytes sent so far, and the size of the image in bytes.
 
     Returns:
         One result for each repository.
@@ -133,12 +134,15 @@ def push(
 
 
 def refuse_same_tags(images: Sequence[ImageSettings], tags: Sequence[str]) -> None:
-    """Raise `ConfigError` if several of `images` would get the same tag, one of `tags`, in one repository."""
+    """Raise `ConfigError` if there are `tags` and two of `images` share a repository.
+
+    Both images would get the same tags there.
+    """
     for number, one in enumerate(images if tags else ()):
         for other in images[number + 1 :]:
             for repository in set(one.repositories) & set(other.repositories):
                 raise ConfigError(
-                    f"the images {one.name!r} and {other.name!r} share the repository {repository}, so --tag {tags[0]} "
+                    f"the images {one.name!r} and {other.name!r} share the repository {repository}, so the tag {tags[0]} "
                     "would only refer to the image that is pushed last; use one repository for each image, or omit --tag"
                 )
 
@@ -152,14 +156,14 @@ def _tags_in(
     others = [image for image in images if repository in image.repositories and image.name != settings.name]
     if not others or repository not in settings.repositories:
         return plain
-    own = tags_beside_others(plain, settings.name)
+    tags = tags_beside_others(plain, settings.name)
     for name, theirs in ((image.name, _with_own(by_git, image)) for image in others):
-        for tag in set(own).intersection(tags_beside_others(theirs, name)):
+        for tag in set(tags).intersection(tags_beside_others(theirs, name)):
             raise ConfigError(
                 f"the images {settings.name!r} and {name!r} share the repository {repository}, and both would get "
                 f"the tag {tag!r}; give each image its own repository, or rename one of them"
             )
-    return own
+    return tags
 
 
 def _with_own(tags: tuple[str, ...], settings: ImageSettings) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from hpcdeploy.config.named_files import Admit, files_of_secrets, in_folder, out
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import ImageSettings, Secret
 from hpcdeploy.plain_text import nearest
-from hpcdeploy.regular_file import LARGEST_TEXT, read_named, read_regular
+from hpcdeploy.regular_file import LARGEST_TEXT, read_chosen, read_regular
 from hpcdeploy.secret import SecretValue
 
 _FORM = "id=NAME, id=NAME,env=VARIABLE or id=NAME,src=FILE"
@@ -50,7 +50,7 @@ def read_secrets(
     values: dict[str, SecretValue] = {}
     for name in names:
         if name in overriding:
-            values[name] = _read(overriding[name], Path.cwd(), environ, read_named)
+            values[name] = _read(overriding[name], Path.cwd(), environ, read_chosen)
         elif name in described:
             values[name] = _read(described[name], project, environ, read_regular)
         else:

@@ -80,12 +80,12 @@ class _Running:
         self._say = say
         self._lock = threading.Lock()
         self._processes: set[subprocess.Popen[str]] = set()
-        self._ending = False
+        self._is_ending = False
 
     def run(self, task: Task) -> Ended:
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
             with self._lock:
-                if self._ending:
+                if self._is_ending:
                     return Ended(name=task.name, exit_code=128 + signal.SIGTERM, output="", error="not started")
                 process = subprocess.Popen(
                     task.argv, stdout=output, stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace"
@@ -101,7 +101,7 @@ class _Running:
                     elif error:
                         error.append(message)
                     with self._lock:
-                        if not self._ending:
+                        if not self._is_ending:
                             self._say(task.name, message)
             code = process.wait()
             with self._lock:
@@ -112,6 +112,6 @@ class _Running:
 
     def end(self, number: signal.Signals) -> None:
         with self._lock:
-            self._ending = True
+            self._is_ending = True
             for process in self._processes:
                 process.send_signal(number)

@@ -64,7 +64,7 @@ class Tree:
         astray: Pairs of a link in `names` and its target, if the target is not uploaded.
         absent: Paths of submodules that are not checked out, relative to `folder`.
         commit: The commit's id; empty if there is no commit, or if git did not report one.
-        dirty: The files differ from the commit; None if it is unknown whether they do.
+        dirty: Whether the files differ from the commit; None if unknown.
         refused: git did not report the commit, because the work tree belongs to another user.
     """
 
@@ -195,7 +195,7 @@ def largest(tree: Tree, count: int = 3) -> list[tuple[str, int]]:
 
 
 def changed(path: Path) -> ConfigError:
-    """Return (do not raise) the error for a file that changed while it was read."""
+    """Return the error for a file that changed while it was read."""
     return ConfigError(f"{path} changed while it was packed; run the same command again when it no longer changes")
 
 

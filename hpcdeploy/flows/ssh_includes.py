@@ -62,7 +62,7 @@ def included(text: str, path: Path, most: int) -> Iterator[Path]:
 def _names(line: str, path: Path) -> list[str]:
     line = line.rstrip(" \t\r\f")
     if len(line.splitlines()) > 1 and any(map(_may_include, line.splitlines())):
-        raise _unclear(line, path)  # one line for ssh, several for Python
+        raise _unclear(line, path)  # ssh reads one line where Python reads several lines
     if not _may_include(line):
         return []
     keyword = _KEYWORD.match(line)

@@ -12,7 +12,7 @@ from hpcdeploy.job import Job, Request
 from hpcdeploy.progress import NO_FEEDBACK, Feedback
 from hpcdeploy.remote.answers import Submission
 from hpcdeploy.remote.session import Session
-from hpcdeploy.remote.submission import deliver
+from hpcdeploy.remote.submission import submit_once
 from hpcdeploy.run import Run, RunStatus, new_run_id
 from hpcdeploy.staged_files import Delivery, StagedFile
 from hpcdeploy.store import Store
@@ -75,7 +75,7 @@ def submit(
         run: The new run (`plan_run`).
         script: The run's submission script.
         session: A session with the run's cluster.
-        store: The record.
+        store: The record of runs and images.
         uploads: The files to upload if they are missing on the cluster.
         request: The user's request. It is recorded with the run.
         feedback: Shows messages and the progress of an upload.
@@ -89,7 +89,7 @@ def submit(
     """
     store.add(run, script, uploads, request)
     try:
-        done = _deliver(run, script, session, uploads, feedback, again=False)
+        done = _submit_once(run, script, session, uploads, feedback, again=False)
     except UncertainSubmissionError:
         raise
     except HpcdeployError:
@@ -115,7 +115,7 @@ def resume(
         run: The recorded run.
         script: The run's recorded submission script.
         session: A session with the run's cluster.
-        store: The record.
+        store: The record of runs and images.
         uploads: The run's recorded uploads. Each file is compared with its recorded checksum before it is uploaded.
         feedback: Shows messages and the progress of an upload.
 
@@ -129,7 +129,7 @@ def resume(
     """
     store.resumed(run)
     try:
-        done = _deliver(run, script, session, uploads, feedback, again=True)
+        done = _submit_once(run, script, session, uploads, feedback, again=True)
     except UncertainSubmissionError:
         raise
     except HpcdeployError as error:
@@ -142,12 +142,15 @@ def resume(
     return _recorded(done, store)
 
 
-def _deliver(
+def _submit_once(
     run: Run, script: str, session: Session, uploads: Sequence[StagedFile], feedback: Feedback, *, again: bool
 ) -> Submission:
-    """Run a submission script until it answers (`deliver`). If the user presses Ctrl-C, print how to resume the run."""
+    """Run a submission script until it has submitted the run (`submit_once`).
+
+    If the user presses Ctrl-C, print how to resume the run.
+    """
     try:
-        return deliver(run, script, session, uploads, feedback=feedback, again=again)
+        return submit_once(run, script, session, uploads, feedback=feedback, again=again)
     except KeyboardInterrupt:
         feedback.report(
             f"run {run.id} may have been submitted; 'hpcdeploy submit --resume {run.id}' finds or submits it\n".encode()

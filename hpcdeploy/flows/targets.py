@@ -99,7 +99,7 @@ def locate(
     Args:
         image: The name of an image of the project, the path of a ``.sif``, ``oras://...`` or ``docker://...``.
         project: The project.
-        store: The record.
+        store: The record of runs and images.
         cache: The folder for downloaded images.
         resolve: Looks up a reference in its registry.
         plain_http: Tells whether a repository's registry uses plain HTTP.

@@ -170,8 +170,8 @@ def _memory(environ: Mapping[str, str]) -> Path:
 
 
 def _key(cluster: Cluster, commands: tuple[Command, ...]) -> str:
-    said = [cluster.project, cluster.name, [[command.text, command.sha256] for command in commands]]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+    content = [cluster.project, cluster.name, [[command.text, command.sha256] for command in commands]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _ssh_configuration(cluster: Cluster, environ: Mapping[str, str]) -> Iterator[Command]:
@@ -182,8 +182,9 @@ def _ssh_configuration(cluster: Cluster, environ: Mapping[str, str]) -> Iterator
     """
     if cluster.ssh_config is None:
         return
-    # Links are resolved here and in the paths that are compared: /etc is a link on macOS, and a home folder may be a link.
-    own = tuple(folder.resolve() for folder in (*(home / ".ssh" for home in homes()), *_SYSTEM))
+    # Links are resolved in these folders and in the compared paths, because /etc is a link on macOS, and a home folder may
+    # be a link.
+    unchangeable = tuple(folder.resolve() for folder in (*(home / ".ssh" for home in homes()), *_SYSTEM))
     seen: list[Path] = []
     waiting = [Path(cluster.ssh_config)]
     while waiting:
@@ -192,7 +193,7 @@ def _ssh_configuration(cluster: Cluster, environ: Mapping[str, str]) -> Iterator
             continue
         seen.append(path)
         try:
-            content = None if any(path.resolve().is_relative_to(folder) for folder in own) else _content(path)
+            content = None if any(path.resolve().is_relative_to(folder) for folder in unchangeable) else _content(path)
             if content is None:
                 yield Command(f"ssh-config: {path}")
                 continue
@@ -230,10 +231,10 @@ def _templates(root: Path) -> list[Command]:
     All templates are returned, because a template may include any other.
     """
     refuse_former(root)
-    own = list(itertools.islice(_own_files(root), MOST_FILES + 1))
-    if len(own) > MOST_FILES:
+    files = list(itertools.islice(_own_files(root), MOST_FILES + 1))
+    if len(files) > MOST_FILES:
         raise ConfigError(f"the template folders of {root} contain more than {MOST_FILES} files; expected only templates")
-    names = sorted(path.relative_to(root).as_posix() for path in own)
+    names = sorted(path.relative_to(root).as_posix() for path in files)
     if not any(name.startswith(ON_LOGIN_NODES) and name not in OF_THE_JOB for name in names):
         return []
     return [Command(f"template: {name}", sha256_of(root / name)) for name in names]

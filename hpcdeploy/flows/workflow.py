@@ -1,20 +1,24 @@
-"""Make the GitHub workflow that builds and pushes a project's images with the same version of hpcdeploy."""
+"""Make the GitHub workflow that builds and pushes a project's images.
+
+The workflow installs the version of hpcdeploy that made the workflow.
+"""
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from hpcdeploy import __version__
+from hpcdeploy.architecture import AMD64, Architecture
 from hpcdeploy.config.project import Project
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.frozen import frozen
 from hpcdeploy.image import ImageSettings, Secret
 from hpcdeploy.shell import word
-from hpcdeploy.source import DefinitionSource, DockerfileSource, ImageConfigOf, OciSource, PixiSource, SpackSource
+from hpcdeploy.source import DefinitionSource, DockerfileSource, OciConfig, OciSource, PixiSource, SpackSource
 from hpcdeploy.tags import read_git_facts
 from hpcdeploy.templates import render
 
@@ -22,10 +26,10 @@ _ADVICE = "set the requirement for pip with --install, such as --install 'hpcdep
 
 
 def requirement() -> str:
-    """Return the requirement with which pip installs the same hpcdeploy on another machine.
+    """Return the requirement with which pip installs this version of hpcdeploy on another machine.
 
-    Where this hpcdeploy was installed from is read from its metadata (PEP 610). A release is pinned by its version. A git
-    repository, or a clean checkout of one, is pinned by its commit.
+    The metadata of the installed hpcdeploy contains the source from which it was installed (PEP 610). A release is pinned
+    by its version. A git repository, or a clean checkout of a repository, is pinned by its commit.
 
     Raises:
         ConfigError: hpcdeploy was installed from a source that only this machine has.
@@ -66,6 +70,9 @@ def requirement_of(origin: object, version: str) -> str:
 TEMPLATES = "defs"
 """The folder of a project's own definition templates."""
 
+ConfigFor = Callable[[str, Architecture], OciConfig]
+"""Return the configuration of an image in a registry for an architecture."""
+
 _SPECIAL = re.compile(r"([*?+\[\]!\\])")
 _ARCHIVE = re.compile(r"(?:oci|docker)-archive:([^:]+)")
 
@@ -81,15 +88,15 @@ def pattern_of(name: str) -> str:
     return _SPECIAL.sub(r"\\\1", name)
 
 
-def watched_paths(project: Project, workflow: str, *, image_config: ImageConfigOf) -> tuple[str, ...]:
+def watched_paths(project: Project, workflow: str, *, image_config: ConfigFor) -> tuple[str, ...]:
     """Return the patterns of all files that the images of `project` depend on, sorted, relative to the repository.
 
-    A folder is watched with all its content (``FOLDER/**``), so that a new file in it starts the workflow too.
+    A folder is watched with all its content (``FOLDER/**``), so that a new file in the folder starts the workflow too.
 
     Args:
         project: The project.
         workflow: The path of the workflow's own file, relative to the repository.
-        image_config: Returns the configuration of an image in a registry.
+        image_config: Returns the configuration of an image in a registry for an architecture.
 
     Raises:
         DefinitionError: A definition cannot be made.
@@ -108,7 +115,7 @@ def watched_paths(project: Project, workflow: str, *, image_config: ImageConfigO
     return tuple(sorted({*patterns, pattern_of(workflow)}))
 
 
-def _depends_on(image: ImageSettings, root: Path, image_config: ImageConfigOf) -> Iterator[Path]:
+def _depends_on(image: ImageSettings, root: Path, image_config: ConfigFor) -> Iterator[Path]:
     yield from (root / copy.source for copy in image.files)
     match image.source:
         case DockerfileSource() as source:
@@ -119,17 +126,22 @@ def _depends_on(image: ImageSettings, root: Path, image_config: ImageConfigOf) -
             if archive:
                 yield root / archive[1]
         case source:
-            homes = {root}
+            # A file directly in one of these folders is watched alone. For any other file, its whole folder is watched.
+            listed_folders = {root}
             if isinstance(source, DefinitionSource):
                 yield root / source.file
             if isinstance(source, PixiSource):
-                homes.add(root / source.workspace)
+                listed_folders.add(root / source.workspace)
             if isinstance(source, SpackSource):
-                homes.add(root / source.environment)
+                listed_folders.add(root / source.environment)
                 yield root / source.environment / "spack.lock"  # also if it does not exist yet
                 yield from (root / folder for folder in source.repos)
-            for file in generate(image, root, image_config=image_config).files:
-                yield file.source if file.source.parent in homes else file.source.parent
+
+            def config(reference: str) -> OciConfig:
+                return image_config(reference, image.architecture)
+
+            for file in generate(image, root, image_config=config).files:
+                yield file.source if file.source.parent in listed_folders else file.source.parent
 
 
 def _pattern(path: Path, top: Path) -> str:
@@ -158,7 +170,7 @@ class Workflow:
         paths: Patterns of the files whose changes start the workflow, relative to the repository (`watched_paths`).
         branch: The branch from which images are published.
         install: The requirement with which pip installs hpcdeploy (`requirement`).
-        subfolder: The project's folder, relative to the repository; empty if that is the repository's top folder.
+        subfolder: The project's folder, relative to the repository; empty if it is the repository's top folder.
         apptainer: The version of Apptainer that the workflow installs.
     """
 
@@ -199,8 +211,9 @@ def render_workflow(workflow: Workflow, *, overrides: Path | None = None) -> str
             "apptainer": workflow.apptainer,
             "logins": logins,
             "build_secrets": secrets,
-            "secrets": _read_secrets(logins, secrets),
+            "secrets": _secrets_to_set(logins, secrets),
             "some_secret": any(image.secrets for image in workflow.images),
+            "some_other": any(image.architecture != AMD64 for image in workflow.images),
             "some_option": any(image["options"] for image in images),
         },
         filters={"text": _text, "pattern": pattern_of, "shell": lambda value: word(_plain(value))},
@@ -213,7 +226,7 @@ def secret_prefix(host: str) -> str:
 
     GitHub accepts letters, digits and underscores in a secret's name. The name must start neither with a digit nor with
     ``GITHUB_`` (docs.github.com, "Using secrets in GitHub Actions", naming your secrets). Therefore other characters become
-    underscores, and such a name gets the prefix ``REGISTRY_``.
+    underscores, and a name that starts with a digit or with ``GITHUB_`` gets the prefix ``REGISTRY_``.
     """
     if host == "docker.io":
         return "DOCKER"
@@ -224,7 +237,13 @@ def secret_prefix(host: str) -> str:
 def _image(image: ImageSettings) -> dict[str, object]:
     # GitHub's machine does not have the file of a secret, so the secret is passed in a variable with the secret's name.
     options = " ".join(f"--secret id={secret.name},env={secret.name}" for secret in image.secrets if secret.file)
-    return {"name": image.name, "hosts": _hosts(image), "secrets": image.secrets, "options": options}
+    return {
+        "name": image.name,
+        "hosts": _hosts(image),
+        "secrets": image.secrets,
+        "options": options,
+        "runner": image.architecture.runners,
+    }
 
 
 def _hosts(image: ImageSettings) -> tuple[str, ...]:
@@ -256,8 +275,8 @@ def _build_secrets(images: Sequence[ImageSettings]) -> tuple[dict[str, str], ...
             wanted.setdefault(variable, []).append(image.name)
     secrets = []
     for variable, names in wanted.items():
-        own = re.match(r"GITHUB_", variable, re.IGNORECASE) and variable != "GITHUB_TOKEN"
-        name = f"BUILD_{variable}" if own else variable
+        reserved = re.match(r"GITHUB_", variable, re.IGNORECASE) and variable != "GITHUB_TOKEN"
+        name = f"BUILD_{variable}" if reserved else variable
         value = f"secrets.{name}"
         if len(names) < len(images):
             value = f"contains(fromJSON('{json.dumps(names)}'), matrix.image) && {value} || ''"
@@ -265,7 +284,9 @@ def _build_secrets(images: Sequence[ImageSettings]) -> tuple[dict[str, str], ...
     return tuple(secrets)
 
 
-def _read_secrets(logins: dict[str, dict[str, str]], build_secrets: Sequence[dict[str, str]]) -> tuple[tuple[str, str], ...]:
+def _secrets_to_set(
+    logins: dict[str, dict[str, str]], build_secrets: Sequence[dict[str, str]]
+) -> tuple[tuple[str, str], ...]:
     """Return the names of the secrets that the user must set on GitHub, each with its purpose.
 
     GITHUB_TOKEN is left out, because GitHub sets it.

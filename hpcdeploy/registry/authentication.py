@@ -233,7 +233,7 @@ class ScopedAuth:
         if not may_ask_realm(self.registry, realm, self.token_service):
             raise AuthenticationError(self._rejection(realm))
         requested_at = self.policy.clock()
-        response = self._ask(challenge, scope)
+        response = self._request(challenge, scope)
         if response.status_code in PASSING_STATUSES:
             place = origin_of(realm)[1]
             raise PassingFailure(
@@ -262,11 +262,11 @@ class ScopedAuth:
             f'token-service = "{place}" in [registries."{self.host}"] of your own settings (~/.config/hpcdeploy/config.toml)'
         )
 
-    def _ask(self, challenge: Challenge, scope: str) -> requests.Response:
+    def _request(self, challenge: Challenge, scope: str) -> requests.Response:
         with only_request_errors():
-            return self._ask_realm(challenge, scope)
+            return self._send_request(challenge, scope)
 
-    def _ask_realm(self, challenge: Challenge, scope: str) -> requests.Response:
+    def _send_request(self, challenge: Challenge, scope: str) -> requests.Response:
         found = self.credentials
         limits = (self.policy.connect, self.policy.read)
         parameters = {"service": challenge.service, "scope": scope}

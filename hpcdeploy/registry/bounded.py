@@ -21,7 +21,7 @@ from hpcdeploy.errors import RegistryError
 from hpcdeploy.limits import format_bytes
 
 
-class _Lines:
+class _LastLine:
     """A file that stores the last line that was read from it."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -46,7 +46,7 @@ class WholeHeadResponse(http.client.HTTPResponse):
             http.client.RemoteDisconnected: The header is truncated.
         """
         file = self.fp
-        watched: Any = _Lines(file)
+        watched: Any = _LastLine(file)
         self.fp = watched
         try:
             super().begin()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpcdeploy.architecture import AMD64, Architecture
 from hpcdeploy.environments.oci import config_behind
 from hpcdeploy.errors import ConfigError, EnvironmentFileError, RegistryError
 from hpcdeploy.image import PublishedImage
@@ -61,7 +62,7 @@ class Registry:
         self.reference = reference
         self._lookup = lookup
         self._plain_http = plain_http or is_loopback(reference.host)
-        self._patience = policy or RetryPolicy()
+        self._policy = policy or RetryPolicy()
         self._token_service = token_service
 
     def push(
@@ -88,7 +89,8 @@ class Registry:
 
         Raises:
             ConfigError: The file is not a ``.sif``, or a tag is invalid.
-            RegistryError: Also if the file became shorter during the push.
+            RegistryError: Also if the file became shorter during the push, or if the registry reports another digest of the
+                manifest than that of the manifest that was sent.
         """
         for tag in tags:
             check_tag(tag)
@@ -107,7 +109,7 @@ class Registry:
             digest = f"sha256:{digest_of(manifest)}"
             for name in (digest, *tags):
                 answer = client.upload_manifest(manifest, name)
-                self._compare(answer.headers.get("Docker-Content-Digest", ""), digest)
+                self._compare(answer.headers.get("Docker-Content-Digest", ""), expected=digest)
         return parse_manifest(manifest, repository=self.reference.repository)
 
     def resolve(self) -> PublishedImage:
@@ -124,7 +126,7 @@ class Registry:
         client = self._client("Looking up")
         with client.session:
             content, claimed = client.read_manifest(self.reference.asked)
-        self._compare(self.reference.digest or claimed, f"sha256:{digest_of(content)}")
+        self._compare(f"sha256:{digest_of(content)}", expected=self.reference.digest or claimed)
         return parse_manifest(content, repository=self.reference.repository), read_annotations(content)
 
     def digest(self) -> str:
@@ -142,18 +144,19 @@ class Registry:
                 raise RegistryError(f"{self.reference.host} has no image {self.reference}")
             return claimed or f"sha256:{digest_of(client.read_manifest(self.reference.asked)[0])}"
 
-    def image_config(self) -> OciConfig:
-        """Return the configuration of a container image for linux/amd64. Digests are verified.
+    def image_config(self, architecture: Architecture = AMD64) -> OciConfig:
+        """Return the configuration of a container image for `architecture`. Digests are verified.
 
         Raises:
-            RegistryError: Also if the reference is not that of a container image, or of one for another platform.
+            RegistryError: Also if the reference is not that of a container image, if the image has no linux/amd64 variant,
+                or if a document has a wrong digest.
         """
         client = self._client("Looking up")
         with client.session:
             content, claimed = client.read_manifest(self.reference.asked)
-            self._compare(self.reference.digest or claimed, f"sha256:{digest_of(content)}")
+            self._compare(f"sha256:{digest_of(content)}", expected=self.reference.digest or claimed)
             try:
-                return config_behind(content, lambda digest: client.read_manifest(digest)[0], client.read_blob)
+                return config_behind(content, lambda digest: client.read_manifest(digest)[0], client.read_blob, architecture)
             except EnvironmentFileError as error:
                 raise RegistryError(f"{self.reference} cannot be used as a base: {error}") from error
 
@@ -218,16 +221,17 @@ class Registry:
             self.reference,
             self._lookup,
             plain_http=self._plain_http,
-            policy=self._patience,
+            policy=self._policy,
             doing=doing,
             token_service=self._token_service,
         )
 
-    def _compare(self, got: str, expected: str) -> None:
-        if got and got != expected:
+    def _compare(self, found: str, *, expected: str) -> None:
+        """Raise `RegistryError` if the digest of a manifest differs from the expected digest; an empty digest is unknown."""
+        if found and expected and found != expected:
             raise RegistryError(
-                f"{self.reference.host} has an unexpected manifest for {self.reference} ({got}, expected {expected}): "
-                "it was modified in the registry or on the way, and was discarded"
+                f"{self.reference.host} has an unexpected manifest for {self.reference} ({found}, expected {expected}): "
+                "it was modified in the registry or on the way, so hpcdeploy does not use it"
             )
 
 

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from hpcdeploy.architecture import AMD64, Architecture
 from hpcdeploy.definition.base_images import mirrored
 from hpcdeploy.errors import AuthenticationError, RegistryError
 from hpcdeploy.image import PublishedImage
@@ -73,35 +74,39 @@ def head_of(published: PublishedImage, most: int) -> bytes:
     return head[:most]
 
 
-def image_config(reference: str) -> OciConfig:
-    """Return the configuration of the container image `reference` (without a scheme) for linux/amd64.
+def image_config(reference: str, architecture: Architecture = AMD64) -> OciConfig:
+    """Return the configuration of the container image `reference` (without a scheme) for `architecture`.
 
     ``python:3.12`` refers to Docker Hub, as for docker.
 
     Raises:
-        RegistryError: The registry rejected the request or cannot be reached, or has no image for that platform.
+        RegistryError: The registry rejected the request or cannot be reached, or has no image for that architecture.
         AuthenticationError: The registry rejected the credentials.
         ConfigError: `reference` is malformed, or a credentials file cannot be read.
     """
-    return _with_credentials(parse_image(reference)).image_config()
+    return _with_credentials(parse_image(reference)).image_config(architecture)
 
 
-def image_config_by(mirrors: Sequence[tuple[str, str]]) -> ImageConfigOf:
-    """Return a function like `image_config` for a build that uses `mirrors` (see `hpcdeploy.cluster.Cluster`).
+def image_config_by(mirrors: Sequence[tuple[str, str]], architecture: Architecture = AMD64) -> ImageConfigOf:
+    """Return a function like `image_config` for a build for `architecture` with `mirrors` (`hpcdeploy.cluster.Cluster`).
 
     The build pulls an image from its mirror, so the function queries the mirror first. If the mirror rejects the request or
     cannot be reached, the function queries the registry in the reference, because some mirrors are only reachable from the
     cluster.
     """
 
-    return lambda reference: _by_mirror(reference, mirrors, image_config)
+    def configured(reference: str) -> OciConfig:
+        return image_config(reference, architecture)
+
+    return lambda reference: _by_mirror(reference, mirrors, configured)
 
 
 def digest_by(mirrors: Sequence[tuple[str, str]]) -> Callable[[str, str], str]:
     """Return a function that returns the digest of a base image, from its bootstrap agent and its reference.
 
     The agent is ``docker`` or ``oras``. Mirrors are used as by `image_config_by`. Each registry is queried once, without
-    another attempt, because a build can also use the digest of the last build.
+    another attempt, because a build can also use the digest of the last build. For an image of several architectures the
+    digest is that of its index.
     """
 
     def query(agent: str, source: str) -> str:

@@ -117,8 +117,8 @@ class OciClient(OciRequests):
         """Return a small document's bytes, and the digest that the registry claims (empty for none).
 
         The document is read again after a temporary failure. It is also read again, up to `_MOST_DAMAGED` times, if its
-        bytes do not match `digest` (if that is empty, the claimed digest). The reason may be a truncated body, which is not
-        detected if the answer has no length. The caller must verify the digest of the result.
+        bytes do not match `digest`, or the claimed digest if `digest` is empty. The reason may be a truncated body, which is
+        not detected if the answer has no length. The caller must verify the digest of the result.
         """
         content, reads = b"", 0
 
@@ -211,7 +211,7 @@ class OciClient(OciRequests):
 
         Raises:
             RegistryError: Also if there are more than `hpcdeploy.limits.MOST_TAGS` tags or pages, if a page follows itself,
-                or if the URL of a page does not use TLS although that of the previous page did.
+                or if the URL of a page uses no TLS although the URL of the page before it did.
         """
         url = f"{self.prefix}://{self.container('latest').tags_url()}"
         tags: list[str] = []

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from hpcdeploy.architecture import ARCHITECTURES
 from hpcdeploy.checked_values import read_json, whole_number
-from hpcdeploy.environments.oci import CONFIG_TYPES, INDEX_TYPES, PLATFORM
+from hpcdeploy.environments.oci import CONFIG_TYPES, INDEX_TYPES
 from hpcdeploy.frozen import frozen
 from hpcdeploy.registry.manifest import ANNOTATION, digest_of
 from hpcdeploy.registry.reference import is_digest
@@ -38,13 +39,13 @@ def details_of(
     """Return the details of `tag`. A value that no document has stays unknown.
 
     The date is the annotation ``org.opencontainers.image.created``, else ``created`` in the image's configuration. If
-    `content` is an index, the details are those of its image for `hpcdeploy.environments.oci.PLATFORM`.
+    `content` is an index, the details are those of its image for linux/amd64, or for linux/arm64 if there is no other.
 
     Args:
         tag: The name of the tag.
         content: The manifest or index of the tag.
-        manifest: Function that returns the manifest with a digest; None if it cannot be read.
-        blob: Function that returns the blob with a digest; None if it cannot be read.
+        manifest: Returns the content of the manifest whose digest is the argument; None if it cannot be read.
+        blob: Returns the content of the blob whose digest is the argument; None if it cannot be read.
     """
     digest = f"sha256:{digest_of(content)}"
     top = image = _object(content)
@@ -74,15 +75,19 @@ def _object(content: bytes) -> Mapping[str, Any]:
 
 
 def _of_platform(index: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the entry of an index for `PLATFORM`; empty if there is none.
+    """Return the entry of an index for the first of `ARCHITECTURES` that it has; empty if it has none.
 
     If there are several entries for variants of the processor, the one without a variant or with ``v1`` is preferred,
     because it runs on all processors.
     """
     listed = index.get("manifests")
     entries = [_table(entry) for entry in listed] if isinstance(listed, list) else []
-    fitting = [entry for entry in entries if _platform(entry) == PLATFORM]
-    return min(fitting, key=lambda entry: _table(entry.get("platform")).get("variant") not in (None, "", "v1"), default={})
+    for one in ARCHITECTURES:
+        plain = (None, *one.variants)
+        fitting = [entry for entry in entries if _platform(entry) == one.platform]
+        if fitting:
+            return min(fitting, key=lambda entry: _table(entry.get("platform")).get("variant") not in plain)
+    return {}
 
 
 def _platform(entry: Mapping[str, Any]) -> str:

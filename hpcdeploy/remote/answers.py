@@ -66,9 +66,9 @@ MARK = b"HPCDEPLOY "
 """Marker that each script prints when it starts (`login/begin.sh`), and before each answer."""
 
 _BEGINNINGS = (b'{"', b"{}", b"{")
-"""How an answer begins after the marker; a single ``{`` only if it is the last character of the line.
+"""The possible beginnings of an answer after the marker. If other text follows a marker, it is not the marker of an answer.
 
-This distinguishes an answer from a marker in other text.
+A single ``{`` is accepted only at the end of a line, where it is the beginning of an answer that was cut.
 """
 
 _SHOWN = 500
@@ -167,8 +167,8 @@ def read_submission(answer: Answer, run: Run, *, may_lack_job: bool = False) -> 
     Args:
         answer: The values that the script printed.
         run: The run that the script was to submit.
-        may_lack_job: The script was to find or prevent a job. Its answer may have an empty job id, but may not request
-            files.
+        may_lack_job: The answer is from the script that finds a job or prevents its submission. Such an answer may have an
+            empty job id, but may not request files.
 
     Raises:
         ValueError: The answer is malformed; the message names the wrong value and what was expected.
@@ -185,7 +185,7 @@ def read_submission(answer: Answer, run: Run, *, may_lack_job: bool = False) -> 
         raise _wrong("job_id", answer, "a job id")
     jobs, part = job_id.split(","), whole_number(answer.get("part", 0), run.tasks)
     if part is None or len(jobs) > (-(-run.tasks // part) if part else 1):
-        raise _wrong("part", answer, f"the number of tasks, of {run.tasks}, in each of {len(jobs)} jobs")
+        raise _wrong("part", answer, f"the number of tasks in each of {len(jobs)} jobs, for {run.tasks} tasks in total")
     already, folder = answer.get("already"), answer.get("folder")
     if not isinstance(already, bool):
         raise _wrong("already", answer, "true or false")
@@ -263,7 +263,11 @@ class ErrorOutput:
             self._line(line + b"\n")
 
     def message(self, completed: Completed) -> str:
-        """Return the error message of a finished script: its error line, or the last lines if nothing was forwarded."""
+        """Return the error message of a finished script.
+
+        If the script failed, and standard error ended with an error line, the message is this line. In all other cases, and
+        if no lines are forwarded (`ignore_output`), the message is the last lines of standard error.
+        """
         self._line(self._open.rest())
         if completed.exit_code and self._error and self._report is not ignore_output:
             return self._error.decode("utf-8", "replace").strip().removeprefix(_ERROR)
@@ -273,7 +277,7 @@ class ErrorOutput:
     def _line(self, line: bytes) -> None:
         if not line:
             return
-        self._pass(self._error)  # another line follows, so this error line is not the last one
+        self._pass(self._error)  # `line` follows the held-back error line, so that line is not the last one
         self._error = line if line.startswith(_ERROR.encode()) else b""
         self._pass(b"" if self._error else line)
 

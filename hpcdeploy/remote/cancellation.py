@@ -1,5 +1,6 @@
 """Cancel runs on a login node: the jobs of submitted runs, or a submission that was interrupted."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,28 +13,35 @@ from hpcdeploy.run import Run
 from hpcdeploy.shell_script import Script, Setup, Value
 from hpcdeploy.templates import refuse_former
 
+_ENDED = re.compile(r"^HPCDEPLOY ended (\S+)$", re.MULTILINE)
 
-def cancel_jobs(runs: Sequence[Run], session: Session) -> None:
-    """Cancel the jobs of `runs`, all of which belong to one scheduler.
+
+def cancel_jobs(runs: Sequence[Run], session: Session) -> list[Run]:
+    """Cancel the jobs of `runs`, all of which belong to one scheduler; return the runs that still had a job in the queue.
 
     Raises:
         SchedulerError: The scheduler rejected the request; the message contains the scheduler's message.
         TransportError: The connection failed.
     """
-    result = session.run(cancelling(session.cluster, runs, overrides=session.overrides))
+    result = session.run(cancel_script(session.cluster, runs, overrides=session.overrides))
     if result.exit_code:
         which = ("all of " if len(runs) > 1 else "") + ", ".join(run.id for run in runs)
         raise SchedulerError(f"{runs[0].scheduler} on {session.cluster.name} did not cancel {which}: {result.errors}")
+    ended = set(_ENDED.findall(result.stdout.decode("utf-8", "replace")))
+    return [run for run in runs if run.id not in ended]
 
 
-def cancelling(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None = None) -> str:
+def cancel_script(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None = None) -> str:
     """Render the script that cancels `runs`, and records the cancellation in their folders.
 
-    All of the runs must belong to one scheduler.
+    Args:
+        cluster: The cluster.
+        runs: The runs, all of which must belong to one scheduler.
+        overrides: The project's folder, which is checked for templates that no longer exist; None for no check.
 
     Raises:
         ConfigError: A path contains a line break or a NUL.
-        TemplateError: A template is broken.
+        TemplateError: The project replaces a template that no longer exists.
     """
     refuse_former(overrides)
     scheduler = runs[0].scheduler
@@ -49,7 +57,7 @@ def cancelling(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None 
 
 
 def find_or_prevent(run: Run, session: Session) -> Run:
-    """Find the job that an interrupted submission of `run` created, or prevent that it is created.
+    """Find the job that an interrupted submission of `run` created, or prevent the submission from creating one later.
 
     Returns:
         The run with its job id. The job id is empty if there is no job and there will be none.
@@ -61,13 +69,13 @@ def find_or_prevent(run: Run, session: Session) -> Run:
     """
     again = f"run 'hpcdeploy cancel {run.id}' again later"
     try:
-        result = session.run(revoking(session.cluster, run, overrides=session.overrides))
+        result = session.run(find_or_prevent_script(session.cluster, run, overrides=session.overrides))
     except TransportError as error:
         session.reconnect()
         if not isinstance(error, ConnectionLostError):
             raise
         raise UncertainSubmissionError(
-            f"the connection failed while run {run.id} was being cancelled ({error}); it may have a job: {again}"
+            f"the connection failed while run {run.id} was being cancelled ({error}); the run may have a job: {again}"
         ) from error
     message = result.message
     if result.exit_code == ExitCode.UNUSABLE:
@@ -81,7 +89,7 @@ def find_or_prevent(run: Run, session: Session) -> Run:
     raise UncertainSubmissionError(f"{message}; {again}")
 
 
-def revoking(cluster: Cluster, run: Run, *, lock_timeout: int = 30, overrides: Path | None = None) -> str:
+def find_or_prevent_script(cluster: Cluster, run: Run, *, lock_timeout: int = 30, overrides: Path | None = None) -> str:
     """Render the script that finds the job of a `run` whose submission is uncertain, or prevents its submission.
 
     The script prints the job id, which can then be cancelled as usual.
@@ -90,11 +98,11 @@ def revoking(cluster: Cluster, run: Run, *, lock_timeout: int = 30, overrides: P
         cluster: The cluster.
         run: The run.
         lock_timeout: Maximum time in seconds to wait for a submission of the run that is in progress on the login node.
-        overrides: The project's folder, whose own templates replace the built-in ones.
+        overrides: The project's folder, which is checked for templates that no longer exist; None for no check.
 
     Raises:
         ConfigError: A path contains a line break or a NUL.
-        TemplateError: A template is broken.
+        TemplateError: The project replaces a template that no longer exists.
     """
     refuse_former(overrides)
     is_array = run.scheduler == "slurm" and run.tasks > 1

@@ -18,7 +18,7 @@ from hpcdeploy.shell_script import Value
 from hpcdeploy.templates import refuse_former
 
 BUSY = "busy"
-"""The verdict in the only row about staged files while a run may be in submission: none of them was examined."""
+"""Verdict of the only row in the section of staged files if a run may be in submission. Then no staged file was examined."""
 
 _VERDICTS = frozenset({"free", "removed", "gone", "queued", "foreign", "named", "failed", BUSY})
 _STAGED = re.compile(r"(?:code|inputs)/(?:[0-9a-f]{64}(?:\.tar|\.archive)?|\.[0-9a-f]{64}(?:\.[0-9]{1,20})?\.parcel)|-")
@@ -116,7 +116,7 @@ def cleaning(
         runs: The runs, all of which have finished.
         staged: Paths of staged files relative to the root, as the script listed them; None to list only.
         fence: An unpredictable word for the markers in the output.
-        older_than: Minimum age of a staged file in seconds; one that was changed more recently is not removed.
+        older_than: Minimum age of a staged file in seconds. A file that was changed more recently is not removed.
         overrides: The project's folder, whose own templates replace the built-in ones.
 
     Raises:

@@ -14,12 +14,12 @@ from hpcdeploy.progress import Progress
 from hpcdeploy.remote.listing import RemoteFile, place_for, read_state
 from hpcdeploy.remote.received import Received, copy_member, open_archive
 from hpcdeploy.remote.session import ScriptResult, Session
-from hpcdeploy.remote.unfinished import fresh, own_parts, resumed
+from hpcdeploy.remote.unfinished import fresh, parts_folder, resumed
 
 CHUNK = 32 * 1024 * 1024
 """Number of bytes to download at once.
 
-It is large enough that the time of the round trip is negligible, and small enough to be downloaded again after a failure.
+A chunk of this size takes much longer than a round trip, and is small enough to be downloaded again after a failure.
 """
 
 _MOST_FILES = 2000
@@ -29,7 +29,7 @@ _MOST_FILES = 2000
 PARTS = ".hpcdeploy-parts"
 """The folder for incomplete files, inside the destination folder."""
 
-_KNOWN = "unset -f printf cd tar tail head find; unset CDPATH TAR_OPTIONS"
+_KNOWN_STATE = "unset -f printf cd tar tail head find; unset CDPATH TAR_OPTIONS"
 """The start of a script for sh: remove shell functions and variables that would change the commands used here.
 
 sshd's shell reads ~/.bashrc, which may export functions. If /bin/sh is bash, it imports them from the environment.
@@ -38,7 +38,7 @@ sshd's shell reads ~/.bashrc, which may export functions. If /bin/sh is bash, it
 # $1: a marker, which is printed before the data because login shells print banners; $2: the folder. The names of the files
 # are read from standard input. Each begins with ./ so that tar does not parse it as an option.
 _ARCHIVE = f"""
-{_KNOWN}
+{_KNOWN_STATE}
 printf '\\n%s\\n' "$1"
 cd -- "$2" && exec tar --create --no-recursion --format=gnu --null --files-from=-
 """
@@ -46,7 +46,7 @@ cd -- "$2" && exec tar --create --no-recursion --format=gnu --null --files-from=
 # $3: the name; $4: the number of the first byte, starting at 1; $5: the number of bytes. The file's current size and time
 # follow the data.
 _RANGE = f"""
-{_KNOWN}
+{_KNOWN_STATE}
 printf '\\n%s\\n' "$1"
 cd -- "$2" && tail -c "+$4" -- "$3" | head -c "$5"
 LC_ALL=C find "$3" -printf '\\n%s %T@'
@@ -55,12 +55,19 @@ LC_ALL=C find "$3" -printf '\\n%s %T@'
 _MAY_GROW = 32 * 1024 * 1024
 """Maximum growth in bytes of an archive's files, in total, between listing and packing."""
 
-_OF_A_MEMBER = 3 * 512
+_MEMBER_OVERHEAD = 3 * 512
 """Overhead of a file in an archive, in bytes: its header, the header of a long name, and the padding of the last block."""
 
 
 class Download:
     """Download files into `folder`. An archive or chunk is requested again after a lost connection.
+
+    Args:
+        folder: The destination folder on this machine.
+        bases: The folders on the cluster with the files, by the part of the run (``output`` or ``logs``).
+        session: A session with the cluster.
+        progress: Receives the number of bytes downloaded so far, and the total size of `files` in bytes.
+        files: The files to download, as they were listed.
 
     Attributes:
         received: The paths of the files that were downloaded completely, relative to `folder`.
@@ -95,10 +102,13 @@ class Download:
                 self._small(group)
 
     def _small(self, files: Sequence[RemoteFile]) -> None:
-        """Download `files` of one part in one archive; files that were removed on the cluster meanwhile are left out."""
+        """Download `files`, which are all in ``output`` or all in ``logs``, in one archive.
+
+        Files that were removed on the cluster after they were listed are left out.
+        """
         base = self._bases[files[0].part]
         names = b"".join(os.fsencode(f"./{file.name}") + b"\0" for file in files)
-        size = sum(file.size + _OF_A_MEMBER + 2 * len(file.name.encode("utf-8", "surrogateescape")) for file in files)
+        size = sum(file.size + _MEMBER_OVERHEAD + 2 * len(file.name.encode("utf-8", "surrogateescape")) for file in files)
         with fresh(self._parts() / "archive") as packed:
             _, result = _receive(self._session, _ARCHIVE, base, stdin=names, file=packed, size=size + _MAY_GROW)
             packed.seek(0)
@@ -112,16 +122,16 @@ class Download:
         with open_archive(packed) as archive:
             for number, member in enumerate(archive):
                 if number >= len(requested):
-                    raise tarfile.ReadError(f"it has more than the {len(requested)} requested files")
+                    raise tarfile.ReadError(f"the archive has more than the {len(requested)} requested files")
                 file = requested.get(member.name.removeprefix("./"))
                 if file is None or not member.isreg():
                     continue
-                part = self._parts() / "small"
-                with fresh(part) as writing:
+                incomplete = self._parts() / "small"
+                with fresh(incomplete) as writing:
                     copy_member(archive, member, writing)
                 # If the file's size differs from the listing, the file was changed after it was listed. Then it does not get
                 # the listed time, so that the next fetch downloads it again.
-                self._give_name(part, file, same=member.size == file.size)
+                self._give_name(incomplete, file, unchanged=member.size == file.size)
 
     def _large(self, file: RemoteFile) -> None:
         """Download one file in chunks, and continue an earlier, incomplete download.
@@ -131,39 +141,40 @@ class Download:
         """
         # The name of the incomplete file depends on size and time, so that the beginning of an older version is not reused.
         name = hashlib.sha256(os.fsencode(f"{file.place}\0{file.size}\0{file.modified}")).hexdigest()
-        part = self._parts() / name
-        same = True
-        with resumed(part) as writing:
+        incomplete = self._parts() / name
+        unchanged = True
+        with resumed(incomplete) as writing:
             have = writing.seek(0, os.SEEK_END)
             self._advance(have)
             while have < file.size:
                 size = min(CHUNK, file.size - have)
                 arguments = (self._bases[file.part], f"./{file.name}", str(have + 1), str(size))
                 received, _ = _receive(self._session, _RANGE, *arguments, file=writing, size=size)
-                mark, _, state = received.behind.partition(b"\n")
+                surplus, _, state = received.behind.partition(b"\n")
                 try:
                     now = read_state(state.decode())
                 except ValueError:
                     writing.truncate(have)
                     return
-                same = same and now == (file.size, file.modified)
-                if mark or received.count != size or not (same or now[0] > file.size):
+                unchanged = unchanged and now == (file.size, file.modified)
+                if surplus or received.count != size or not (unchanged or now[0] > file.size):
                     writing.truncate(have)
                     return
                 writing.flush()
                 have += size
                 self._advance(size)
-        self._give_name(part, file, same=same)
+        self._give_name(incomplete, file, unchanged=unchanged)
 
     def _parts(self) -> Path:
-        return own_parts(self._folder / PARTS)
+        return parts_folder(self._folder / PARTS)
 
-    def _give_name(self, part: Path, file: RemoteFile, *, same: bool = True) -> None:
+    def _give_name(self, downloaded: Path, file: RemoteFile, *, unchanged: bool) -> None:
+        """Move a downloaded file to its final path; an unchanged file gets the modification time of the listing."""
         path = place_for(file, self._folder)
-        part.chmod(0o755 if file.mode & 0o100 else 0o644)
-        if same:
-            os.utime(part, ns=(file.modified, file.modified))
-        part.replace(path)
+        downloaded.chmod(0o755 if file.mode & 0o100 else 0o644)
+        if unchanged:
+            os.utime(downloaded, ns=(file.modified, file.modified))
+        downloaded.replace(path)
         self.received.add(file.place)
 
     def _advance(self, size: int) -> None:
@@ -205,13 +216,16 @@ def _receive(
         return received, result
 
     received, result = session.repeat(attempt)
-    if not received.began:
+    if not received.found_marker:
         raise SchedulerError(f"{result.where} sent none of the run's files: {result.errors or '(no message)'}")
     return received, result
 
 
 def groups(files: Iterable[RemoteFile], *, at_most: int = CHUNK) -> Iterator[Sequence[RemoteFile]]:
-    """Yield groups of consecutive files of the same part, each with at most `at_most` bytes, or with a single file."""
+    """Yield groups of consecutive files, each for one request.
+
+    The files of a group are all in ``output`` or all in ``logs``. A group has at most `at_most` bytes, or a single file.
+    """
     group: list[RemoteFile] = []
     size = 0
     for file in files:

@@ -27,7 +27,7 @@ _CHECK_FUNCTIONS = (
 """Functions of ``login/owners.sh`` and ``login/trust.sh`` that the submission script copies into a file for the job."""
 
 _PULL_FUNCTIONS = ("open_lock", "image_mode")
-"""Further functions that the submission script copies for a job that pulls its image itself."""
+"""Functions that the submission script copies in addition if the job pulls its image itself."""
 
 _DAG = ("job.dag", "dagman.config", "wait.sh", "node.sh", "remove.sh")
 """Additional files of an HTCondor run that waits for other runs."""
@@ -88,7 +88,7 @@ def _values(run: Run, job: Job, cluster: Cluster, delivery: Delivery, after: Seq
         "setup_values": assignments(setup.values),
         "setup_file": f"login/{setup.file}",
         "apptainer": cluster.apptainer,
-        # The prefix of variables. SingularityCE accepts only SINGULARITY, and Apptainer prints a warning about that one.
+        # The prefix of variables. SingularityCE accepts only SINGULARITY; Apptainer prints a warning about SINGULARITY.
         "prefix": "SINGULARITY" if Path(cluster.apptainer).name == "singularity" else "APPTAINER",
         "image_cache_owners": cluster.image_cache_owners,
         "sha256": delivery.sha256,
@@ -197,7 +197,7 @@ def _write_files(run: Run, files: Mapping[str, str]) -> str:
 
 
 def _end(run: Run) -> str:
-    """Return the last line of a here-document. It contains the random part of the run's id, so that no text contains it."""
+    """Return the delimiter of a here-document. No document contains it, because it has the random part of the run's id."""
     return f"HPCDEPLOY_END_{run.id.rpartition('-')[2]}"
 
 

@@ -115,12 +115,12 @@ def list_files(run: Run, patterns: Sequence[str], session: Session) -> Listing:
                 f"{answer[part]} could not be listed on {result.where} (exit code {section.exit_code}): {message}"
             )
     listed = [read_listing(part, section.content) for part, section in sections.items()]
-    closed = [f"left out: {line[6:]}" for line in message.splitlines() if line[:6] == "find: " and line.endswith("denied")]
-    closed += [f"left out: {entry!r}, a malformed entry of the listing" for _, bad in listed for entry in bad]
+    notes = [f"left out: {line[6:]}" for line in message.splitlines() if line[:6] == "find: " and line.endswith("denied")]
+    notes += [f"left out: {entry!r}, a malformed entry of the listing" for _, bad in listed for entry in bad]
     return Listing(
         bases={part: str(base) for part, base in answer.items()},
         files=[file for found, _ in listed for file in found],
-        notes=closed,
+        notes=notes,
     )
 
 
@@ -195,7 +195,7 @@ def _read_entry(part: str, entry: str, link: str) -> RemoteFile:
 
 
 def _entries(content: bytes) -> Iterator[tuple[str, str]]:
-    """Yield pairs of texts, each text terminated by NUL."""
+    """Yield the pairs of entry and link target in `content`, where a NUL ends each of the two texts."""
     start = 0
     while (middle := content.find(b"\0", start)) >= 0 and (end := content.find(b"\0", middle + 1)) >= 0:
         entry, link = content[start:middle], content[middle + 1 : end]

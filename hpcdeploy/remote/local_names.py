@@ -17,7 +17,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Protocol
 
-from hpcdeploy.remote.unfinished import own_parts
+from hpcdeploy.remote.unfinished import parts_folder
 
 _REJECTED = (errno.EILSEQ, errno.ENAMETOOLONG, errno.EINVAL)
 """Errors of open(2) for a rejected name: wrong encoding, too long, a character that is not allowed (FAT)."""
@@ -36,8 +36,8 @@ class Names(Protocol):
 class FolderNames:
     """Test names by creating files in `folder`.
 
-    The folder is created when it is needed. It must be in the destination folder of the files, and so on the same file
-    system.
+    The folder must be in the destination folder of the files, so that both are on the same file system. It is created when
+    it is needed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,7 +46,10 @@ class FolderNames:
         self._is_odd: Callable[[str], str] = cache(self._try)
 
     def refusal(self, place: str) -> str:
-        """Return why the path `place` cannot be used; empty if it can. Only names that are not ASCII are tested."""
+        """Return why the path `place` cannot be used; empty if it can.
+
+        Files are created only to test names that are not ASCII, because file systems accept ASCII names.
+        """
         try:
             (self._folder.parent / place).lstat()
         except OSError as error:
@@ -78,7 +81,7 @@ class FolderNames:
         return self._new_room()
 
     def _new_room(self) -> Path:
-        room = own_parts(self._folder) / f"names-{secrets.token_hex(6)}"
+        room = parts_folder(self._folder) / f"names-{secrets.token_hex(6)}"
         room.mkdir()
         return room
 
@@ -103,7 +106,7 @@ def unusable_names(places: Iterable[str], names: Names) -> dict[str, str]:
         for count in range(1, len(parts) + 1):
             path, is_file = "/".join(parts[:count]), count == len(parts)
             first, was_file = seen.setdefault(_folded(path), (path, is_file))
-            if first != path and (is_file or was_file) and _lead_to_one(first, path, names):
+            if first != path and (is_file or was_file) and _are_one_file(first, path, names):
                 unusable[place] = f"because for this machine's file system it is the same file as {first}; {_ADVICE}"
                 break
     return unusable
@@ -119,6 +122,6 @@ def _folded(path: str) -> str:
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())
 
 
-def _lead_to_one(one: str, other: str, names: Names) -> bool:
+def _are_one_file(one: str, other: str, names: Names) -> bool:
     pairs = zip(one.split("/"), other.split("/"), strict=True)
     return all(first == second or names.are_same(first, second) for first, second in pairs)

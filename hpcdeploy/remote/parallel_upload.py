@@ -21,14 +21,17 @@ from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.templates import refuse_former
 from hpcdeploy.transport.contract import Output
 
-CHUNKS = 4
-"""Number of parallel channels; well below the sessions that sshd allows on one connection (sshd_config(5), MaxSessions: 10).
-"""
+CHANNELS = 4
+"""Number of parallel channels. By default sshd allows 10 on one connection (sshd_config(5), MaxSessions)."""
 
 LARGE = 32_000_000
+"""Minimum number of missing bytes for a parallel upload. For fewer bytes, the additional round trips take too long."""
+
 FAR = 0.02
-"""Minimum number of missing bytes, and minimum round trip time in seconds, for a parallel upload. Below them the additional
-round trips cost more than they save: one window fills a gigabit network at 17 ms."""
+"""Minimum round trip time in seconds for a parallel upload.
+
+Up to 17 ms, a single channel fills a gigabit network, because OpenSSH's window of 2 MiB then covers the round trip.
+"""
 
 _CONFIRMATION = 128
 """Maximum number of bytes that the login node prints for a record."""
@@ -39,11 +42,11 @@ class ParallelResult:
     """The result of a parallel upload.
 
     Attributes:
-        began: The bytes that were present at its start.
-        lost: The error, if another attempt is useful.
+        present: The number of bytes of the file that the login node had before this upload.
+        lost: The lost connection, if another attempt may succeed; None if the upload is finished or cannot succeed.
     """
 
-    began: int = 0
+    present: int = 0
     lost: ConnectionLostError | None = None
 
 
@@ -58,17 +61,17 @@ def upload_in_parallel(
 ) -> ParallelResult:
     """Upload records of a large `file` in parallel, if the round trip time makes it worthwhile.
 
-    Interrupted uploads can be resumed by another call. Other errors are not reported here, because the single-stream upload
-    that follows (`hpcdeploy.remote.upload`) meets and reports them. It also does all of the work if the login node has no
-    Python.
+    After a lost connection, another call resumes the upload. Other errors are not reported here: they occur again in the
+    single-stream upload that follows (`hpcdeploy.remote.upload`), which reports them. The single-stream upload also sends
+    the whole file if the login node has no Python.
 
     Args:
         file: The file.
-        have: The size of a partial file; if little is missing, nothing is done here.
+        have: The size of a partial file on the login node. If fewer than `LARGE` bytes are missing, nothing is uploaded.
         session: A session with the cluster.
-        progress: Receives the progress.
+        progress: Receives the number of bytes uploaded so far, and the size of the file in bytes.
         report: Receives messages for the user.
-        reconnected: An earlier connection was lost.
+        reconnected: Whether an earlier connection was lost.
 
     Raises:
         TransportError: No new connection can be opened.
@@ -76,7 +79,7 @@ def upload_in_parallel(
     if file.size - have < LARGE:
         return ParallelResult()
     connection = session.link.open()
-    if reconnected:  # connect in this thread, which can prompt the user; this also measures the round trip time
+    if reconnected:  # connect in this thread, because only it can prompt the user; the call measures the round trip time too
         connection.run(("true",))
     if connection.delay < FAR:
         return ParallelResult()
@@ -84,10 +87,10 @@ def upload_in_parallel(
 
 
 class _ParallelUpload:
-    """Send records over several channels; each takes the next one when its own can take more bytes.
+    """Send records over several channels. A channel gets the next record when it can send more bytes.
 
-    The first channel's script locks the upload, waits for other clients, and answers which ranges are present. The others
-    start at the same time, but get no records before that answer.
+    The script of the first channel locks the upload, waits for other clients, and answers which ranges are present. The
+    other channels start at the same time, but get no records before this answer.
     """
 
     def __init__(self, file: StagedFile, session: Session, progress: Progress, report: Output) -> None:
@@ -102,19 +105,19 @@ class _ParallelUpload:
         )
         self._ready = threading.Event()
         self._answered = False
-        self._began = 0
+        self._present = 0
         self._lost: ConnectionLostError | None = None
-        self._hopeless = False
+        self._gave_up = False
 
     def run(self) -> ParallelResult:
         """Upload, and return the result."""
-        threads = [threading.Thread(target=self._channel, args=(number == 0,), daemon=True) for number in range(CHUNKS)]
+        threads = [threading.Thread(target=self._channel, args=(number == 0,), daemon=True) for number in range(CHANNELS)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        done = self._records.complete or self._records.failed or self._hopeless
-        return ParallelResult(began=self._began, lost=None if done else self._lost)
+        done = self._records.complete or self._records.failed or self._gave_up
+        return ParallelResult(present=self._present, lost=None if done else self._lost)
 
     def _channel(self, is_first: bool) -> None:  # noqa: FBT001 - a thread's argument
         sent: list[int] = []
@@ -130,16 +133,17 @@ class _ParallelUpload:
                 on_stderr=errors.take,
                 limit=self._limit,
             )
-            if not self._ready.is_set() and not is_first:  # the first waits for another client longer than this script did
+            if not self._ready.is_set() and not is_first:
+                # This script ended while the first channel still waits, usually for another client. Run it again after that.
                 self._ready.wait()
                 self._channel(is_first)
                 return
-            self._hopeless |= result.exit_code == UploadExitCode.UNUSABLE
+            self._gave_up |= result.exit_code == UploadExitCode.UNUSABLE
             if result.exit_code and self._answered:
                 self._lost = ConnectionLostError(f"the transfer of {self._file.what} was interrupted")
         except ConnectionLostError as error:
             self._lost = error
-        except HpcdeployError:  # the site allows fewer channels, or the single stream meets it too
+        except HpcdeployError:  # the site allows fewer channels, or the single-stream upload will report the error
             pass
         finally:
             self._records.give_back(sent)
@@ -155,7 +159,7 @@ class _ParallelUpload:
             yield record.packed()
 
     def _take(self, lines: Iterable[bytes], *, is_first: bool) -> None:
-        """Process output of a script: the ranges that are present at the start, then those that were written.
+        """Process the output of a script: first the ranges that were present at the start, then each range that was written.
 
         Raises:
             SchedulerError: An answer is malformed.
@@ -170,11 +174,11 @@ class _ParallelUpload:
                     continue
                 have = ranges_of(answer, self._file.size)
             except ValueError as error:
-                self._hopeless = True
+                self._gave_up = True
                 raise SchedulerError(f"{self._file.what} was not uploaded in parallel: {error}") from error
             if is_first and not self._answered:
                 self._records.begin(have)
-                self._began = self._records.done
+                self._present = self._records.done
                 self._answered = True
                 self._ready.set()
                 continue
@@ -183,17 +187,17 @@ class _ParallelUpload:
 
 
 def receiving_records(
-    staged: StagedFile, cluster: Cluster, *, is_first: bool, patience: int = 120, overrides: Path | None = None
+    staged: StagedFile, cluster: Cluster, *, is_first: bool, silence_timeout: int = 120, overrides: Path | None = None
 ) -> str:
     """Render a script that receives records of an upload (`hpcdeploy.remote.records`) after its own text.
 
-    Several run at once. The script of `receiving` then completes the file.
+    Several of these scripts run at once. Afterwards the script of `receiving` completes the file.
 
     Args:
-        staged: The upload.
+        staged: The file.
         cluster: The cluster.
-        is_first: This script locks the upload, and answers which ranges are present. The others need none of this.
-        patience: Timeout in seconds without data.
+        is_first: Whether this script locks the upload, and answers which ranges are present; only one of the scripts does.
+        silence_timeout: Maximum time in seconds without data. After that the script exits.
         overrides: The project's folder, whose own templates replace the built-in ones.
 
     Raises:
@@ -204,7 +208,7 @@ def receiving_records(
     values: dict[str, Value] = {
         "size": staged.size,
         "is_first": is_first,
-        "silence_timeout": patience,
+        "silence_timeout": silence_timeout,
         "receiver": library_file("receive.py"),
     }
     script = upload_script(staged, cluster, values)

@@ -56,7 +56,7 @@ def query(session: Session, known: Sequence[RunStatus]) -> QueryResult:
         for scheduler in dict.fromkeys(one.run.scheduler for one in alive):
             try:
                 for one in query_scheduler(session, scheduler, [one for one in alive if one.run.scheduler == scheduler]):
-                    learned.append(one)  # noqa: PERF402 - states received before an error count
+                    learned.append(one)  # noqa: PERF402 - states received before an error are returned
             except SchedulerError as error:
                 failure = failure or error
     except HpcdeployError as error:
@@ -132,7 +132,7 @@ def following(
     limit = limits.following(sum(run.tasks for run in runs)).stdout
     values: dict[str, Value] = {
         "fence": fence,
-        "queried": "\n".join(line for run in runs for line in _asked(run, (over or {}).get(run.id, ()))),
+        "queried": "\n".join(line for run in runs for line in _query_lines(run, (over or {}).get(run.id, ()))),
         "most": limit,
         "most_in_all": limits.ALL_JOBS,
         **scheduler_of(scheduler).follow_values(),
@@ -145,7 +145,7 @@ def following(
     return query_script(title, values, cluster, f"{scheduler}-follow", with_variables=True)
 
 
-def _asked(run: Run, over: Iterable[int]) -> Iterator[str]:
+def _query_lines(run: Run, over: Iterable[int]) -> Iterator[str]:
     """Yield a line of the query for each job of a run.
 
     Its fields are: job id, run id, number of tasks, finished tasks, number of the job's first task in the run.

@@ -22,7 +22,7 @@ class Received:
     """Write the first `size` bytes after a marker to `file`, at its current position.
 
     Attributes:
-        began: The marker was received.
+        found_marker: Whether the marker was received.
         count: The number of bytes written to the file.
         behind: The bytes that follow the data, at most `LONGEST_STATE`.
     """
@@ -33,7 +33,7 @@ class Received:
         self._size = size
         self._banner = bytearray()
         self._searched = 0
-        self.began = False
+        self.found_marker = False
         self.count = 0
         self.behind = b""
 
@@ -44,7 +44,7 @@ class Received:
             TooMuchError: More than `LONGEST_STATE` bytes follow the data, or more than `hpcdeploy.limits.BANNER` bytes
                 precede the marker.
         """
-        if not self.began:
+        if not self.found_marker:
             piece = self._after_marker(piece)
         inside = piece[: self._size - self.count]
         self._file.write(inside)
@@ -61,21 +61,21 @@ class Received:
             if len(self._banner) > limits.BANNER:
                 raise TooMuchError(f"printed more than {format_bytes(limits.BANNER)} before its answer")
             return b""
-        self.began = True
+        self.found_marker = True
         rest = bytes(self._banner[place + len(self._mark) :])
         self._banner.clear()
         return rest
 
 
-class _Small(io.RawIOBase):
-    """A file that raises an error if more than `_LONGEST_HEADER` bytes are to be read at once."""
+class _BoundedReads(io.RawIOBase):
+    """A file that raises an error if a caller requests more than `_LONGEST_HEADER` bytes at once."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= _LONGEST_HEADER:
-            raise tarfile.ReadError(f"it has a header of {size} bytes")
+            raise tarfile.ReadError(f"the archive has a header of {size} bytes")
         return self._file.read(size)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -94,7 +94,7 @@ def open_archive(file: BinaryIO) -> tarfile.TarFile:
     Raises:
         tarfile.TarError: The archive is malformed.
     """
-    return tarfile.open(fileobj=_Small(file), mode="r:", encoding="utf-8", errors="surrogateescape")
+    return tarfile.open(fileobj=_BoundedReads(file), mode="r:", encoding="utf-8", errors="surrogateescape")
 
 
 def copy_member(archive: tarfile.TarFile, member: tarfile.TarInfo, target: BinaryIO) -> None:

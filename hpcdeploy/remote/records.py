@@ -15,12 +15,14 @@ _HEADER = struct.Struct(">QI32s")
 """Offset, length, and sha256 of a record, before its bytes."""
 
 SHORTEST, LONGEST = 64 * 1024, 4 * 1024 * 1024
-"""Minimum and maximum number of bytes in a record, except for the last. The login node keeps whole records only, so a cut
-connection loses up to one record in each channel. The journal of a large file needs long ones; the maximum is that of
-`login/receive.py`."""
+"""Minimum and maximum number of bytes in a record; only the last record of a range may be shorter.
+
+- Records are short, because the login node keeps only complete ones: a lost connection costs up to one per channel.
+- Records of a large file are longer, so that its journal stays short. `login/receive.py` accepts no longer ones.
+"""
 
 _RECORDS = 16384
-"""Number of records of a file, as far as `LONGEST` allows."""
+"""Intended number of records of a file. `SHORTEST` makes it lower for small files, `LONGEST` higher for very large ones."""
 
 
 @frozen
@@ -40,7 +42,7 @@ class Records:
 
     Attributes:
         done: The number of bytes that the login node has confirmed.
-        failed: The source cannot be read.
+        failed: Whether the source could not be read.
     """
 
     def __init__(self, size: int, supply: Supplier, progress: Progress) -> None:
@@ -61,18 +63,18 @@ class Records:
         return self.done == self._size
 
     def begin(self, have: Sequence[range]) -> None:
-        """Start with what is missing beside the ranges that the login node `have`."""
+        """Plan the records of all ranges that are missing on the login node, which already has the ranges `have`."""
         with self._lock:
             self._missing.extend(gaps(have, self._size))
             self.done = self._size - sum(map(len, self._missing))
             self._progress(self.done, self._size)
 
     def take(self) -> Record | None:
-        """Return the next record to send, or None if there is none left, or the source has failed."""
+        """Return the next record to send, or None if there is none left, or if the source could not be read."""
         with self._lock:
             try:
                 record = None if self.failed else self._next()
-            except (OSError, HpcdeployError):  # the single stream that follows meets it too, and reports it
+            except (OSError, HpcdeployError):  # the single-stream upload that follows reports the error
                 self.failed = True
                 return None
             if record:
@@ -88,7 +90,7 @@ class Records:
                 self._progress(self.done, self._size)
 
     def give_back(self, starts: Sequence[int]) -> None:
-        """Let other channels send the records at `starts`, as far as they are not confirmed."""
+        """Let other channels send those records at the offsets `starts` that the login node has not confirmed."""
         with self._lock:
             self._missing.extend(self._sent.pop(start) for start in starts if start in self._sent)
 
@@ -100,7 +102,7 @@ class Records:
         return record
 
     def _cut(self, span: range) -> Iterator[Record]:
-        """Yield the records of a range, whose bytes are read one after the other.
+        """Read the bytes of a range in one pass, and yield the records of the range.
 
         Raises:
             OSError: The source cannot be read, or is too short.

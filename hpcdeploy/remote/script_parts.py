@@ -12,7 +12,7 @@ Run it on a login node:  bash submit.sh
 It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's commands, but not hpcdeploy.
 You can run it several times: it submits the run once, and later calls report the submitted job. With the argument "again" it
 first queries the scheduler for the run's job, even if the run's folder does not exist or has no record of an earlier call.
-With the argument "bring" it does not tell you to copy missing files, because hpcdeploy uploads them.
+With the argument "bring" it leaves two messages to hpcdeploy: which files are missing, and which job was submitted.
 
 Exit status: 0 submitted, now or earlier. 10 login node not usable (missing command, unusable root). 11 no image.
 12 rejected by the scheduler. 13 unknown whether the scheduler accepted the job: run this script again.
@@ -24,8 +24,8 @@ ABOUT_REVOKE = """\
 Run it on a login node:  bash revoke.sh
 It needs bash, coreutils, flock (util-linux) and the scheduler's commands. It changes only the run's folder.
 
-Exit status: 0 the job's id was printed, or that the run has no job and will not get one. 10 login node not usable.
-13 unknown whether the run has a job: run this script again.
+Exit status: 0 the printed answer has the job's id, or an empty id if the run has no job and will not get one.
+10 login node not usable. 13 unknown whether the run has a job: run this script again.
 """
 
 ABOUT_RECEIVE = """\
@@ -37,7 +37,7 @@ Exit status: 0 the file is complete. 10 login node not usable. 11 the received f
 ABOUT_RECEIVE_RECORDS = """\
 
 Exit status: 0 all records were received. 10 login node not usable. 11 a received record was damaged, and was not written.
-15 records are missing. With an empty answer: there is no python3, or the file is already complete.
+15 records are missing. An empty answer means that there is no python3, or that the file is already complete.
 """
 
 DATA_FOLLOWS = "main; exec </dev/null"
@@ -58,6 +58,8 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "htcondor-follow": ("paths.sh", "sections.sh", "limited.sh", "htcondor/follow.sh"),
     "slurm-cancel": ("paths.sh", "cancel.sh", "slurm/my_jobs.sh", "slurm/cancel.sh"),
     "htcondor-cancel": ("paths.sh", "cancel.sh", "htcondor/cancel.sh"),
+    "slurm-nodes": ("sections.sh", "slurm/nodes.sh"),
+    "htcondor-nodes": ("sections.sh", "htcondor/nodes.sh"),
     "logs": ("paths.sh", "sections.sh", "logs.sh"),
     "clean": ("paths.sh", "messages.sh", "sections.sh", "clean.sh"),
     "cached": (
@@ -80,9 +82,10 @@ def set_paths(cluster: Cluster) -> str:
 
 
 def setup_for(cluster: Cluster, *paths: str) -> tuple[str, ...]:
-    """Return the cluster's setup lines for a script that only uses `paths`; nothing if the paths contain no variables.
+    """Return the cluster's setup lines if a script that only uses `paths` needs them, else an empty tuple.
 
-    Setup lines may set variables in the paths. Otherwise they are omitted to save time: ``module load`` can take a second.
+    The script needs them if a path contains a variable other than HOME, because setup lines may set it. Otherwise they are
+    omitted to save time, because ``module load`` can take a second.
     """
     return cluster.setup if any(set(shell.variables(path)) - {"HOME"} for path in paths) else ()
 
@@ -95,7 +98,7 @@ def on_cluster(path: str, cluster: Cluster) -> str:
 def query_script(
     title: str, values: Mapping[str, Value], cluster: Cluster, files: str, *, with_variables: bool = False
 ) -> str:
-    """Render a script that uses no other folder of the cluster than its root.
+    """Render a script that uses only one folder of the cluster, the root.
 
     Args:
         title: A sentence about what the script does.

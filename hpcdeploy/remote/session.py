@@ -37,8 +37,8 @@ class RetryPolicy:
     first connection was rejected.
 
     Attributes:
-        pauses: Pauses before the second attempt, the third attempt and so on, in seconds. There is no attempt after the
-            one that follows the last pause.
+        pauses: Pauses before the second attempt, the third attempt and so on, in seconds. The attempt after the last pause
+            is the last one.
         growth: The factor by which pauses grow if the number of attempts is not limited (``logs --follow``).
         longest: The maximum pause in seconds if the number of attempts is not limited.
     """
@@ -59,7 +59,7 @@ class ScriptResult:
     Attributes:
         where: The machine's name, for messages.
         completed: The exit code and the output of the script.
-        message: The error message of the script, if the exit code is not 0.
+        message: The error line of the script, or the last lines of its standard error.
     """
 
     where: str
@@ -103,20 +103,24 @@ class ScriptResult:
         return read_answer(self.stdout)
 
     def check_began(self, error: type[HpcdeployError] = SchedulerError) -> None:
-        """Check that the script began; raise `error` if the login shell ended before it read the script."""
+        """Check that the script began.
+
+        Raises:
+            HpcdeployError: The login shell ended before it read the script; the class is `error`.
+        """
         if not _began(self.stdout, self.completed.stderr):
-            raise error(_never_began(self.where, self.completed.stderr))
+            raise error(_never_began_message(self.where, self.completed.stderr))
 
 
 def _began(stdout: bytes, stderr: bytes) -> bool:
-    """Tell from the output of a script whether the script began; if it did not, nothing was done.
+    """Tell from the output of a script whether the script began. A script that did not begin has done nothing.
 
-    A script that was read by a shell other than bash began as well: it prints an error (`login/state.sh`).
+    If a shell other than bash read the script, the script began as well: it printed an error (`login/state.sh`).
     """
     return MARK in stdout or _NOT_BASH in stderr
 
 
-def _never_began(where: str, stderr: bytes) -> str:
+def _never_began_message(where: str, stderr: bytes) -> str:
     """Return the message for a login shell on `where` that ended, with `stderr`, before it read the script."""
     errors = stderr.decode("utf-8", "replace").strip()[-_SHOWN:]
     return (
@@ -165,7 +169,7 @@ class Link:
 
 @frozen
 class Session:
-    """A cluster's login node, and the project whose templates the scripts for it are rendered from.
+    """A cluster's login node, and the project whose templates are used for the scripts that run there.
 
     Attributes:
         cluster: The cluster.
@@ -230,7 +234,7 @@ class Session:
         on_stderr: Output = ignore_output,
         limit: OutputLimit | None = None,
     ) -> ScriptResult:
-        """Run a command whose standard input may contain data. Whether it began is not checked (see `ScriptResult`).
+        """Run a command whose standard input may contain data; the caller calls `ScriptResult.check_began` if necessary.
 
         Args:
             argv: The command, usually a shell.
@@ -253,7 +257,7 @@ class Session:
 
         Raises:
             ConnectionLostError: The connection was lost in each attempt.
-            OverLimitError: The output exceeds its limit. There is no other attempt, because it would exceed the limit too.
+            OverLimitError: The output exceeds its limit. It is not called again, because the output would be as long again.
         """
         for pause in self.retry.pauses:
             try:

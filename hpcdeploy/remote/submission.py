@@ -18,13 +18,13 @@ from hpcdeploy.run import Run
 from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.transport.contract import Output
 
-_MOST_DELIVERIES = 4
-"""Maximum number of times that a script may request uploads. After that, the uploaded files are assumed to be invisible."""
+_MOST_UPLOADS = 4
+"""Maximum number of times that missing files are uploaded. If the script then still requests files, it does not see them."""
 
 _Needed = Sequence[Mapping[str, object]]
 
 
-def deliver(
+def submit_once(
     run: Run,
     script: str,
     session: Session,
@@ -35,8 +35,8 @@ def deliver(
 ) -> Submission:
     """Run a submission script until it has submitted the run.
 
-    If the script reports missing files, they are uploaded, and it is run again. It is also run again after a lost
-    connection, because it is idempotent.
+    If the script reports missing files, these are uploaded, and the script is run again. After a lost connection the script
+    is run again as well, because it is idempotent.
 
     Args:
         run: The run.
@@ -44,8 +44,8 @@ def deliver(
         session: A session with the cluster.
         uploads: The files of the run; those that are missing on the cluster are uploaded.
         feedback: Shows messages and the progress of an upload.
-        again: An earlier call may have submitted the run. The script then looks for its job first, and files are checked
-            before they are uploaded.
+        again: Whether an earlier call may have submitted the run. Then the script first looks for the run's job, and the
+            checksums of files are compared before the files are uploaded.
 
     Raises:
         SchedulerError: The run was not submitted: the script failed, or the scheduler rejected the job.
@@ -60,14 +60,14 @@ def deliver(
 
         upload(needed, uploads, session, report=feedback.report, carrying=feedback.carrying, check=again)
 
-    return submission.deliver(upload_files)
+    return submission.run(upload_files)
 
 
 class _Submission:
     """One submission of a run.
 
-    If the connection was lost while the script ran, the script may still submit the run. Therefore the error of every later
-    call is reported as an uncertain submission.
+    If the connection was lost while the script ran, that call of the script may still submit the run. So the error of each
+    later call is reported as an uncertain submission.
     """
 
     def __init__(self, run: Run, script: str, session: Session, report: Output, *, again: bool) -> None:
@@ -78,10 +78,10 @@ class _Submission:
         self._again = again
         self._lost: TransportError | None = None
 
-    def deliver(self, upload_files: Callable[[_Needed], None]) -> Submission:
+    def run(self, upload_files: Callable[[_Needed], None]) -> Submission:
         """Run the script, and upload the files that it requests, until it has submitted the run."""
         try:
-            return self._deliver(upload_files)
+            return self._run_until_submitted(upload_files)
         except UncertainSubmissionError:
             raise
         except HpcdeployError as error:
@@ -89,21 +89,23 @@ class _Submission:
                 raise
             raise self._uncertain(error) from error
 
-    def _deliver(self, upload_files: Callable[[_Needed], None]) -> Submission:
-        needed: _Needed = ()
-        for _ in range(_MOST_DELIVERIES):
-            submission = self._answer()
-            if submission.needs is None:
-                return submission
-            needed = submission.needs
-            upload_files(needed)
-        raise SchedulerError(
-            f"the files uploaded for run {self._run.id} are not visible on the login node: "
-            f"{', '.join(str(need['path']) for need in needed)}; check that all login nodes share the cluster's root"
-        )
+    def _run_until_submitted(self, upload_files: Callable[[_Needed], None]) -> Submission:
+        submission = self._run_script()
+        uploads = 0
+        while submission.needs is not None:
+            if uploads == _MOST_UPLOADS:
+                raise SchedulerError(
+                    f"the files uploaded for run {self._run.id} are not visible on the login node: "
+                    f"{', '.join(str(need['path']) for need in submission.needs)}; "
+                    "check that all login nodes share the cluster's root"
+                )
+            upload_files(submission.needs)
+            uploads += 1
+            submission = self._run_script()
+        return submission
 
-    def _answer(self) -> Submission:
-        """Run the script, and again after a lost connection, until it answers or there is no attempt left."""
+    def _run_script(self) -> Submission:
+        """Run the script, and run it again after a lost connection, until it answers or there is no attempt left."""
         for pause in (0, *self._session.retry.pauses):
             time.sleep(pause)
             shell = (*SUBMITTING, *(("again",) if self._again or self._lost else ()))
@@ -122,7 +124,7 @@ class _Submission:
     def _uncertain(self, error: HpcdeployError) -> UncertainSubmissionError:
         return UncertainSubmissionError(
             f"the connection was lost while run {self._run.id} was being submitted ({error}); it is unknown whether "
-            f"it has a job. Run 'hpcdeploy submit --resume {self._run.id}': it finds the job or submits it, once"
+            f"the run has a job. Run 'hpcdeploy submit --resume {self._run.id}': it finds the job or submits it, once"
         )
 
 
@@ -130,23 +132,24 @@ def _read(result: ScriptResult, run: Run) -> Submission:
     """Return the answer of a submission script, or raise the error for its exit code."""
     if result.signal:
         raise ConnectionLostError(f"the script of run {run.id} was killed by signal {result.signal} on the login node")
-    message = result.message
     match result.exit_code:
         case ExitCode.DONE | ExitCode.FILES_NEEDED:
             try:
-                if (answer := result.answer()) is not None:
+                answer = result.answer()
+                if answer is not None:
                     return read_submission(answer, run)
+                reason = f"it printed no result; standard error ends: {result.end_of_errors or '(nothing)'}"
             except ValueError as error:
-                message = str(error)
+                reason = str(error)
             raise UncertainSubmissionError(
-                f"the login node ran run {run.id}'s script, but reported no result; standard error ends: {message[-500:]}. "
-                f"Run 'hpcdeploy submit --resume {run.id}' to query it again"
+                f"the script of run {run.id} ran on the login node, but it is unknown whether the run has a job: {reason}. "
+                f"Run 'hpcdeploy submit --resume {run.id}': it finds the job or submits it, once"
             )
         case ExitCode.CANCELLED:
-            return Submission(run=run, cancelled=message)
+            return Submission(run=run, cancelled=result.message)
         case ExitCode.UNKNOWN:
             raise UncertainSubmissionError(
-                f"{message}. Run 'hpcdeploy submit --resume {run.id}' later: it finds the job or submits it, once"
+                f"{result.message}. Run 'hpcdeploy submit --resume {run.id}' later: it finds the job or submits it, once"
             )
         case _:
-            raise SchedulerError(message)
+            raise SchedulerError(result.message)

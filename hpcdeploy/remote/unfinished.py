@@ -1,8 +1,8 @@
 """Open the folder and the files of an unfinished download, without following links.
 
 A project, or an unpacked archive, may contain a folder that looks like a download folder, but has links to other files of
-the user. So files are opened without following links (open(2), O_NOFOLLOW). They must be regular files, and those that are
-appended to must not have a second hard link.
+the user. So files are opened without following links (open(2), O_NOFOLLOW). They must be regular files. A file to which data
+is appended must not have a second hard link.
 """
 
 import errno
@@ -16,13 +16,13 @@ from typing import BinaryIO, TextIO
 _FLAGS = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _OTHER_KINDS = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EOPNOTSUPP)
-"""Errors of open(2) if the path is not a regular file.
+"""Error numbers of `_opened` if the path is not a regular file.
 
 ELOOP: a link. EISDIR: a folder. ENXIO: a pipe without a reader, or a socket on Linux. EOPNOTSUPP: a socket on macOS.
 """
 
 
-def own_parts(folder: Path) -> Path:
+def parts_folder(folder: Path) -> Path:
     """Create `folder` unless it exists, and return it; a link or a file at this path is replaced.
 
     Raises:
@@ -61,8 +61,11 @@ def resumed(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_EXCL | _FLAGS, 0o666), "ab")
 
 
-def mark(path: Path) -> TextIO:
+def open_mark(path: Path) -> TextIO:
     """Open the mark of a download folder for reading and appending; create it if it is missing.
+
+    The mark is a file in the download folder. It contains the id of the run whose files are in the folder. It is empty until
+    the first `fetch` into the folder writes the id.
 
     Raises:
         OSError: The mark cannot be opened, is a link (ELOOP), or is not a regular file.
@@ -71,7 +74,7 @@ def mark(path: Path) -> TextIO:
 
 
 def read_mark(path: Path) -> str | None:
-    """Return the text of a mark; None if there is no mark, or if it is not valid.
+    """Return the text of the mark `path` (`open_mark`); None if there is no mark, or if it is not valid.
 
     - A valid mark is a regular file.
     - An empty mark is valid only without a second hard link, because it will be written to.
@@ -89,11 +92,11 @@ def read_mark(path: Path) -> str | None:
 
 
 def _opened(path: Path, flags: int, most_names: int = sys.maxsize) -> int:
-    """Return a descriptor of `path`.
+    """Open `path`, and create it if it is missing; return its descriptor.
 
     Raises:
-        OSError: The file cannot be opened. Or it is not a regular file, or has more than `most_names` names (hard links);
-            the error number is ELOOP then, or another one of `_OTHER_KINDS`.
+        OSError: The file cannot be opened. If it is not a regular file, the error number is one of `_OTHER_KINDS`. If it has
+            more than `most_names` names (hard links), the error number is ELOOP.
     """
     opened = os.open(path, flags | _FLAGS, 0o666)
     status = os.fstat(opened)

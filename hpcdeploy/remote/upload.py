@@ -27,8 +27,8 @@ def upload(
 ) -> None:
     """Upload the files that a submission script reported as missing, one after the other.
 
-    After a lost connection, the rest of the file is uploaded in another attempt. The upload fails if this does not make
-    progress as many times in succession as the retry policy has pauses.
+    After a lost connection, another attempt uploads the rest of the file. The retry policy has one pause for each attempt in
+    succession that may make no progress; after one more the upload fails.
 
     Args:
         needed: The files that the script reported as missing.
@@ -36,8 +36,8 @@ def upload(
         session: A session with the cluster.
         report: Receives messages for the user.
         carrying: Shows the progress of an upload.
-        check: Compare a source's checksum before any byte is sent, because the source may have been replaced since the run
-            was planned, for example by a link to another file.
+        check: Whether a source's checksum is compared before any byte is sent. This is needed if the source may have been
+            replaced since the run was planned, for example by a link to another file.
 
     Raises:
         TransportError: No connection could be opened, or it was lost repeatedly. Received data is kept for the next call.
@@ -73,10 +73,11 @@ def _upload(file: StagedFile, have: int, session: Session, report: Output, progr
             lost = error
         if lost is None:
             return
-        have = file.size if stream.answered else have  # only a single stream can continue what a single stream began
-        began = max(parallel.began, stream.began)
-        failures = 0 if began > farthest >= 0 else failures
-        farthest = max(farthest, began)
+        if stream.answered:  # a single stream has begun, so use no parallel upload in the next attempts
+            have = file.size
+        present = max(parallel.present, stream.present)
+        failures = 0 if present > farthest >= 0 else failures
+        farthest = max(farthest, present)
         if failures == len(session.retry.pauses):
             raise TransportError(
                 f"the upload of {file.what} was interrupted ({lost}); the received part is kept. Submit again to upload "
@@ -107,9 +108,10 @@ def _try(stream: UploadStream, file: StagedFile, session: Session, report: Outpu
     match result.exit_code:
         case UploadExitCode.DONE:
             return None
-        case UploadExitCode.DAMAGED if not stream.began:
+        case UploadExitCode.DAMAGED if not stream.present:
             raise changed(file)
-        # Damaged, although this attempt continued an earlier one: the earlier bytes may be wrong. The script removed them.
+        # If the file is damaged, but this attempt sent only its rest, the bytes of an earlier attempt may be wrong. The
+        # script has removed them, so another attempt is useful.
         case code if code in (UploadExitCode.DAMAGED, UploadExitCode.INCOMPLETE) or code < 0:
             return ConnectionLostError(message or f"the transfer of {file.what} was interrupted")
         case code:

@@ -52,8 +52,8 @@ class UploadStream:
     """One upload attempt: send the script, wait until it reports how many bytes of the file are present, send the rest.
 
     Attributes:
-        answered: The script has reported the number of present bytes.
-        began: The number of bytes of the file that were present at the start of this attempt; 0 until it was reported.
+        answered: Whether the script has reported how many bytes are present.
+        present: The number of bytes that the login node had before this attempt; 0 until the script has reported it.
         error: The error that ended the attempt early: the source cannot be read, or the report is malformed.
     """
 
@@ -64,7 +64,7 @@ class UploadStream:
         self._lines = Lines(limits.SCRIPT.stdout)
         self._have: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self.answered = False
-        self.began = 0
+        self.present = 0
         self.error: HpcdeployError | None = None
 
     def take(self, piece: bytes) -> None:
@@ -73,7 +73,7 @@ class UploadStream:
             try:
                 if (answer := read_answer(line)) is None:
                     continue
-                self.began = number_of(answer, "have")
+                self.present = number_of(answer, "have")
             except ValueError as error:
                 self.error = SchedulerError(
                     f"{self._file.what} was not uploaded: {error}; submit again, or contact the site"
@@ -81,14 +81,14 @@ class UploadStream:
                 self.end()
                 return
             self.answered = True
-            self._have.put(self.began)
+            self._have.put(self.present)
 
     def end(self) -> None:
-        """Wake up the thread in `pieces` that waits for the script's report, because the report may never come."""
+        """Stop `pieces`, which waits in another thread for the script's report, because the report may never come."""
         self._have.put(None)
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the standard input of the remote shell; called in its own thread."""
+        """Yield the standard input of the remote shell. The transport calls this in a separate thread."""
         yield self._script
         done, size = self._have.get(), self._file.size
         if done is None:
@@ -113,7 +113,7 @@ class UploadStream:
             self.error = error
 
 
-def receiving(staged: StagedFile, cluster: Cluster, *, patience: int = 120, overrides: Path | None = None) -> str:
+def receiving(staged: StagedFile, cluster: Cluster, *, silence_timeout: int = 120, overrides: Path | None = None) -> str:
     """Render the script that receives a file, whose bytes follow the script on standard input.
 
     If an earlier call received a part of the file, the script receives the rest.
@@ -121,8 +121,8 @@ def receiving(staged: StagedFile, cluster: Cluster, *, patience: int = 120, over
     Args:
         staged: The file.
         cluster: The cluster.
-        patience: Maximum time in seconds without data. After that the script keeps the received bytes and exits, because it
-            assumes that the client no longer runs.
+        silence_timeout: Maximum time in seconds without data. After that the script keeps the received bytes and exits,
+            because the client probably no longer runs.
         overrides: The project's folder, whose own templates replace the built-in ones.
 
     Raises:
@@ -130,7 +130,7 @@ def receiving(staged: StagedFile, cluster: Cluster, *, patience: int = 120, over
         TemplateError: A template is broken.
     """
     refuse_former(overrides)
-    script = upload_script(staged, cluster, {"size": staged.size, "silence_timeout": patience})
+    script = upload_script(staged, cluster, {"size": staged.size, "silence_timeout": silence_timeout})
     title = "Receive a file, whose bytes follow this script on standard input."
     return replace(script, title=title, about=ABOUT_RECEIVE, files=FILES["receive"]).text()
 

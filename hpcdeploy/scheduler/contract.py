@@ -16,11 +16,11 @@ _JSON = frozenset({"sacct_json", "condor_q", "condor_history"})
 _MOST = 10_000
 """Maximum number of sections in one output.
 
-The largest legitimate output has 1001: two streams for each of 500 tasks, and one more (`hpcdeploy.flows.logs`).
+The largest expected output has 1001 sections: two streams for each of 500 tasks, and one more (`hpcdeploy.flows.logs`).
 """
 
 _LONGEST_MARK = 200
-"""Maximum length in bytes of the rest of a marker line: ``begin`` or ``end``, the section's name and the exit status."""
+"""Maximum length in bytes of a marker line after its fence: ``begin`` or ``end``, the section's name, the exit status."""
 
 
 @frozen
@@ -111,8 +111,8 @@ def read_answers(output: bytes, fence: str, *needed: str, lines: int = sys.maxsi
 def read_sections(output: bytes, fence: str, *needed: str) -> dict[str, Section]:
     """Split `output` at the markers that contain `fence`; text outside of sections is ignored (output of login shells).
 
-    A section begins after ``HPCDEPLOY FENCE begin NAME`` and ends before a line ``HPCDEPLOY FENCE end NAME STATUS``. A
-    begin marker may stand anywhere in a line, because a login profile may have printed text without a line break.
+    A section begins after ``HPCDEPLOY FENCE begin NAME`` and ends before a line ``HPCDEPLOY FENCE end NAME STATUS``. Other
+    text may precede a begin marker in its line, because a login profile may have printed text without a line break.
 
     Args:
         output: The output of the follow script.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hpcdeploy.folders import state_folder
 from hpcdeploy.store.image_rows import ImageRows
+from hpcdeploy.store.node_rows import NodeRows
 from hpcdeploy.store.run_rows import RunRows
 
 
@@ -18,7 +19,7 @@ def default_path(environment: Mapping[str, str] = os.environ) -> Path:
     return state_folder(environment) / "runs.db"
 
 
-class Store(RunRows, ImageRows):
+class Store(RunRows, ImageRows, NodeRows):
     """The record of runs and images. Every method is one transaction, so concurrent commands never see a partial change.
 
     If the file does not exist and cannot be created, a method that only reads finds an empty record.

@@ -1,6 +1,7 @@
-"""Record images: the latest build of each, the inputs and lock file of that build, cached checksums of files, and pushes."""
+"""Record the latest build of each image, with its inputs and lock file, and also cached checksums of files, and pushes."""
 
 import json
+import os
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,7 +12,7 @@ from hpcdeploy.checked_values import typed
 from hpcdeploy.image import BuiltImage, PublishedImage
 from hpcdeploy.store.record_file import RecordFile, bytes_value, json_value, text_value
 
-_LATER = ("environment", "builder", "tools")
+_LATER = ("environment", "builder", "tools", "architecture")
 """Fields of a build that are in a table of their own, because older releases reject a build with unknown fields."""
 
 _KEYS_TABLE = (
@@ -98,7 +99,10 @@ class ImageRows(RecordFile):
             connection.execute("INSERT OR REPLACE INTO locks VALUES (?, ?, ?, ?)", row)
 
     def latest_lock(self, project: Path, name: str) -> tuple[str, bytes] | None:
-        """Return the time (RFC 3339) and the lock file of the latest build of an image with a lock file; None for none."""
+        """Return the time (RFC 3339) and the lock file of an image's latest build with a lock file.
+
+        The result is None if there is no such build.
+        """
         with self.opened() as connection:
             row = connection.execute(
                 "SELECT built, lock FROM locks WHERE project = ? AND name = ?", (str(project.resolve()), name)
@@ -139,6 +143,40 @@ class ImageRows(RecordFile):
             return "" if row is None else zlib.decompress(bytes_value(row[0])).decode()
         except (ValueError, TypeError, zlib.error):  # without the cache, the files are read again
             return ""
+
+    def wrote(self, path: Path, sha256: str) -> None:
+        """Record the sha256 of the generated file that was written to `path` last."""
+        with self.opened() as connection:
+            # This table is created here and not by the schema, so that older releases can still use the file.
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS written (path BLOB PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID"
+            )
+            connection.execute("INSERT OR REPLACE INTO written VALUES (?, ?)", (os.fsencode(path.resolve()), sha256))
+
+    def has_written(self, path: Path, sha256: str) -> bool:
+        """Tell whether the last generated file that was written to `path` had this sha256."""
+        with self.opened() as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'written'").fetchone():
+                return False
+            found = connection.execute(
+                "SELECT sha256 FROM written WHERE path = ?", (os.fsencode(path.resolve()),)
+            ).fetchone()
+        return found is not None and found[0] == sha256
+
+    def know_architecture(self, sha256: str, name: str) -> None:
+        """Record the architecture in the header of the image with that sha256, such as ``arm64``."""
+        with self.opened() as connection:
+            # This table is created here and not by the schema, so that older releases can still use the file.
+            connection.execute("CREATE TABLE IF NOT EXISTS headers (sha256 TEXT PRIMARY KEY, architecture TEXT NOT NULL)")
+            connection.execute("INSERT OR REPLACE INTO headers VALUES (?, ?)", (sha256, name))
+
+    def known_architecture(self, sha256: str) -> str:
+        """Return the architecture that `know_architecture` recorded; empty if there is none."""
+        with self.opened() as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'headers'").fetchone():
+                return ""
+            row = connection.execute("SELECT architecture FROM headers WHERE sha256 = ?", (sha256,)).fetchone()
+        return str(row[0]) if row else ""
 
     def published(self, image: PublishedImage, *, when: int) -> None:
         """Record that an image was pushed, at `when` (seconds since 1970)."""

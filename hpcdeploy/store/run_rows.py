@@ -66,7 +66,7 @@ class RunRows(RecordFile):
     def resumed(self, run: Run) -> None:
         """Record that a later command continues the submission of `run`.
 
-        The command that started the submission may still run. If that command fails, it must not remove the run (`forget`).
+        The command that started the submission may still be running. If it fails, `forget` then does not remove the run.
 
         Raises:
             UnknownRunError: The record no longer has the run, because its first command removed it.

@@ -31,7 +31,7 @@ def open_transport(cluster: Cluster) -> Transport:
 
 
 def _openssh_is_better(settings: SshSettings) -> bool:
-    """Tell whether the user has an open connection of OpenSSH, or only OpenSSH can log in. Reads a few local files."""
+    """Tell whether the user has an open connection of OpenSSH, or only OpenSSH can log in. This reads a few local files."""
     if settings.control_path.is_socket():
         from hpcdeploy.transport.openssh_mux import master_at
 

@@ -72,8 +72,8 @@ class Transport(Protocol):
     def begin(self, argv: Sequence[str]) -> None:
         """Connect and start the command `argv` in the background, because it will be run soon.
 
-        `argv` must do nothing before it receives input, and end if its input ends: that happens if it is never run. An error
-        here is reported by the first call of `run`.
+        `argv` must do nothing before it receives input. If `run` is never called, the input of `argv` ends, and `argv` must
+        then end as well. An error in the background is reported by the first call of `run`.
         """
 
     def run(

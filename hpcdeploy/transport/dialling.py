@@ -1,4 +1,4 @@
-"""Open a socket to a host's SSH server, and send the greeting."""
+"""Open a socket to a host's SSH server, and send the client's greeting, which is its identification string."""
 
 import atexit
 import contextlib
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 GREETING = f"SSH-2.0-hpcdeploy_{__version__}"
 """The identification string that the client sends (RFC 4253, 4.2)."""
 
-_RECEIVED = 64 * 1024
+_RECEIVE_SIZE = 64 * 1024
 """Minimum number of bytes to request from the kernel at once."""
 
-# Time in seconds to wait for a ProxyCommand to exit after each signal.
-_ENDS = 2.0
+# Maximum time in seconds to wait for a ProxyCommand to exit, after each of two signals.
+_EXIT_TIMEOUT = 2.0
 
 
 class _EagerSocket(socket.socket):
@@ -33,15 +33,21 @@ class _EagerSocket(socket.socket):
     - It acknowledges the first packets at once. At the start sshd sends small packets one by one, and waits for an
       acknowledgement of each (Nagle), which the kernel delays by 40 ms (tcp(7), TCP_QUICKACK). With this delay, connecting
       and the first command took 90 ms instead of 40.
-    - It receives large pieces. paramiko reads the first 16 bytes of a packet and then the rest. During an upload sshd sends
-      a packet every 96 KiB, and each system call for it took the interpreter's lock from the sending thread.
+    - It receives large pieces. paramiko reads the first 16 bytes of a packet and then the rest, so each packet would take
+      two system calls. During an upload, sshd sends a small packet for every 96 KiB that it receives, and each system call
+      that reads such a packet took the interpreter's lock from the sending thread.
     """
 
-    _left = 64 * 1024
-    _ahead = b""
-    _greeting_sent = b""
+    _to_acknowledge = 64 * 1024
+    """Number of bytes left to receive before packets are no longer acknowledged at once; `recv` counts it down."""
 
-    def greet(self) -> None:
+    _ahead = b""
+    """Bytes that were received, but not yet requested by paramiko."""
+
+    _greeting_sent = b""
+    """The greeting, after it was sent and before paramiko sends it again."""
+
+    def send_greeting(self) -> None:
         """Send the greeting now."""
         greeting = f"{GREETING}\r\n".encode()
         self.sendall(greeting)
@@ -57,24 +63,24 @@ class _EagerSocket(socket.socket):
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Return up to `bufsize` received bytes; empty at the end."""
         if not self._ahead:
-            self._ahead = super().recv(max(bufsize, _RECEIVED), flags)
-            if self._left > 0 and hasattr(
+            self._ahead = super().recv(max(bufsize, _RECEIVE_SIZE), flags)
+            if self._to_acknowledge > 0 and hasattr(
                 socket, "TCP_QUICKACK"
             ):  # only Linux; it must be set again, because the kernel resets it
-                self._left -= len(self._ahead)
+                self._to_acknowledge -= len(self._ahead)
                 self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         data, self._ahead = self._ahead[:bufsize], self._ahead[bufsize:]
         return data
 
 
-class Line:
+class RawConnection:
     """A connection to a host's SSH port. Closing it twice is allowed."""
 
     def __init__(self, sock: socket.socket, process: subprocess.Popen[bytes] | None = None) -> None:
         self.socket = sock
         self._process = process
         if process:
-            # At exit, nothing else would close a connection that is still being opened in a background thread.
+            # If this program exits while a background thread is still opening the connection, nothing else closes it.
             atexit.register(self.close)
 
     def close(self) -> None:
@@ -89,11 +95,11 @@ class Line:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_ENDS)
+                process.wait(_EXIT_TIMEOUT)
                 return
 
 
-def dial(settings: SshSettings) -> Line:
+def dial(settings: SshSettings) -> RawConnection:
     """Connect to the SSH port of the host of `settings`, with its ProxyCommand if there is one.
 
     Raises:
@@ -104,7 +110,7 @@ def dial(settings: SshSettings) -> Line:
     return _reach_directly(settings)
 
 
-def _reach_directly(settings: SshSettings) -> Line:
+def _reach_directly(settings: SshSettings) -> RawConnection:
     families = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
     name = f"{settings.hostname} port {settings.port}"
     try:
@@ -116,7 +122,7 @@ def _reach_directly(settings: SshSettings) -> Line:
     problem: OSError | None = None
     for family, kind, protocol, _, address in addresses:
         try:
-            return Line(_call(_EagerSocket(family, kind, protocol), address, settings.connect_timeout))
+            return RawConnection(_connected(_EagerSocket(family, kind, protocol), address, settings.connect_timeout))
         except OSError as error:  # creating a socket may fail too: an IPv6 socket, if the kernel has no IPv6
             problem = error
     match problem:
@@ -129,7 +135,7 @@ def _reach_directly(settings: SshSettings) -> Line:
     raise TransportError(message) from problem
 
 
-def _call(sock: _EagerSocket, address: Any, timeout: float) -> _EagerSocket:  # noqa: ANN401 - its form is the family's
+def _connected(sock: _EagerSocket, address: Any, timeout: float) -> _EagerSocket:  # noqa: ANN401 - its type depends on the family
     """Connect within `timeout` seconds and send the greeting; close the socket on failure."""
     try:
         sock.settimeout(timeout)
@@ -137,7 +143,7 @@ def _call(sock: _EagerSocket, address: Any, timeout: float) -> _EagerSocket:  # 
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.connect(address)
-        sock.greet()
+        sock.send_greeting()
     except OSError:
         sock.close()
         raise
@@ -145,7 +151,7 @@ def _call(sock: _EagerSocket, address: Any, timeout: float) -> _EagerSocket:  # 
     return sock
 
 
-def _reach_by_command(command: str) -> Line:
+def _reach_by_command(command: str) -> RawConnection:
     ours, theirs = socket.socketpair()
     with theirs:
         # As in OpenSSH, the command line is run by the user's shell (ssh_config(5), ProxyCommand).
@@ -158,4 +164,4 @@ def _reach_by_command(command: str) -> Line:
             ours.close()
             message = f"the shell {shell} for ProxyCommand does not start ({error.strerror}); check $SHELL"
             raise TransportError(message) from error
-    return Line(ours, process)
+    return RawConnection(ours, process)

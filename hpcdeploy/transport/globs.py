@@ -49,8 +49,8 @@ def expanded(path: Path) -> list[Path]:
 
 def _entries(folder: Path, pattern: str) -> list[Path]:
     # "." and ".." are added, because readdir(3), which glob uses, lists them, but os.scandir does not.
-    own = [folder / name for name in (".", "..") if pattern.startswith(".") and fnmatch.fnmatchcase(name, pattern)]
+    dots = [folder / name for name in (".", "..") if pattern.startswith(".") and fnmatch.fnmatchcase(name, pattern)]
     try:
-        return [*own, *matching(folder, pattern)]
+        return [*dots, *matching(folder, pattern)]
     except OSError:  # without GLOB_ERR, glob continues
         return []

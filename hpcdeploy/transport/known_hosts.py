@@ -81,8 +81,8 @@ def keys_for(name: str, lines: Sequence[KnownKey]) -> tuple[KnownKey, ...]:
 def judge(key: bytes, hostname: str, port: int, alias: str | None, lines: Sequence[KnownKey]) -> Finding:
     """Check the public `key` of a host against `lines`.
 
-    If the port is not 22 and there is no line for ``[HOST]:PORT``, the lines for the host without a port are used too, as in
-    OpenSSH: the host is accepted if they have the same key (sshconnect.c, ``check_host_key``).
+    If the port is not 22 and there is no line for ``[HOST]:PORT``, the lines for the host without a port are used too. As
+    in OpenSSH, the host is accepted if one of them has its key (sshconnect.c, ``check_host_key``).
 
     Args:
         key: The public key of the host.
@@ -145,7 +145,7 @@ def _is_hash_of(hashed: str, name: str) -> bool:
     return hmac.compare_digest(found, expected)
 
 
-def distrust(shown: str, settings: SshSettings, finding: Finding) -> str:
+def distrust_message(shown: str, settings: SshSettings, finding: Finding) -> str:
     """Return the error message for a host whose key `shown` (type and fingerprint) is not trusted."""
     places = ", ".join(finding.places)
     files = " or ".join(map(str, settings.known_hosts)) or "UserKnownHostsFile"

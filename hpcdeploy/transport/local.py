@@ -89,10 +89,10 @@ class LocalTransport:
     def begin(self, argv: Sequence[str]) -> None:
         """Start `argv`, unless a program was started already and has not been run.
 
-        This saves time if `argv` is a login shell, because it reads the profile meanwhile: 100 ms of CPU time for a profile
-        with pyenv.
+        This saves time if `argv` is a login shell, because the shell then reads the login profile in the background. A
+        profile with pyenv takes 100 ms of CPU time.
         """
-        with self._lock, contextlib.suppress(OSError):  # `run` will report it
+        with self._lock, contextlib.suppress(OSError):  # `run` reports the error
             if self._begun is None:
                 self._begun = tuple(argv), _LocalProcess(argv)
 

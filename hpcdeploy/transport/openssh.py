@@ -46,8 +46,8 @@ class OpensshTransport(StreamedTransport):
         self._asks = asks
         self._ssh = ssh
         self._path = Path()
-        self._held: Mux | None = None
-        self._own = False
+        self._mux: Mux | None = None
+        self._opened_here = False
         self._lock = threading.Lock()
 
     @property
@@ -56,21 +56,21 @@ class OpensshTransport(StreamedTransport):
         return self._host
 
     def begin(self, _argv: Sequence[str]) -> None:
-        """Do nothing: ssh would prompt the user at once, even if no command follows; an open connection is found quickly."""
+        """Do nothing, because ssh would prompt the user at once, even if no command follows."""
 
     def close(self) -> None:
         """Release the connection, and end it if this process opened it."""
         with self._lock:
-            self._leave()
+            self._release()
 
-    def _leave(self) -> None:
-        held, self._held = self._held, None
-        if held is None:
+    def _release(self) -> None:
+        mux, self._mux = self._mux, None
+        if mux is None:
             return
-        if self._own:
-            held.end_master()
+        if self._opened_here:
+            mux.end_master()
             self._path.unlink(missing_ok=True)  # the master itself removes its socket only a moment later
-        held.close()
+        mux.close()
 
     def _start(self, line: bytes, task: str, timeout: float | None) -> Session:
         timeout_s = min(timeout or _OPENING, _OPENING)
@@ -83,7 +83,7 @@ class OpensshTransport(StreamedTransport):
             )
             raise ConnectionLostError(message) from None
         except LostMasterError as error:
-            raise ConnectionLostError(self._lost(task)) from error
+            raise ConnectionLostError(self._lost_message(task)) from error
         except NoMasterError as error:
             message = f"the connection to {self.where} was closed ({error}) before this command began: {task}; try again"
             raise TransportError(message) from error
@@ -108,10 +108,10 @@ class OpensshTransport(StreamedTransport):
 
     def _connected(self) -> Path:
         with self._lock:
-            if self._held is not None and not self._held.lasts():
-                self._held.close()
-                self._held = None
-            if self._held is None:
+            if self._mux is not None and not self._mux.lasts():
+                self._mux.close()
+                self._mux = None
+            if self._mux is None:
                 self._connect()
             return self._path
 
@@ -122,9 +122,9 @@ class OpensshTransport(StreamedTransport):
         runtime folder with its socket was removed because the user logged out.
         """
         with self._lock:
-            if self._held is not None and self._path == path:
-                self._held.close()
-                self._held = None
+            if self._mux is not None and self._path == path:
+                self._mux.close()
+                self._mux = None
 
     def _connect(self) -> None:
         ssh = self._ssh()
@@ -133,9 +133,9 @@ class OpensshTransport(StreamedTransport):
             raise MissingProgramError(message)
         if self._settings is None:
             self._settings = look_up(Hop(host=self._host), config=self._config, person=this_person(), ssh=ssh)
-        self._path, self._held, self._own = self._settings.control_path, master_at(self._settings.control_path), False
-        if self._held is None:
+        self._path, self._mux, self._opened_here = self._settings.control_path, master_at(self._settings.control_path), False
+        if self._mux is None:
             asks = self._asks()
             with ASKING if asks else contextlib.nullcontext():
-                self._path, self._held = open_master(self._settings, ssh=ssh, config=self._config, asks=asks)
-            self._own = True
+                self._path, self._mux = open_master(self._settings, ssh=ssh, config=self._config, asks=asks)
+            self._opened_here = True

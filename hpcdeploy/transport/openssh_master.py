@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hpcdeploy.errors import AuthenticationError, TransportError
 from hpcdeploy.private import safe_for_temporary
-from hpcdeploy.transport.known_hosts import Finding, Verdict, distrust
+from hpcdeploy.transport.known_hosts import Finding, Verdict, distrust_message
 from hpcdeploy.transport.openssh_mux import Mux, NoMasterError
 from hpcdeploy.transport.prompts import answer_once
 from hpcdeploy.transport.ssh_settings import Hop, SshSettings, ssh_argv
@@ -22,7 +22,7 @@ from hpcdeploy.transport.ssh_settings import Hop, SshSettings, ssh_argv
 LINGERS = 10
 """Time in seconds for which a connection stays open without a session (ControlPersist).
 
-So a connection also ends this long after this process was killed.
+If this process is killed, its connection ends after this time.
 """
 
 _LOGIN = 120.0
@@ -78,15 +78,15 @@ def open_master(settings: SshSettings, *, ssh: str, config: str | None, asks: bo
 def _private_folder() -> Path:
     """Return a folder for sockets that only this user can access.
 
-    If the usual name in a shared folder belongs to another user, a folder with an unpredictable name is created. It is
-    removed when this process exits.
+    If a file with the usual name exists but is not such a folder, a folder with an additional unpredictable suffix is
+    created. The new folder is removed when this process exits.
 
     Raises:
         TransportError: There is no suitable place, or the folder cannot be created.
     """
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    everybodys = (Path(tempfile.gettempdir()), Path("/tmp"))  # noqa: S108 - checked in the next line
-    shared = [place for place in everybodys if safe_for_temporary(place)]
+    candidates = (Path(tempfile.gettempdir()), Path("/tmp"))  # noqa: S108 - checked in the next line
+    shared = [place for place in candidates if safe_for_temporary(place)]
     places = [place / f"hpcdeploy-{os.getuid()}" for place in shared]
     # After "su", XDG_RUNTIME_DIR may still be another user's folder. It is not used then.
     if runtime.startswith("/") and os.access(runtime, os.W_OK | os.X_OK) and Path(runtime).stat().st_uid == os.getuid():
@@ -99,7 +99,7 @@ def _private_folder() -> Path:
         )
     folder = fitting[0]
     try:
-        if _is_ours_alone(folder):
+        if _ensure_private(folder):
             return folder
         folder = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
         atexit.register(_remove_when_empty, folder)
@@ -108,8 +108,8 @@ def _private_folder() -> Path:
     return folder
 
 
-def _is_ours_alone(folder: Path) -> bool:
-    """Create `folder` if it is missing; tell whether it is a real folder (no link) that only this user can access."""
+def _ensure_private(folder: Path) -> bool:
+    """Create `folder` if it is missing; return whether it is a real folder (no link) that only this user can access."""
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     status = folder.lstat()
@@ -117,7 +117,7 @@ def _is_ours_alone(folder: Path) -> bool:
 
 
 def _remove_when_empty(folder: Path) -> None:
-    """Remove a folder that this process created; a folder in which a running ssh still has its socket is left."""
+    """Remove a folder that this process created, unless a running ssh still has its socket in the folder."""
     with contextlib.suppress(OSError):
         folder.rmdir()
 
@@ -233,7 +233,7 @@ def _error_of(output: str, settings: SshSettings, *, asks: bool) -> TransportErr
     if key and "Host key verification failed" in output:
         places = tuple(_OFFENDING.findall(output)) or tuple(map(str, settings.known_hosts))
         finding = Finding(verdict=_verdict(output), places=places)
-        return AuthenticationError(distrust(f"{key[1]} key {key[2]}", settings, finding))
+        return AuthenticationError(distrust_message(f"{key[1]} key {key[2]}", settings, finding))
     if not re.search(r"Permission denied \(|Too many authentication failures|Host key verification failed", output):
         return TransportError(f"{settings.alias} cannot be reached: {lines}; check that `{settings.login}` can log in")
     parts = [f"{settings.alias} rejected the login of user {settings.user}: {lines}"]

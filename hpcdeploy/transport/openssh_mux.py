@@ -56,8 +56,8 @@ class Mux:
         self._socket.settimeout(ANSWER_TIMEOUT)
         try:
             self._socket.connect(str(path))
-            self._greet()
-            self.pid = self._ask_pid()
+            self._exchange_hello()
+            self.pid = self._request_pid()
         except OSError as error:
             self._socket.close()
             raise NoMasterError(f"{path}: {error.strerror or error}") from error
@@ -68,7 +68,7 @@ class Mux:
     def lasts(self) -> bool:
         """Tell whether the master still answers, and is still the same process."""
         try:
-            return self._ask_pid() == self.pid
+            return self._request_pid() == self.pid
         except (OSError, NoMasterError):
             return False
 
@@ -83,7 +83,7 @@ class Mux:
         """
         ours, theirs = zip(*(socket.socketpair() for _ in range(3)), strict=True)
         try:
-            self._ask_session(line, theirs, timeout)
+            self._request_session(line, theirs, timeout)
         except BaseException:
             for stream in ours:
                 stream.close()
@@ -119,7 +119,12 @@ class Mux:
         """Close the control connection. Closing twice is allowed."""
         self._socket.close()
 
-    def _greet(self) -> None:
+    def _exchange_hello(self) -> None:
+        """Check the version of the protocol, and the owner of the master.
+
+        Raises:
+            NoMasterError: The version is another one, or the master belongs to another user.
+        """
         self._send(_HELLO, struct.pack(">I", _VERSION))
         kind, body = self._receive()
         if kind != _HELLO or _number(body, 0) != _VERSION:
@@ -134,7 +139,7 @@ class Mux:
         if owner not in (0, os.getuid()):
             raise NoMasterError(f"{self._path} belongs to another user")
 
-    def _ask_session(self, line: bytes, streams: tuple[socket.socket, ...], timeout: float) -> None:
+    def _request_session(self, line: bytes, streams: tuple[socket.socket, ...], timeout: float) -> None:
         request = struct.pack(">I", 0) + _string(b"") + struct.pack(">IIIII", 0, 0, 0, 0, _NO_ESCAPE)
         try:
             self._send(_NEW_SESSION, request + _string(b"") + _string(line))
@@ -155,7 +160,7 @@ class Mux:
         if kind != _SESSION_OPENED:
             raise LostMasterError
 
-    def _ask_pid(self) -> int:
+    def _request_pid(self) -> int:
         self._send(_ALIVE_CHECK, struct.pack(">I", 0))
         kind, body = self._receive()
         if kind != _ALIVE:

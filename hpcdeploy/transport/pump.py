@@ -14,9 +14,11 @@ from hpcdeploy.transport.contract import Input, Output
 BLOCK = 64 * 1024
 """Number of bytes to read or write at once: the capacity of a Linux pipe (pipe(7)), which holds no more."""
 
-LET_GO = 2.0
-"""Maximum time in seconds to wait for the threads of a command. Threads that are still blocked then do not prevent this
-process from exiting, because they are daemon threads."""
+JOIN_TIMEOUT = 2.0
+"""Maximum time in seconds to wait for the threads of a command.
+
+A thread that is still blocked after this time is a daemon thread, so it does not prevent this process from exiting.
+"""
 
 
 class SilenceError(Exception):
@@ -62,16 +64,16 @@ class Running(Protocol):
 
 
 Event = tuple[str, bytes | int | OSError]
-"""What a thread reports: its kind and value. After a failure, the value is an OSError.
+"""What a thread reports: the kind of the event, and its value. After a failure, the value is an OSError.
 
 The kinds are ``stdout`` and ``stderr`` with a piece of output, ``exit`` with the exit code, and ``fed`` with the number of
 sent bytes.
 """
 
 _AHEAD = 4 * 1024 * 1024
-"""Number of bytes in the queue of events from which on threads wait before they add a piece.
+"""If the queue of events holds at least this number of bytes, threads wait before they add a piece.
 
-The queue may exceed this by one piece, whose size is at most a channel's window (8 MiB).
+So the queue may hold one more piece, whose size is at most a channel's window (8 MiB).
 """
 
 
@@ -103,7 +105,7 @@ class Kept:
         Raises:
             TooMuchError: The command printed more than the limit.
         """
-        with _named("on its standard output"):
+        with _naming("on its standard output"):
             self.out.take(piece)
         self._on_stdout(piece)
 
@@ -113,7 +115,7 @@ class Kept:
         Raises:
             TooMuchError: The command printed more than the limit.
         """
-        with _named("on its standard error"):
+        with _naming("on its standard error"):
             self.err.take(piece)
         self._on_stderr(piece)
 
@@ -127,7 +129,7 @@ def over_limit(where: str, task: str, error: TooMuchError) -> str:
 
 
 @contextmanager
-def _named(where: str) -> Iterator[None]:
+def _naming(where: str) -> Iterator[None]:
     try:
         yield
     except TooMuchError as error:
@@ -191,7 +193,7 @@ def pump(
     """
     events: queue.Queue[Event] = _Events()  # the producer must wait for the consumer
     counted = on_fed is not ignore_count or timeout is not None
-    limits_of_wait = _TimeLimits(timeout, total)
+    time_limits = _TimeLimits(timeout, total)
     jobs = (
         lambda: _drain("stdout", running.read_stdout, events),
         lambda: _drain("stderr", running.read_stderr, events),
@@ -202,7 +204,7 @@ def pump(
     for thread in threads:
         thread.start()
     try:
-        code = _hand_on(events, on_stdout, on_stderr, on_fed, limits_of_wait)
+        code = _dispatch(events, on_stdout, on_stderr, on_fed, time_limits)
     except BaseException:
         running.kill()
         raise
@@ -211,20 +213,20 @@ def pump(
     return code
 
 
-def _hand_on(
+def _dispatch(
     events: "queue.Queue[Event]",
     on_stdout: Output,
     on_stderr: Output,
     on_fed: Callable[[int], None],
-    limits_of_wait: "_TimeLimits",
+    time_limits: "_TimeLimits",
 ) -> int:
     takers = {"stdout": on_stdout, "stderr": on_stderr}
     code: int | None = None
     while takers or code is None:
         try:
-            kind, value = events.get(timeout=limits_of_wait.next())
+            kind, value = events.get(timeout=time_limits.next())
         except queue.Empty:
-            limits_of_wait.check()
+            time_limits.check()
             raise SilenceError from None
         match value:
             case OSError() if kind == "fed":  # the input could not be read on this machine
@@ -301,7 +303,7 @@ def _feed(running: Running, stdin: Iterable[bytes], events: "queue.Queue[Event]"
 
 
 def _join(threads: Iterable[threading.Thread], events: "queue.Queue[Event]") -> None:
-    waits = int(LET_GO / 0.02)
+    waits = int(JOIN_TIMEOUT / 0.02)
     for thread in threads:
         while thread.is_alive() and waits:
             thread.join(0.02)

@@ -26,7 +26,7 @@ class _Begun:
     """A command that `begin` started in advance.
 
     Attributes:
-        connection: The connection over which it was started.
+        connection: The connection over which the command was started.
         line: The command line.
         command: The started command.
     """
@@ -113,14 +113,14 @@ class SshTransport(StreamedTransport):
             return look_up(hop, config=self._config, person=person, ssh=ssh)
 
         hops = route(self._settings or find(Hop(host=self._host)), find)
-        line = dial(hops[0])
+        raw = dial(hops[0])
         try:
             _import_paramiko()
             from hpcdeploy.transport.ssh_connection import connect
         except BaseException:
-            line.close()
+            raw.close()
             raise
-        return connect(hops, line, ask)
+        return connect(hops, raw, ask)
 
     def _connect_ahead(self, line: bytes, ask: Ask | None) -> "Connection":
         connection = self._connect(ask)
@@ -145,12 +145,12 @@ class SshTransport(StreamedTransport):
 
 
 def _import_paramiko() -> None:
-    with _unimportable("invoke"):  # takes a third of the import; only needed for "Match exec", which ssh itself evaluates
+    with _prevented_import("invoke"):  # a third of paramiko's import time; only needed for "Match exec", which ssh evaluates
         import hpcdeploy.transport.ssh_connection  # noqa: F401
 
 
 @contextmanager
-def _unimportable(name: str) -> Iterator[None]:
+def _prevented_import(name: str) -> Iterator[None]:
     """Prevent the import of the optional dependency `name` in the context, unless it was imported already."""
     if name in sys.modules:
         yield

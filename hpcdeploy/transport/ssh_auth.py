@@ -43,7 +43,7 @@ class _Attempts:
         offered: The names of the keys that were offered.
         advice: Messages about keys that could not be used.
         wanted: The login methods that the server still accepts.
-        asked: The user was prompted.
+        asked: Whether the user was prompted.
     """
 
     offered: list[str] = field(default_factory=list)
@@ -84,11 +84,11 @@ def authenticate(transport: paramiko.Transport, settings: SshSettings, ask: Ask 
                 break
             except paramiko.AuthenticationException:
                 if not transport.is_active():
-                    raise AuthenticationError(_cut_off(settings, tried)) from None
+                    raise AuthenticationError(_closed_message(settings, tried)) from None
                 continue
             except (paramiko.SSHException, EOFError, OSError) as error:
                 if not transport.is_active():
-                    raise AuthenticationError(_cut_off(settings, tried)) from error
+                    raise AuthenticationError(_closed_message(settings, tried)) from error
                 tried.advice.append(f"{name} could not sign ({error})")
                 continue
             if not tried.wanted:
@@ -124,8 +124,8 @@ def _without_key(
                 return
     except (paramiko.SSHException, EOFError, OSError) as error:
         if not transport.is_active():
-            raise AuthenticationError(_cut_off(settings, tried)) from error
-    raise AuthenticationError(_refused(settings, tried, ask, master))
+            raise AuthenticationError(_closed_message(settings, tried)) from error
+    raise AuthenticationError(_refusal_message(settings, tried, ask, master))
 
 
 def _methods(transport: paramiko.Transport, user: str) -> list[str]:
@@ -158,6 +158,7 @@ def _interactive(transport: paramiko.Transport, settings: SshSettings, ask: Ask)
 
 
 def _keys(settings: SshSettings, tried: _Attempts, cleanup: contextlib.ExitStack) -> Iterator[tuple[str, paramiko.PKey]]:
+    """Yield the keys to offer, in the order that `authenticate` describes, each with a name for messages."""
     named = {blob: file for file in settings.identity_files if (blob := _public_blob(file))}
     in_agent = _agent_keys(settings, tried, cleanup)
     first = [key for blob in named for key in in_agent if key.asbytes() == blob]
@@ -213,8 +214,8 @@ def _load(file: Path) -> paramiko.PKey:
     0.2 s. The check is not needed for the user's own key.
     """
     data = file.read_bytes()
-    read = serialization.load_ssh_private_key if b"BEGIN OPENSSH" in data else serialization.load_pem_private_key
-    loaded = read(data, None, unsafe_skip_rsa_key_validation=True)
+    load = serialization.load_ssh_private_key if b"BEGIN OPENSSH" in data else serialization.load_pem_private_key
+    loaded = load(data, None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(loaded, RSAPrivateKey):
         return paramiko.PKey.from_path(file)
     key = paramiko.RSAKey(key=loaded)
@@ -227,7 +228,7 @@ def _load(file: Path) -> paramiko.PKey:
 def _public_blob(file: Path) -> bytes | None:
     """Return the public key of an identity file; None if it is unknown.
 
-    It is read from ``FILE.pub``, or from the file itself if the file is a public key.
+    The key is read from ``FILE.pub``, or from `file` itself if that is a public key.
     """
     for candidate in (Path(f"{file}.pub"), file):
         try:
@@ -237,23 +238,23 @@ def _public_blob(file: Path) -> bytes | None:
     return None
 
 
-def _cut_off(settings: SshSettings, tried: _Attempts) -> str:
+def _closed_message(settings: SshSettings, tried: _Attempts) -> str:
     return (
         f"{settings.alias} closed the connection after {_listed(tried)} for user {settings.user}: the server may allow "
         f"fewer attempts than there are keys; set one key with IdentityFile and 'IdentitiesOnly yes' for this host"
     )
 
 
-def _refused(settings: SshSettings, tried: _Attempts, ask: Ask | None, master: str) -> str:
+def _refusal_message(settings: SshSettings, tried: _Attempts, ask: Ask | None, master: str) -> str:
     others = [method for method in tried.wanted if method in ("keyboard-interactive", "password")]
-    enough = "publickey" in tried.wanted or not tried.offered
+    no_key_accepted = "publickey" in tried.wanted or not tried.offered
     parts = [f"login as {settings.user} on {settings.alias} failed with {_listed(tried)}"]
-    if not enough:
+    if not no_key_accepted:
         parts = [f"{settings.alias} accepted a key of user {settings.user} and requires more"]
     parts.extend(tried.advice)
     if tried.asked:
         parts.append("the server did not accept the answer; try again")
-    elif enough and not tried.advice:
+    elif no_key_accepted and not tried.advice:
         parts.append(f"check User and IdentityFile for this host, and that `{settings.login}` can log in")
     if ask is None and others:
         methods = " or ".join(others)

@@ -64,7 +64,7 @@ def check_window(channel: Channel, window: int) -> None:
     """Check that a server has not sent more bytes than the channel's `window`.
 
     Raises:
-        paramiko.SSHException: The server has; paramiko then closes the connection.
+        paramiko.SSHException: The server has sent more bytes. paramiko closes the connection after this error.
     """
     if len(channel.in_buffer) + len(channel.in_stderr_buffer) > window:
         raise paramiko.SSHException(f"the server sent more than the {window} bytes of the channel's window")
@@ -77,7 +77,7 @@ WINDOW = 8 * 1024 * 1024
 _PACKET = 256 * 1024
 
 # Maximum time in seconds to wait for paramiko's thread to notice a lost connection.
-_SETTLES = 1.0
+_NOTICE_TIMEOUT = 1.0
 
 
 def _handle_channel_request(channel: Channel, message: paramiko.Message) -> None:
@@ -134,7 +134,7 @@ class RemoteCommand:
         try:
             channel.exec_command(line)
         except (paramiko.SSHException, EOFError, OSError) as error:
-            transport.join(_SETTLES)  # if the connection was lost, this channel may know before the transport does
+            transport.join(_NOTICE_TIMEOUT)  # if the connection was lost, this channel may know before the transport does
             if transport.is_active():
                 raise RefusedError(str(error)) from error
             raise LostError from error

@@ -1,4 +1,4 @@
-"""Implement OpenSSH's pattern lists (ssh_config(5), PATTERNS): ``*``, ``?`` and a leading ``!``."""
+"""Parse OpenSSH's configuration files, and match names against its pattern lists (ssh_config(5), PATTERNS)."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def _pattern(pattern: str, *, ignore_case: bool) -> re.Pattern[str]:
 
 
 Options = dict[str, list[str]]
-"""The values of each keyword. Keywords are in lower case, as in the output of ``ssh -G``."""
+"""The values of each keyword. The keywords are in lower case, as in the output of ``ssh -G``."""
 
 DEEPEST_INCLUDE = 16
 """Maximum depth of nested Includes, as in OpenSSH (readconf.c, READCONF_MAX_DEPTH)."""
@@ -135,11 +135,11 @@ class _Reader:
         return result
 
     def _fits(self, name: str, patterns: str, place: str) -> bool:
-        initial = self.options
+        options = self.options
         subjects: dict[str, Callable[[], str]] = {
-            "host": lambda: initial.get("hostname", [self.host])[0].replace("%h", self.host),
+            "host": lambda: options.get("hostname", [self.host])[0].replace("%h", self.host),
             "originalhost": lambda: self.host,
-            "user": lambda: initial.get("user", [self.user])[0],
+            "user": lambda: options.get("user", [self.user])[0],
             "localuser": lambda: self.user,
         }
         if name not in subjects:
@@ -191,20 +191,20 @@ def words(value: str, place: str) -> list[str]:
     return found if word is None else [*found, word]
 
 
-def read_options(host: str, files: ConfigFiles, *, local_user: str, given: Options | None = None) -> Options:
+def read_options(host: str, files: ConfigFiles, *, local_user: str, overriding: Options | None = None) -> Options:
     """Return the options of `host` in the configuration files.
 
     Args:
         host: The host's name as the user writes it.
         files: The configuration files.
         local_user: The name of the local user.
-        given: Options that have precedence over the files, such as those of a command line.
+        overriding: Options that have precedence over the files, such as those of a command line.
 
     Raises:
         ConfigError: A line is malformed or cannot be evaluated; the message has file and line.
     """
     reader = _Reader(
-        host=host, user=local_user, home=files.home, options={key: list(value) for key, value in (given or {}).items()}
+        host=host, user=local_user, home=files.home, options={key: list(value) for key, value in (overriding or {}).items()}
     )
     for path, base in files.files:
         reader.read(path, base)
@@ -213,9 +213,9 @@ def read_options(host: str, files: ConfigFiles, *, local_user: str, given: Optio
 
 def config_files(chosen: str | None, home: Path) -> ConfigFiles:
     """Return the files that ssh reads: only `chosen` (option ``-F``) if it is not None, else the user's and the system's."""
-    own = home / ".ssh"
+    user_folder = home / ".ssh"
     if chosen is not None:
         path = Path(os.path.expanduser(chosen))  # noqa: PTH111 - Path.expanduser raises where the user is unknown
-        return ConfigFiles(files=((path, own),), home=home)
+        return ConfigFiles(files=((path, user_folder),), home=home)
     system = Path("/etc/ssh")
-    return ConfigFiles(files=((own / "config", own), (system / "ssh_config", system)), home=home)
+    return ConfigFiles(files=((user_folder / "config", user_folder), (system / "ssh_config", system)), home=home)

@@ -12,8 +12,8 @@ from paramiko.channel import Channel
 from paramiko.ssh_exception import IncompatiblePeer
 
 from hpcdeploy.errors import AuthenticationError, TransportError
-from hpcdeploy.transport.dialling import GREETING, Line
-from hpcdeploy.transport.known_hosts import KnownKey, distrust, fingerprint, judge, known_kinds, parse_known_hosts
+from hpcdeploy.transport.dialling import GREETING, RawConnection
+from hpcdeploy.transport.known_hosts import KnownKey, distrust_message, fingerprint, judge, known_kinds, parse_known_hosts
 from hpcdeploy.transport.prompts import Ask
 from hpcdeploy.transport.pump import RefusedError
 from hpcdeploy.transport.ssh_auth import authenticate
@@ -68,14 +68,14 @@ class Connection:
         self._cleanup.close()
 
 
-def connect(route: Sequence[SshSettings], line: Line, ask: Ask | None) -> Connection:
+def connect(route: Sequence[SshSettings], raw: RawConnection, ask: Ask | None) -> Connection:
     """Connect to the last host of `route` through the other hosts.
 
-    After an error all connections are closed, also `line`.
+    After an error all connections are closed, also `raw`.
 
     Args:
         route: The settings of the jump hosts in order, and of the last host.
-        line: An open connection to the SSH port of the first host.
+        raw: An open connection to the SSH port of the first host.
         ask: Prompts the user; None if that is not possible.
 
     Raises:
@@ -86,18 +86,18 @@ def connect(route: Sequence[SshSettings], line: Line, ask: Ask | None) -> Connec
         logging.NullHandler()
     )  # otherwise Python prints paramiko's tracebacks to standard error
     with contextlib.ExitStack() as cleanup:
-        cleanup.callback(line.close)
-        transport = _log_in(route[0], line.socket, ask, route[-1].master, cleanup)
+        cleanup.callback(raw.close)
+        transport = _log_in(route[0], raw.socket, ask, route[-1].master, cleanup)
         for jump, settings in itertools.pairwise(route):
-            reached = _reach_through(settings, transport, jump.alias)
-            transport = _log_in(settings, reached, ask, route[-1].master, cleanup)
+            sock = _reach_through(settings, transport, jump.alias)
+            transport = _log_in(settings, sock, ask, route[-1].master, cleanup)
         return Connection(transport, cleanup.pop_all())
 
 
 def _log_in(
-    settings: SshSettings, reached: socket.socket | Channel, ask: Ask | None, master: str, cleanup: contextlib.ExitStack
+    settings: SshSettings, sock: socket.socket | Channel, ask: Ask | None, master: str, cleanup: contextlib.ExitStack
 ) -> SignallingTransport:
-    transport = _greet(settings, reached, cleanup)
+    transport = _exchange_keys(settings, sock, cleanup)
     authenticate(transport, settings, ask, master=master)
     _keep_alive(transport, settings, cleanup)
     return transport
@@ -116,7 +116,9 @@ def _reach_through(settings: SshSettings, through: SignallingTransport, jump: st
         raise TransportError(message) from error
 
 
-def _greet(settings: SshSettings, sock: socket.socket | Channel, cleanup: contextlib.ExitStack) -> SignallingTransport:
+def _exchange_keys(
+    settings: SshSettings, sock: socket.socket | Channel, cleanup: contextlib.ExitStack
+) -> SignallingTransport:
     """Exchange greetings and keys with the host, and check the host key."""
     known = _known_hosts(settings)
     transport = SignallingTransport(sock)
@@ -134,7 +136,7 @@ def _greet(settings: SshSettings, sock: socket.socket | Channel, cleanup: contex
             transport.start_client()
         key = transport.get_remote_server_key().asbytes()
     except (paramiko.SSHException, EOFError, OSError) as error:
-        raise TransportError(_no_greeting(settings, error)) from error
+        raise TransportError(_failure_message(settings, error)) from error
     check_host_key(key, settings, known)
     return transport
 
@@ -185,10 +187,10 @@ def check_host_key(key: bytes, settings: SshSettings, known: Sequence[KnownKey])
     finding = judge(key, settings.hostname, settings.port, settings.host_key_alias, known)
     if finding.verdict != "known":
         shown = f"{paramiko.Message(key).get_text()} key {fingerprint(key)}"
-        raise AuthenticationError(distrust(shown, settings, finding))
+        raise AuthenticationError(distrust_message(shown, settings, finding))
 
 
-def _no_greeting(settings: SshSettings, error: BaseException) -> str:
+def _failure_message(settings: SshSettings, error: BaseException) -> str:
     name = f"{settings.alias} ({settings.hostname} port {settings.port})"
     if isinstance(error, IncompatiblePeer):
         return f"{name} and hpcdeploy have no algorithm in common ({error}); use a newer SSH server"

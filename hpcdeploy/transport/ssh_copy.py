@@ -1,8 +1,8 @@
 """Define the remote commands that copy files over standard input and output, and parse their answers.
 
 ``cat`` is faster than SFTP over paramiko, and only needs POSIX sh. Each answer follows a marker, because login shells print
-banners on standard output. After a lost connection ``cat`` sees the end of the file. Therefore size and checksum of the
-partial file are verified before the partial file is renamed.
+banners on standard output. If the connection is lost, ``cat`` ends without an error, as at the end of the file. Therefore
+size and checksum of the partial file are verified before the partial file is renamed.
 """
 
 from hpcdeploy.frozen import frozen

@@ -52,7 +52,7 @@ class SshSettings:
         identity_agent: The path of the agent's socket; None to use no agent.
         known_hosts: The user's files of host keys.
         global_known_hosts: The system's files of host keys.
-        host_key_alias: The name under which the host is searched in these files; None to use its hostname and port.
+        host_key_alias: The name of the host in the files of host keys; None to use its hostname and port.
         host_key_algorithms: The accepted algorithms of host keys; empty for the default of paramiko.
         proxy_jump: The jump hosts, in the order in which they are passed; empty to connect directly.
         proxy_command: The shell command whose standard input and output are the connection; None to connect directly.
@@ -94,7 +94,7 @@ class SshSettings:
 
     @property
     def openssh_alone(self) -> bool:
-        """Tell whether only OpenSSH can log in, because paramiko has no usable key. Looks whether the key files exist."""
+        """Tell whether only OpenSSH can log in, because paramiko has no usable key. This checks which key files exist."""
         keys = [file for file in self.identity_files if self.public_key and file.is_file()]
         plain = [file for file in keys if not file.name.endswith("_sk")]
         if plain or (self.public_key and self.identity_agent):
@@ -122,7 +122,7 @@ class Person:
 
 
 def this_person() -> Person:
-    """Return the user of this process. As in OpenSSH, the home folder is that of the user database, not ``$HOME``."""
+    """Return the user of this process. As in OpenSSH, the home folder is from the user database, not ``$HOME``."""
     uid = os.getuid()
     try:
         entry = pwd.getpwuid(uid)
@@ -161,15 +161,15 @@ def look_up(hop: Hop, *, config: str | None = None, person: Person, ssh: str | N
     check_name(hop.host)
     if config is not None and not Path(os.path.expanduser(config)).is_file():  # noqa: PTH111 - must not raise
         raise ConfigError(f"the SSH configuration file {config} does not exist; correct ssh_config of the cluster")
-    given: Options = {}
+    overriding: Options = {}
     if hop.user:
-        given["user"] = [hop.user]
+        overriding["user"] = [hop.user]
     if hop.port:
-        given["port"] = [str(hop.port)]
+        overriding["port"] = [str(hop.port)]
     if ssh:
-        options = parse_ssh_g(_ask_ssh(ssh, hop, config))
+        options = parse_ssh_g(_run_ssh_g(ssh, hop, config))
     else:
-        options = read_options(hop.host, config_files(config, person.home), local_user=person.user, given=given)
+        options = read_options(hop.host, config_files(config, person.home), local_user=person.user, overriding=overriding)
     return settings_from(hop.host, options, person, login=" ".join(map(quoted, (*ssh_argv("ssh", hop, config), hop.host))))
 
 
@@ -200,7 +200,7 @@ def ssh_argv(ssh: str, hop: Hop, config: str | None) -> list[str]:
     return argv
 
 
-def _ask_ssh(ssh: str, hop: Hop, config: str | None) -> str:
+def _run_ssh_g(ssh: str, hop: Hop, config: str | None) -> str:
     argv = [*ssh_argv(ssh, hop, config), "-G", "-T", "--", hop.host]
     try:
         done = run_program(argv)
@@ -317,8 +317,8 @@ def route(target: SshSettings, find: Callable[[Hop], SshSettings]) -> tuple[SshS
 def _control_path(configured: str, key: str, person: Person) -> tuple[Path, str]:
     """Return the path of the socket of the user's connection, and an option of ssh for this path.
 
-    The option is empty if ControlPath is configured. A configured path with ``%`` is ignored: it was not expanded, so it was
-    not read from ``ssh -G``, and without ssh the user cannot have a connection open.
+    The option is empty if ControlPath is configured. A configured path with ``%`` is ignored. ``ssh -G`` would have expanded
+    the path, so ssh is not installed, and the user cannot have a connection of ssh open.
     """
     if configured.startswith("/") and "%" not in configured:
         return Path(configured), ""

@@ -65,9 +65,9 @@ class StreamedTransport(ABC):
     @contextlib.contextmanager
     def _opening(self) -> Iterator[None]:
         """Measure the time for opening a channel; a failed attempt is ignored."""
-        began = time.perf_counter()
+        start = time.perf_counter()
         yield
-        self._delay = min(self._delay, time.perf_counter() - began)
+        self._delay = min(self._delay, time.perf_counter() - start)
 
     @abstractmethod
     def begin(self, argv: Sequence[str]) -> None:
@@ -103,7 +103,10 @@ class StreamedTransport(ABC):
         timeout: float | None = None,
         limit: OutputLimit | None = None,
     ) -> Completed:
-        """Run `argv`. After `timeout` seconds without a byte, its channel is closed: processes that then use it end.
+        """Run `argv`.
+
+        After `timeout` seconds without a byte, the channel of the command is closed. So processes that still read or write
+        the channel end.
 
         Raises:
             TransportError: The machine cannot be reached; nothing was done there.
@@ -161,9 +164,9 @@ class StreamedTransport(ABC):
         mark = secrets.token_hex(16)
         try:
             with whole_file(local) as file:
-                landing = _Landing(file, mark, progress)
-                self._collect(ssh_copy.send_argv(remote, mark), f"copy {remote} to {local}", on_stdout=landing.take)
-                landing.finish(f"{remote} of {self.where}")
+                receiver = _ReceivedFile(file, mark, progress)
+                self._collect(ssh_copy.send_argv(remote, mark), f"copy {remote} to {local}", on_stdout=receiver.take)
+                receiver.finish(f"{remote} of {self.where}")
         except OSError as error:
             message = f"cannot copy {remote} of {self.where} to {local}: {error.strerror} ({error.filename or local})"
             raise TransportError(message) from error
@@ -176,7 +179,7 @@ class StreamedTransport(ABC):
         """Close the connection."""
         self.close()
 
-    def _lost(self, task: str) -> str:
+    def _lost_message(self, task: str) -> str:
         return (
             f"the connection to {self.where} was lost, and it is not known whether this was done: {task}; "
             f"check the network and try again"
@@ -242,17 +245,17 @@ class StreamedTransport(ABC):
             message = f"{self.where}: no output for {timeout:g} s, so hpcdeploy stopped waiting: {task}; it may still run"
             raise ConnectionLostError(message) from None
         except LostError as error:
-            raise ConnectionLostError(self._lost(task)) from error
+            raise ConnectionLostError(self._lost_message(task)) from error
 
 
-class _Landing:
+class _ReceivedFile:
     """Receive a file: find the header after the output of the login profile, write the content and count its bytes."""
 
     def __init__(self, file: BinaryIO, mark: str, progress: Progress) -> None:
         self._file = file
         self._mark = mark
         self._progress = progress
-        self._begun = bytearray()
+        self._before_content = bytearray()
         self._searched = 0
         self._header: ssh_copy.Header | None = None
         self._done = 0
@@ -260,15 +263,15 @@ class _Landing:
     def take(self, piece: bytes) -> None:
         """Process received bytes."""
         if self._header is None:
-            self._begun += piece
-            self._header = ssh_copy.split_header(self._begun, self._mark, self._searched)
+            self._before_content += piece
+            self._header = ssh_copy.split_header(self._before_content, self._mark, self._searched)
             if self._header is None:
-                self._searched = max(0, len(self._begun) - ssh_copy.LONGEST_HEADER)
-                if len(self._begun) > limits.BANNER:
+                self._searched = max(0, len(self._before_content) - ssh_copy.LONGEST_HEADER)
+                if len(self._before_content) > limits.BANNER:
                     raise TransportError("the login shell prints endless output; make its start-up files silent")
                 return
             piece = self._header.rest
-            self._begun.clear()
+            self._before_content.clear()
         self._done += len(piece)
         if self._done > self._header.size:
             raise TransportError(f"received more than the announced {self._header.size} bytes; try again")

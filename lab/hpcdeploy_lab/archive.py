@@ -56,9 +56,12 @@ def newest(source: Mirror) -> str:
 
 
 def missing(release: Release, version: str, site: str) -> str:
-    """Return an error message if `version`, which the suite has, is not of `release`; empty if it is.
+    """Return the message for a mirror that does not have `release`; empty if it has the release.
 
-    An empty `version` means that the suite has no Slurm. `site` is the mirror, for the message.
+    Args:
+        release: The requested release.
+        version: The version of Slurm that the mirror has in the release's suite; empty if the suite has no Slurm.
+        site: The address of the mirror, for the message.
     """
     if release_name(version) == release.name:
         return ""

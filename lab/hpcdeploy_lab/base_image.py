@@ -1,12 +1,17 @@
 """Build the lab's base image ``prefix-dev/pixi``: minimal Debian, a stand-in for pixi, and a conda channel.
 
-The image has two layers. Each is built once and kept in the cache. The record of Debian's layer is named by a hash of the
-command that builds it; that of the layer with the lab's own files by a hash of these files. So after a change of the
-stand-in only the second layer is built again, which takes a second.
+The image has two layers. Each layer is built once and kept in the cache, with a record of its digests. The record's name
+contains a hash:
+
+- For Debian's layer, the hash of the command that builds the layer, and of the processor architecture.
+- For the layer with the lab's own files, the hash of these files and of `LIBRARY`.
+
+So after a change of the stand-in only the second layer is built again, which takes a second.
 
 The public image ``prefix-dev/pixi`` contains the real pixi on Ubuntu. The labels of the lab's image, and the output of
-`pixi --version` in it, state that it does not contain the real pixi. The lab's registry has the image under each tag that
-hpcdeploy can choose as a base image (no tag contains CUDA). It also has an image with the same Debian, but without Python.
+`pixi --version` in it, state that it does not contain the real pixi. The lab's registry has this one image under each tag
+that hpcdeploy can choose for a base image. It contains no CUDA, even under tags such as ``noble-cuda-12.9.1``. The registry
+also has an image with the same Debian, but without Python.
 """
 
 import hashlib

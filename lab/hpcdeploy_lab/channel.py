@@ -1,9 +1,11 @@
-"""The lab's own conda channel: three tiny packages that are identical on every machine, so that a lock file can name them.
+"""Build the lab's own conda channel with three small packages. A lock file contains their checksums.
 
-They represent the content of a real channel: a program, a package that requires a CUDA driver, and activation scripts. The
-program is a shell script; there is no interpreter and no CUDA library. Times are fixed, members are sorted, and the archives
-use bzip2. Unlike zlib and zstd it has only one implementation, libbz2, whose output does not change between releases.
-A test compares the checksums with the example's lock file.
+The packages have the kinds of content of a real channel: a program, a requirement of a CUDA driver, and activation scripts.
+The program is a shell script. No package contains an interpreter or a CUDA library.
+
+The packages are the same bytes on every machine: times are fixed, members are sorted, and the archives are compressed with
+bzip2. bzip2 has only one implementation (libbz2), whose output does not change between releases, unlike zlib and zstd. A
+test compares the checksums with the example's lock file.
 
 Format: conda's package specification (``info/index.json``, ``info/paths.json``).
 """
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 URL = "https://conda.example.org/hpcdeploy-demo"
-"""The channel's address in workspaces. ``example.org`` is reserved (RFC 2606), so the channel needs a mirrors table."""
+"""The channel's address in workspaces. ``example.org`` is reserved (RFC 2606), so pixi needs a mirror for this address."""
 
 SUBDIR = "noarch"
 TIMESTAMP = 1_763_596_800_000
@@ -30,7 +32,7 @@ PLACEHOLDER = "/hpcdeploy-demo-placeholder" + "_placehold" * 8
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """A file of a package; a ``prefixed`` one contains `PLACEHOLDER`."""
+    """A file of a package; if it is ``prefixed``, it contains `PLACEHOLDER`."""
 
     content: bytes
     executable: bool = False

@@ -61,7 +61,7 @@ def up(settings: LabSettings | None = None, report: Report = silent) -> Lab:
     private_folder(settings.state)
     with state.locked(_lock(settings), "waiting for another hpcdeploy process that uses this lab", report):
         running = _running(settings)
-        if running is not None and _as_wanted(running, settings):
+        if running is not None and _is_ready_with(running, settings):
             _complete(running, settings, report)
             report(
                 f"the lab is already running (process {running.init_pid}), with Slurm {rootfs.slurm_version(running.rootfs)}"
@@ -147,7 +147,7 @@ def _running(settings: LabSettings) -> Lab | None:
     return state.describe(settings, chosen, record.rootfs, record.init, record.outer)
 
 
-def _as_wanted(running: Lab, settings: LabSettings) -> bool:
+def _is_ready_with(running: Lab, settings: LabSettings) -> bool:
     same = running.accounting == settings.accounting and running.rootfs == rootfs.path(settings)
     return same and _phase(settings) == "ready"
 
@@ -178,7 +178,8 @@ def _ensure_materials(settings: LabSettings, report: Report) -> Path:
     """Build the parts that all labs share, and return the path of the root file system.
 
     The root file system and the base image are built in parallel, because each build uses one core. If the root file system
-    exists, it is complete. So this lab does not wait while another lab builds one for another release.
+    exists, it is complete. So in this case there is no wait for another lab that builds a root file system for another
+    release.
     """
     if rootfs.path(settings).is_dir():
         return rootfs.path(settings)
@@ -186,9 +187,9 @@ def _ensure_materials(settings: LabSettings, report: Report) -> Path:
     with state.locked(settings.cache / "lock", waiting, report) as lock:
         if not settings.base_image or rootfs.path(settings).is_dir():
             return rootfs.ensure(settings, report, lock)
-        rootfs.find_mirror()  # if apt has no lists yet, this updates them, so that the two builds need not
-        with ThreadPoolExecutor(1) as beside:
-            image = beside.submit(base_image.prepare, settings.cache, report)
+        rootfs.find_mirror()  # if apt has no lists yet, this fetches them before the two builds start
+        with ThreadPoolExecutor(1) as pool:
+            image = pool.submit(base_image.prepare, settings.cache, report)
             root = rootfs.ensure(settings, report, lock)
             image.result()
         return root
@@ -224,7 +225,7 @@ def _start(settings: LabSettings, root: Path, report: Report) -> Lab:
 
 
 def _complete(lab: Lab, settings: LabSettings, report: Report) -> None:
-    """Write the access files and push the base images: the process that started the lab may have been killed before."""
+    """Write the access files and push the base images, in case the process that started the lab was killed before."""
     access.register(lab)
     if settings.base_image:
         base_image.publish(lab, report)

@@ -21,7 +21,7 @@ def condor_conf(settings: LabSettings, ports: Ports) -> str:
     """Render a file for ``/etc/condor/config.d``: central manager, access point and worker on one machine and one port.
 
     HTCondor reads the simulated GPUs from a file (`gpu_inventory`), instead of running condor_gpu_discovery. ``HasSIF`` is
-    set explicitly, because HTCondor finds it out with a test image that Debian's package lacks.
+    set explicitly, because HTCondor otherwise determines it with a test image, which Debian's package lacks.
     """
     return f"""\
 DAEMON_LIST = MASTER, SHARED_PORT, COLLECTOR, NEGOTIATOR, SCHEDD, STARTD

@@ -28,10 +28,11 @@ def files(settings: LabSettings, ports: Ports) -> dict[str, str]:
 
 
 def sshd_config(settings: LabSettings, ports: Ports) -> str:
-    """Render sshd_config(5): sshd listens on one address, and only the lab's user can log in, only with a key.
+    """Render sshd_config(5): sshd listens on loopback, and accepts only the lab's user, with a key.
 
-    Tests open many sessions at once, and some logins fail intentionally. So the limits of sessions are high, and failed
-    logins have no penalty. Penalties are new in OpenSSH 9.8; an older sshd does not start if the option is set.
+    Tests open many sessions at once, and some logins fail intentionally. So the limits on sessions are high, and failed
+    logins have no penalty. The option for penalties is left out for OpenSSH before 9.8, which does not know it and would not
+    start.
     """
     variables = " ".join(f'"{name}={value}"' for name, value in site_variables(settings.scratch).items())
     penalties = "" if settings.suite == "bookworm" else "PerSourcePenalties no\n"
@@ -97,8 +98,9 @@ install -d -o mysql -g mysql -m 755 /run/mysqld
 install -d -o slurm -g slurm -m 755 /run/slurm {SPOOL} {SPOOL}/ctld
 for node in {" ".join(settings.nodes)}; do install -d -m 1777 {SPOOL}/"$node"/tmp; done
 {condor}
-# This file contains the id of the cluster. slurmctld refuses to start if the database has another id, as after a start
-# without a database. The file protects against several controllers with one StateSaveLocation, which the lab does not have.
+# slurmctld stores the cluster's id in this file, and refuses to start if the database has another id, as after a start
+# without a database. The check protects sites on which several controllers could use one StateSaveLocation. The lab has only
+# one controller, so the file is removed.
 rm -f {SPOOL}/ctld/clustername
 chown -R docker-registry: /var/lib/docker-registry
 chown slurm: /etc/slurm/slurmdbd.conf
@@ -116,7 +118,7 @@ cp user.pub authorized
 
 
 def services(settings: LabSettings, ports: Ports) -> tuple[Service, ...]:
-    """Return the daemons of the lab; each runs in the foreground."""
+    """Return the daemons of the lab, with command lines that run them in the foreground."""
     slurm_needs = ("munge", "slurmdbd") if settings.accounting else ("munge",)
     listed = [
         Service(name="sshd", argv=("/usr/sbin/sshd", "-D", "-e"), ready=_listening(ports.ssh)),
@@ -168,9 +170,9 @@ def _condor() -> tuple[Service, ...]:
 def _accounting() -> tuple[Service, ...]:
     """Return the database and slurmdbd.
 
-    Snapshot isolation is the default of MariaDB from 11.6.2 on. It is turned off here, because slurmdbd does not support it:
-    a write conflict can end slurmdbd (26.05.5 logs that the option should be OFF). The option has the prefix ``loose-``, so
-    that an older MariaDB, which does not know it, only prints a warning (mariadbd(8)).
+    Snapshot isolation is the default of MariaDB from 11.6.2 on. The lab turns it off, because slurmdbd does not support it:
+    a write conflict can end slurmdbd (slurmdbd 26.05.5 logs that the option should be OFF). The option has the prefix
+    ``loose-``, so that an older MariaDB, which does not know it, only prints a warning (mariadbd(8)).
     """
     options = ("--skip-networking", "--innodb-buffer-pool-size=64M", "--loose-innodb-snapshot-isolation=OFF")
     database = ("/usr/sbin/mariadbd", "--user=mysql", *options)

@@ -1,6 +1,9 @@
 # Run by unshare(1) in new mount, PID, host name and IPC namespaces: create the lab's root and become its init.
 # $1: root file system (shared, never written), $2: the lab's state folder, $3: host name, $4: number of simulated GPUs
 set -eu
+# mount, mknod and pivot_root must be found also if the caller's PATH has no sbin folder, as an ordinary user's PATH.
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export PATH
 umask 022
 # The caller writes "go" after it has recorded this process. If the caller dies before that, end without any change.
 read -r word && test "$word" = go || exit 1
@@ -45,5 +48,5 @@ cp -R --no-preserve=ownership "$2/files/." .
 pivot_root . mnt
 cd /
 umount -l mnt
-exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
+exec env -i PATH="$PATH" LANG=C.UTF-8 \
     /usr/bin/python3 /lab/init.py /lab/plan.json

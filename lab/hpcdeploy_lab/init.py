@@ -1,13 +1,13 @@
-"""The lab's first process: prepare the lab, start the daemons in order, and watch them until a stop signal.
+"""Run as the lab's first process (init): prepare the lab, start the daemons in order, and watch them until a stop signal.
 
-It runs inside the lab with the lab's own Python, as process 1 of a PID namespace. So when it ends, the kernel ends every
-other process of the lab (pid_namespaces(7)). It needs only the standard library, and a plan:
+The init runs inside the lab with the lab's own Python, as process 1 of a PID namespace. So when the init ends, the kernel
+ends every other process of the lab (pid_namespaces(7)). The init uses only the standard library. It reads a plan:
 
     {"prepare": [ARGV...], "services": [{"name", "argv", "ready", "after", "user", "stop_signal"}...], "finish": [ARGV...]}
 
-At every change it writes ``status.json`` into the folder of the plan. ``phase`` is ``starting``, ``ready``, ``stopped`` or
-``failed`` (with ``reason`` and ``log``). ``services`` maps the name of each service to ``waiting``, ``starting``, ``ready``
-or ``ended (code)``.
+At every change, the init writes ``status.json`` into the folder of the plan. In this file, ``phase`` is ``starting``,
+``ready``, ``stopped`` or ``failed`` (with ``reason`` and ``log``). ``services`` maps the name of each service to
+``waiting``, ``starting``, ``ready`` or ``ended (code)``.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ START_LIMIT = 60.0
 """Maximum time in seconds for one command of the plan, and for one daemon until it answers."""
 
 STOP_LIMIT = 8.0
-"""Maximum time in seconds for the orderly stop of all daemons; then the kernel kills those that still run."""
+"""Maximum time in seconds for the orderly stop of all daemons; after this time the kernel kills the remaining daemons."""
 
 
 class StartError(Exception):
-    """The lab cannot start, for ``reason``; ``log`` names the log to read."""
+    """The lab cannot start. ``reason`` is the text for a message; ``log`` is the name of the log to read (``NAME.log``)."""
 
     def __init__(self, reason: str, log: str) -> None:
         super().__init__(reason)
@@ -42,7 +42,17 @@ class StartError(Exception):
 
 
 class Init:
-    """Runner of one plan."""
+    """The state of the init while it runs one plan.
+
+    Attributes:
+        plan: The plan.
+        folder: The folder that contains the plan, ``status.json`` and the folder of the logs.
+        services: The services of the plan, by name.
+        states: The state of each service, by name, as in ``status.json``.
+        running: The names of running services, by PID.
+        ended: The exit codes of ended processes that the init started, by PID.
+        children: The PIDs of processes that the init started, and whose end it has not seen yet.
+    """
 
     def __init__(self, plan: dict[str, Any], folder: Path) -> None:
         self.plan = plan
@@ -51,7 +61,7 @@ class Init:
         self.states = dict.fromkeys(self.services, "waiting")
         self.running: dict[int, str] = {}
         self.ended: dict[int, int] = {}
-        self.own: set[int] = set()
+        self.children: set[int] = set()
 
     def report(self, phase: str, **more: str) -> None:
         """Write ``status.json`` atomically, so that a reader never sees an incomplete file."""
@@ -75,7 +85,7 @@ class Init:
                 preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, ()),  # noqa: PLW1509 - one thread
             )
         child.returncode = 0  # Popen must not wait for this child, because reap() does
-        self.own.add(child.pid)
+        self.children.add(child.pid)
         return child.pid
 
     def reap(self) -> None:
@@ -87,8 +97,8 @@ class Init:
                 return
             if pid == 0:
                 return
-            if pid in self.own:
-                self.own.remove(pid)
+            if pid in self.children:
+                self.children.remove(pid)
                 self.ended[pid] = os.waitstatus_to_exitcode(status)
             name = self.running.pop(pid, None)
             if name is not None:
@@ -144,14 +154,17 @@ class Init:
         Raises:
             StartError: The service does not answer before the `deadline`.
         """
-        if name not in probes:
-            probes[name] = self.spawn(f"{name}.ready", service["ready"])
-        elif probes[name] in self.ended:
-            if self.ended.pop(probes.pop(name)) == 0:
-                self.states[name] = "ready"
-                self.report("starting")
+        exit_code = self.ended.pop(probes[name], None) if name in probes else None
+        if exit_code == 0:
+            del probes[name]
+            self.states[name] = "ready"
+            self.report("starting")
         elif time.monotonic() > deadline:
             raise StartError(f"{name} runs but does not answer after {START_LIMIT:.0f} s", f"{name}.ready")
+        elif exit_code is not None:
+            del probes[name]  # the next round starts a new check, so there is a pause between two checks
+        elif name not in probes:
+            probes[name] = self.spawn(f"{name}.ready", service["ready"])
 
     def stop(self) -> None:
         """End each service after the services that depend on it, then exit; the kernel ends all other processes."""
@@ -168,8 +181,8 @@ class Init:
         self.report("stopped")
         os._exit(0)
 
-    def live(self) -> None:
-        """Run the plan, then write every change of a service's state until a stop signal arrives.
+    def run_lab(self) -> None:
+        """Start the lab by the plan, then report every change of a service's state until a stop signal arrives.
 
         Raises:
             StartError: The lab cannot start.
@@ -196,7 +209,7 @@ def main() -> None:
     init = Init(json.loads(path.read_text()), path.parent)
     init.report("starting")
     try:
-        init.live()
+        init.run_lab()
     except StartError as error:
         init.report("failed", reason=error.reason, log=error.log)
         sys.exit(1)

@@ -11,8 +11,8 @@ from hpcdeploy_lab.settings import LabSettings, Ports
 def prepare(settings: LabSettings, root: Path) -> Ports:
     """Create the lab's root layers, folders, configuration files and plan in its state folder; return its ports.
 
-    Only its owner can enter the state folder. The files in it get the modes that the lab needs, whatever the umask is. The
-    contents of home, scratch, the registry and the daemons' state are kept from the previous start; ``/tmp`` is emptied.
+    Only the owner of the state folder can enter it. The files in it get the modes that the lab needs, whatever the umask is.
+    The contents of home, scratch, the registry and the daemons' state are kept from the previous start; ``/tmp`` is emptied.
 
     Raises:
         LabError: There are no free ports.

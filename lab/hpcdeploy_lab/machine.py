@@ -14,7 +14,7 @@ REFUSALS = (
 )
 """Per row: a kernel setting, its value that forbids user namespaces, and the setting that allows them.
 
-The first is Linux's own (user_namespaces(7)), the second Debian's, the third Ubuntu's.
+The first row is a setting of every Linux kernel (user_namespaces(7)), the second of Debian's, the third of Ubuntu's.
 """
 
 

@@ -1,4 +1,4 @@
-"""Find the Debian mirror of this machine's own apt; no mirror is built in."""
+"""Find the Debian mirror in the settings of this machine's apt. hpcdeploy contains no address of a mirror."""
 
 import re
 from collections.abc import Iterable

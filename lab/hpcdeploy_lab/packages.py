@@ -64,7 +64,7 @@ def suites(settings: LabSettings) -> tuple[str, ...]:
 
 
 def preferences(settings: LabSettings) -> str:
-    """Render apt_preferences(5) that give an unstable suite a low priority, and the packages wanted from it a high one.
+    """Render apt_preferences(5) with a low priority for an unstable suite, and a high one for the packages wanted from it.
 
     The wanted packages are Apptainer and, if the lab's suite does not have the release of Slurm, Slurm and hwloc. hwloc is
     among them because Slurm 26.05.5-1 needs a newer libhwloc15 than trixie has (2.15 or later; packages.debian.org).

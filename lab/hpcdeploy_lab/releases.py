@@ -9,7 +9,7 @@ VARIABLE = "HPCDEPLOY_LAB_SLURM"
 """The environment variable that selects the release if the option ``--slurm`` is not used."""
 
 NEWEST = "newest"
-"""The user's choice of the release that the mirror has in Debian's unstable suite at the time."""
+"""The value of ``--slurm`` that selects the release in Debian's unstable suite, as the mirror has it when the lab starts."""
 
 UNSTABLE = "sid"
 
@@ -54,7 +54,7 @@ def check_choice(word: str, where: str) -> str:
 
 
 def release_of(name: str) -> Release:
-    """Return the release `name`. A release that is not in `RELEASES` is newer than those, so it is installed from sid."""
+    """Return the release `name`. A release that is not in `RELEASES` is newer, so it is installed from sid."""
     return RELEASES.get(name) or Release(name=name, suite=RELEASES[DEFAULT].suite, source=UNSTABLE)
 
 

@@ -27,7 +27,7 @@ def path(settings: LabSettings) -> Path:
 def ensure(settings: LabSettings, report: Report, lock: int) -> Path:
     """Build the root file system if it does not exist, and return its path.
 
-    It gets its final name at the end of the build. So if `path` exists, the root file system is complete.
+    The root file system gets its final name at the end of the build. So if `path` exists, the root file system is complete.
 
     Args:
         settings: The lab's settings.

@@ -33,13 +33,13 @@ class LabSettings:
         gpus: GPUs that every node claims to have; the machine need not have any.
         max_array_size: The highest task number of an array, plus one (slurm.conf(5), MaxArraySize).
         min_job_age: Time in seconds for which the controller remembers a finished job (slurm.conf(5), MinJobAge).
-        task_affinity: Bind the processes of a step to its CPUs (slurm.conf(5), TaskPlugin). The machine must have as many
-            CPUs as the nodes claim.
-        accounting: Run slurmdbd.
-        base_image: Push the demo's base image to the lab's registry.
-        scratch_in_memory: Keep the scratch folder in memory (tmpfs) until the lab is stopped. A build of an image then takes
-            little more than half the time (5.1 s instead of 8.6 s measured), because it mostly creates and removes small
-            files.
+        task_affinity: Whether Slurm binds the processes of a step to the step's CPUs (slurm.conf(5), TaskPlugin). The
+            machine must have as many CPUs as the nodes claim.
+        accounting: Whether slurmdbd runs.
+        base_image: Whether the demo's base image is pushed to the lab's registry.
+        scratch_in_memory: Whether the scratch folder is kept in memory (tmpfs) until the lab is stopped. A build of an
+            image then takes little more than half the time (5.1 s instead of 8.6 s measured), because it mostly creates and
+            removes small files.
     """
 
     cache: Path

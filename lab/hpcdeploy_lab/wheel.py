@@ -1,7 +1,8 @@
-"""Build the lab's only Python wheel. It is identical on every machine, so that a lock file can contain its checksum.
+"""Build the lab's only Python wheel. A lock file contains the wheel's checksum.
 
-The wheel is not compressed, the times in it are fixed, and its members are sorted. Format: the binary distribution format
-(PyPA specification, originally PEP 427), with ``RECORD`` as in "Recording installed projects".
+The wheel is the same bytes on every machine: it is not compressed, the times in it are fixed, and its members are sorted.
+Format: the binary distribution format (PyPA specification, originally PEP 427), with ``RECORD`` as in "Recording installed
+projects".
 """
 
 import base64
@@ -13,7 +14,7 @@ NAME = "hpcdeploy-demo-wheel"
 VERSION = "1.0.0"
 FILE = "hpcdeploy_demo_wheel-1.0.0-py3-none-any.whl"
 SITE = "https://pypi.example.org/packages"
-"""The wheel's index in lock files. ``example.org`` is reserved (RFC 2606), so the index needs a mirrors table."""
+"""The index of the wheel in lock files. ``example.org`` is reserved (RFC 2606), so pixi needs a mirror for this address."""
 
 _INFO = "hpcdeploy_demo_wheel-1.0.0.dist-info"
 _TIME = (2025, 11, 20, 0, 0, 0)

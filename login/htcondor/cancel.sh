@@ -2,10 +2,15 @@
 printf -v numbers '%s, ' "${!run_of[@]}"
 printf -v names '"%s", ' "${run_ids[@]}"
 numbers="member(ClusterId, {${numbers%, }})"
+unfinished="$numbers && JobStatus =!= 3 && JobStatus =!= 4"
+if waiting=$(condor_q -nobatch -constraint "$unfinished" -autoformat ClusterId); then
+  while read -r job; do [ -z "$job" ] || queued[${run_of[$job]}]=yes; done <<<"$waiting"
+  report_ended
+fi
 # A failure of condor_rm is an error only if jobs are left, because condor_rm also fails if there is no job to remove.
 removed=0
 condor_rm -constraint "$numbers && member(HpcdeployRun, {${names%, }})" >&2 || removed=$?
-left=$(condor_q -nobatch -constraint "$numbers && JobStatus =!= 3 && JobStatus =!= 4" -autoformat ClusterId HpcdeployRun) || {
+left=$(condor_q -nobatch -constraint "$unfinished" -autoformat ClusterId HpcdeployRun) || {
   [ "$removed" = 0 ] || give_up "$removed"
   return 1
 }

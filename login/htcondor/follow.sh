@@ -14,8 +14,9 @@ queue() { printf '%s' "$queue_answer" && return "$queue_code"; }
 section condor_q queue
 
 # Print the events of each task since its last start, except of tasks that are known to have ended. For each event print the first line, and
-# the lines that show where the task runs, how it ended, or why it was held or removed. If a run waits for other runs, its job id is its
-# DAGMan's. So the id in the events of its tasks, which belong to another job, is replaced by it, and DAGMan's own events get the task -1.
+# the lines that show where the task runs, how it ended, or why it was held or removed. The job id of a run that
+# waits for other runs is the id of its DAGMan job. So in the events of the job that DAGMan submitted, the id is replaced by the id of the DAGMan
+# job, and the events of the DAGMan job get the task -1.
 events() {
   local run log logs=()
   for run in "${run_ids[@]}"; do

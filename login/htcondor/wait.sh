@@ -3,8 +3,8 @@
 set -u
 
 # Print the state of the $2 tasks of run $1: "open" (not finished), "well" (all succeeded), or how a task failed. Events ("Job Event Log Codes"):
-# 000 and 035 submitted, 005 ended, 009 removed, 036 tasks that do not exist yet will not be created. If the run itself waits for runs, its
-# job id is its DAGMan's; if DAGMan ended without submitting the job, the run has ended.
+# 000 and 035 submitted, 005 ended, 009 removed, 036 tasks that do not exist yet will not be created. If the run $1 waits for
+# other runs itself, its job id is the id of its DAGMan job. Such a run has also ended if DAGMan ended without submitting the job.
 ends() {
   local folder=../$1 dag=0 log logs=()
   [ ! -e "$folder/job.dag" ] || dag=1

@@ -1,5 +1,5 @@
-# --- login/job/retry.sh: requeue this job, at most $retry_max times, if its exit code is in $retry_codes. If that is empty, every exit code
-# but 0 leads to a requeue.
+# --- login/job/retry.sh: requeue this job, at most $retry_max times, if its exit code is in $retry_codes. If $retry_codes is empty,
+# every exit code except 0 leads to a requeue.
 retry() {
   local used=0 which=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
   [ "$1" != 0 ] || return

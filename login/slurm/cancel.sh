@@ -4,6 +4,7 @@ declare -A ours=() strange=()
 queue=$(my_jobs --all) || give_up "$?"
 while IFS='|' read -r _ job _ _ rest; do
   [ -n "$job" ] && [ -n "${name_of[$job]-}" ] || continue
+  queued[${run_of[$job]}]=yes
   if belongs_to "|$rest" "${name_of[$job]}" || belongs_to "|$rest" "${run_of[$job]}"; then
     ours[$job]=yes
   else
@@ -13,5 +14,6 @@ done <<<"$queue"
 for job in "${!strange[@]}"; do
   [ -n "${ours[$job]-}" ] || stranger "$job" "${run_of[$job]}" "its reason, comment and name are ${strange[$job]}"
 done
+report_ended
 [ "${#ours[@]}" = 0 ] || scancel "${!ours[@]}" || code=$?
 return "$code"

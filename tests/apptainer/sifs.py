@@ -42,6 +42,7 @@ def sif(
     total: int = 48,
     table: int = TABLE,
     created: int = 1_700_000_000,
+    architecture: bytes = b"02\0",
 ) -> bytes:
     """Write an image file of `parts`; the other arguments are what its header says."""
     descriptors, data = b"", b""
@@ -56,7 +57,7 @@ def sif(
         b"#!/usr/bin/env run-singularity\n",
         magic,
         version,
-        b"02\0",
+        architecture,
         bytes(range(16)),
         created,
         created,

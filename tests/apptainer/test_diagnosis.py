@@ -2,7 +2,7 @@
 
 Each file in ``recordings`` is the output of a build in the lab that was made to fail: by a temporary folder of 1 MB, a port
 and an address where nothing listens, a missing tag, a manifest newer than its lock file, a CUDA environment without a CUDA
-version, a failing test, no user namespaces, and base images without bash and without any shell.
+version, a failing test, no user namespaces, base images without bash and without any shell, and one for arm64.
 """
 
 from pathlib import Path
@@ -31,6 +31,7 @@ def recorded(name: str) -> list[str]:
         ("test", "the image's own test failed"),
         ("nobash", "a base image has no bash"),
         ("noshell", "a base image has no bash"),
+        ("processor", "the base image is for another processor"),
     ],
 )
 def test_a_recorded_failure_is_explained(name: str, cause: str) -> None:
@@ -42,7 +43,7 @@ def test_a_recorded_failure_is_explained(name: str, cause: str) -> None:
 
 def test_every_recording_is_used() -> None:
     assert {path.stem for path in RECORDINGS.iterdir()} == {
-        *("disk", "userns", "network", "dns", "manifest", "stale", "nocuda", "test", "nobash", "noshell")
+        *("disk", "userns", "network", "dns", "manifest", "stale", "nocuda", "test", "nobash", "noshell", "processor")
     }
 
 

@@ -1,7 +1,9 @@
 """Projects as their workflows see them: the golden files' own."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+from hpcdeploy.architecture import AMD64, ARM64
 from hpcdeploy.flows.workflow import Workflow
 from hpcdeploy.image import ImageSettings, Secret
 from hpcdeploy.source import PixiSource
@@ -62,4 +64,14 @@ ODD = Workflow(
     install="/srv/it's hpcdeploy; touch /tmp/never",
     subfolder='it\'s $(touch never) `x` "q"',
 )
-WORKFLOWS: Mapping[str, Workflow] = {"one": ONE, "many": MANY, "subfolder": SUBFOLDER, "odd": ODD}
+PLATFORMS = Workflow(
+    images=[
+        image("train", "ghcr.io/me/train"),
+        replace(image("train-arm64", "ghcr.io/me/train"), platform=ARM64),
+        replace(image("plain", "ghcr.io/me/plain"), platform=AMD64),
+    ],
+    paths=["hpcdeploy.toml", "pixi.lock", "pixi.toml"],
+    branch="main",
+    install="hpcdeploy==1.2.3",
+)
+WORKFLOWS: Mapping[str, Workflow] = {"platforms": PLATFORMS, "one": ONE, "many": MANY, "subfolder": SUBFOLDER, "odd": ODD}

@@ -56,6 +56,16 @@ def test_github_would_take_it(name: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_an_image_for_arm64_is_built_on_a_machine_for_arm64() -> None:
+    jobs = read(WORKFLOWS["platforms"])["jobs"]
+    for job in (jobs["test"], jobs["publish"]):
+        assert job["runs-on"] == "${{ matrix.runner }}"
+        runners = {entry["image"]: entry["runner"] for entry in job["strategy"]["matrix"]["include"]}
+        assert runners == {"train": "ubuntu-latest", "train-arm64": "ubuntu-24.04-arm", "plain": "ubuntu-latest"}
+        assert step(job, "Set up Apptainer")["if"] == "runner.arch == 'X64'"
+        assert step(job, "Set up Apptainer for arm64")["if"] == "runner.arch == 'ARM64'"
+
+
 def test_what_github_would_not_take_is_noticed(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text((GOLDEN / "one.yaml").read_text().replace("runs-on:", "run-on:"))

@@ -39,7 +39,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def watched(root: Path) -> tuple[str, ...]:
-    return watched_paths(load_project(root), OWN, image_config=no_registry)
+    return watched_paths(load_project(root), OWN, image_config=lambda reference, _architecture: no_registry(reference))
 
 
 def test_a_pixi_image_depends_on_its_manifest_lock_code_and_settings(repository: Path) -> None:

@@ -59,7 +59,7 @@ def test_what_git_does_not_track_stays_out_and_is_told(tmp_path: Path) -> None:
     definition = generate(SETTINGS, folder)
     assert "beside/app/scripts/new.sh" not in beside(definition)
     [note] = definition.notes
-    assert note.startswith("scripts/new.sh, scripts/ignored.sh: beside an activation script, but not tracked by git")
+    assert note.startswith("scripts/new.sh, scripts/ignored.sh: in the folder of an activation script, but not tracked")
 
 
 @pytest.mark.parametrize("added", [True, False], ids=["script added with -f", "nothing tracked"])
@@ -70,7 +70,7 @@ def test_what_git_ignores_beside_a_script_is_told(tmp_path: Path, added: bool) -
     if added:
         subprocess.run(["git", "-C", folder, "add", "-f", "install/setup.sh"], check=True)
     [note] = generate(SETTINGS, folder).notes
-    assert note.startswith("install/_local.sh, install/mine/: beside" if added else "install/: beside")
+    assert note.startswith("install/_local.sh, install/mine/: in the folder" if added else "install/: in the folder")
     assert "git add -f" in note
     assert generate(needing("install"), folder).notes == ()
 
@@ -80,7 +80,7 @@ def test_a_named_folder_without_tracked_files_is_told(tmp_path: Path, ignored: s
     folder = workspace(tmp_path, "top.sh", files={".gitignore": ignored, "top.sh": ". install/setup.sh\n"})
     write(folder, {"install/setup.sh": "", "other/setup.sh": ""})
     [note] = generate(SETTINGS, folder).notes
-    assert note.startswith("install/: beside an activation script")
+    assert note.startswith("install/: in the folder of an activation script")
 
 
 def test_a_neighbour_s_change_is_another_image_and_other_code_s_is_none(tmp_path: Path) -> None:
@@ -166,7 +166,9 @@ def test_a_dockerfile_copies_them_into_both_stages_and_its_ignore_file_lets_them
     folder = tmp_path / "work space"
     workspace(folder, "scripts/setup.sh", "top.sh", files={"top.sh": "", "my env.sh": "", "it's.sh": ""})
     settings = replace(SETTINGS, source=PixiSource(workspace="work space"), files=(FileCopy(source="a", destination="/a"),))
-    text = dockerfile_of(settings, tmp_path)
+    with pytest.raises(DefinitionError, match="'files' names 'a', which is not in"):
+        dockerfile_of(settings, tmp_path)
+    text = dockerfile_of(settings, write(tmp_path, {"a": ""}))
     assert '\nCOPY ["work space/scripts", "/app/scripts"]\n' in text.dockerfile
     assert '\nCOPY ["work space/it\\\\\'s.sh", "work space/my env.sh", "work space/train.py", "/app/"]\n' in text.dockerfile
     assert "\nCOPY --from=build /app/scripts /app/scripts\n" in text.dockerfile

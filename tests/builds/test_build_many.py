@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from hpcdeploy_lab.base_image import reference
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab
+from tests.builds.spack_recorder import put_recorder
+from tests.builds.test_spack_on_cluster import FILES
+from tests.builds.test_spack_source import write
 from tests.shared import OWN
 
 COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
@@ -67,3 +72,51 @@ def test_definitions_of_several_images_go_into_a_folder_and_one_that_fails_stops
     failed = hpcdeploy(project, "generate", "--all", "-o", "others")
     assert failed.returncode == 66, failed.stderr
     assert sorted(path.name for path in (project / "others").iterdir()) == ["one.def", "three.def"]
+
+
+def test_an_image_that_was_there_is_shown_as_unchanged_and_not_as_built(project: Path) -> None:
+    words = ("build", "one", "three", "--on", "here")
+    first, again = (hpcdeploy(project, *words, *more) for more in (("--force",), ()))
+    for done, result in ((first, "built on here"), (again, "unchanged on here")):
+        assert done.returncode == 0, done.stderr
+        assert [re.split(r" {2,}", line)[1] for line in done.stdout.splitlines()[1:]] == [result, result]
+    forced = hpcdeploy(project, *words, "--force", "--json")
+    assert [one["result"]["unchanged"] for one in json.loads(forced.stdout)] == [False, False]
+    assert [one["result"]["unchanged"] for one in json.loads(hpcdeploy(project, *words, "--json").stdout)] == [True, True]
+
+
+SPACK = """
+[images.spack]
+spack = {{ environment = "env", repos = ["repo"], cc = "/opt/tools/cc", check = "check.sh", user = "pdi" }}
+files = {{ tools = "/opt/tools" }}
+setup = ["demo > /opt/said-in-setup"]
+base = "{base}"
+final-base = "{final}"
+[images.written]
+dockerfile = "Dockerfile"
+"""
+
+
+def test_a_spack_environment_and_its_written_dockerfile_become_the_same_image(lab: Lab, project: Path) -> None:
+    write(project, FILES)
+    for name in ("cc", "cxx"):
+        (project / "tools" / name).chmod(0o755)
+    base = put_recorder(lab).replace("ghcr.io", lab.registry)
+    (project / "hpcdeploy.toml").write_text(SPACK.format(base=base, final=reference(lab)))
+    written = hpcdeploy(project, "generate", "spack", "--format", "dockerfile", "-o", "Dockerfile")
+    assert written.returncode == 0, written.stderr
+    done = hpcdeploy(project, "build", "--all", "--on", "here", "--json")
+    assert done.returncode == 0, done.stderr
+    paths = [one["result"]["path"] for one in json.loads(done.stdout)]
+    show = (
+        'demo; echo "$SPACK_ENV|$CC|$MANPATH"; readlink /opt/view; cat /opt/said-in-setup; '
+        "cat /opt/spack-environment/recorded-calls; ls /opt; getent passwd pdi"
+    )
+    texts = []
+    for path in paths:
+        ran = inside(lab, ["apptainer", "--quiet", "run", path, "sh", "-c", show], user=lab.user)
+        assert ran.returncode == 0, ran.stderr.decode()
+        assert ran.stderr.decode() == "checked with /opt/view/bin/demo\n"
+        texts.append(ran.stdout.decode())
+    assert texts[0].startswith("demo 1.0 in ")
+    assert texts[0] == texts[1]

@@ -5,7 +5,6 @@ image is the lab's own with ``spack_recorder.sh`` as ``/opt/spack/bin/spack``, w
 """
 
 import json
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -21,16 +20,13 @@ from hpcdeploy.image import BuiltImage, FileCopy, ImageSettings, Secret, Step
 from hpcdeploy.secret import SecretValue
 from hpcdeploy.source import SpackSource, User
 from hpcdeploy.transport.contract import Transport
-from hpcdeploy_lab import base_image, oci
-from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab
+from tests.builds.spack_recorder import BASE, put_recorder
 from tests.builds.test_build_on_cluster import shell
 from tests.builds.test_spack_source import write
 from tests.sessions import session
 from tests.shared import OWN
 
-RECORDER = Path(__file__).with_name("spack_recorder.sh")
-BASE = "ghcr.io/hpcdeploy-tests/spack-recorder:1"
 PLAIN = "ghcr.io/prefix-dev/pixi:noble"
 COMPILER = '#!/bin/sh\necho "a compiler, $0"\n'
 CHECK = '#!/bin/sh\necho "checked with $(command -v demo)" >&2\n[ ! -e "$FAIL_CHECK" ]\n'
@@ -103,27 +99,8 @@ DEMO = "demo 1.0 in /opt/software/linux-x86_64_v3/demo-1.0-abcdef\n"
 
 @pytest.fixture(scope="module")
 def recorder(lab: Lab) -> str:
-    """Put the base image with the stand-in into the lab's registry."""
-    layout = base_image.prepare(lab.cache, lambda _: None)
-    config = json.loads((layout / "index.json").read_text())["manifests"][0]["digest"]
-    blobs = layout / "blobs" / "sha256"
-    manifest = json.loads((blobs / str(config).removeprefix("sha256:")).read_text())
-    rootfs = json.loads((blobs / manifest["config"]["digest"].removeprefix("sha256:")).read_text())["rootfs"]["diff_ids"]
-    with tempfile.TemporaryDirectory(dir=lab.inside) as folder:
-        image = Path(folder) / "image"
-        shutil.copytree(blobs, image / "blobs" / "sha256")
-        layers = [
-            oci.Layer(entry["digest"].removeprefix("sha256:"), content.removeprefix("sha256:"), entry["size"])
-            for entry, content in zip(manifest["layers"], rootfs, strict=True)
-        ]
-        top = oci.write_layer(oci.pack([("opt/spack/bin/spack", RECORDER.read_bytes(), 0o755)], 0), image)
-        labels = {"org.opencontainers.image.title": "a stand-in for Spack that records its calls; no Spack is in it"}
-        oci.write_image(image, (*layers, top), name="1", labels=labels, created="2025-11-20T00:00:00Z")
-        target = f"docker://{BASE.replace('ghcr.io', lab.registry)}"
-        argv = ["skopeo", "copy", "--quiet", "--dest-tls-verify=false", f"oci:/lab/{Path(folder).name}/image:1", target]
-        done = inside(lab, argv)
-    assert done.returncode == 0, done.stderr.decode()
-    return BASE
+    """The base image with the stand-in."""
+    return put_recorder(lab)
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,9 @@ def test_an_environment_without_a_lock_file_says_that_the_build_chooses(tmp_path
 def test_a_lock_file_goes_along_and_nothing_is_chosen_again(tmp_path: Path) -> None:
     definition = make(tmp_path, {"spack.yaml": SPECS, "spack.lock": lock("zlib")})
     assert staged(definition) == ["spack-environment/spack.yaml", "spack-environment/spack.lock"]
-    assert definition.notes == ("all packages are compiled for zen3 (spack.lock); it does not run on older processors",)
+    assert definition.notes == (
+        "all packages are compiled for zen3 (spack.lock); these packages do not run on older processors",
+    )
     assert "concretize" not in build_post(definition)
     assert "target=" not in build_post(definition)
     assert "io.github.hpcdeploy.spack.target zen3" in definition.text
@@ -119,12 +121,17 @@ def test_included_files_lie_beside_the_environment_as_they_do_here(tmp_path: Pat
         ("include_concrete: [../spack]", "another environment, but .*/spack.yaml is missing"),
         ("repos: [../repo]", "repos names '../repo', but .* does not exist"),
         ("develop: {mine: {spec: mine@main}}", "develop names 'mine', but .* does not exist"),
+        ("include: [../other/spack.lock]", r"spack.yaml: include names '../other/spack.lock', but .* does not exist"),
+        ("include: ['no/$os/x.yaml']", r"spack.yaml: include names 'no/\$os/x.yaml', but .*/no does not exist"),
+        ("include: [../spack/x.yaml]", r"/a/spack/x.yaml: repos names 'gone', but .*/a/spack/gone does not exist"),
+        ("repos: [../empty]", r"spack.yaml: repos names 'a/empty', which contains no file to copy"),
     ],
 )
 def test_a_file_that_cannot_come_along_is_refused_with_the_reason(tmp_path: Path, line: str, words: str) -> None:
     (tmp_path / "far.yaml").write_text("")
-    files = {"a/b/spack.yaml": f"spack:\n  {line}\n", "a/spack/x.yaml": ""}
-    with pytest.raises(EnvironmentFileError, match=words):
+    files = {"a/b/spack.yaml": f"spack:\n  {line}\n", "a/spack/x.yaml": "repos: [gone]\n"}
+    (tmp_path / "project/a/empty").mkdir(parents=True)
+    with pytest.raises((EnvironmentFileError, DefinitionError), match=words):
         make(tmp_path / "project", files, environment="a/b")
 
 
@@ -241,8 +248,8 @@ def test_a_cache_that_would_have_to_be_signed_is_not_pushed_to(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("body", "base", "note"),
     [
-        ("view: /opt/spack-view", "", "the view is /opt/view, instead of that in spack.yaml (/opt/spack-view)"),
-        ("view: {default: {root: x}}", "", "the view is /opt/view, instead of that in spack.yaml (x)"),
+        ("view: /opt/spack-view", "", "the view is at /opt/view instead of the path in spack.yaml (/opt/spack-view)"),
+        ("view: {default: {root: x}}", "", "the view is at /opt/view instead of the path in spack.yaml (x)"),
         ("view: false", "", "spack.yaml has 'view: false', so the image has no view"),
         ("view: {a: {root: /srv/a}}", "", "are in the image too: a (/srv/a); /opt/view is added"),
         ("view: {a: {root: /home/me/a}}", "", "a (/home/me/a): these views are not in the image"),
@@ -308,7 +315,7 @@ def test_packages_with_requirements_of_their_own_are_told_the_target_and_one_not
     assert [note for note in definition.notes if "hdf5" in note] == [
         (
             "all packages are compiled for x86_64_v3 (the default: nothing names a target), also hdf5, whose own 'require' "
-            "replaces the general one; it does not run on older processors"
+            "replaces the general one; these packages do not run on older processors"
         )
     ]
 
@@ -383,5 +390,5 @@ spack:
 """
     definition = make(tmp_path, {"spack.yaml": text}, push_cache="a-buildcache")
     assert "-c config:install_tree:root:/opt/software" in build_post(definition)
-    assert "instead of that in spack.yaml (/opt/spack-view)" in definition.notes[2]
+    assert "instead of the path in spack.yaml (/opt/spack-view)" in definition.notes[2]
     assert len(definition.notes) == 3

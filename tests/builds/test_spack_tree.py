@@ -111,8 +111,8 @@ def test_a_link_to_a_file_of_the_work_tree_is_followed(tree: Path) -> None:
             {"spack.yaml": "spack: {include: [../../../x.yaml]}"},
             "above it only files in the git work tree .* can be used",
         ),
-        ({"spack.yaml": "spack: {include: [../../.git/config]}"}, "git's own folder is not copied into images"),
-        ({"spack.yaml": "spack: {repos: [../../.git]}"}, "git's own folder is not copied into images"),
+        ({"spack.yaml": "spack: {include: [../../.git/config]}"}, "in git's own folder: a project cannot use files there"),
+        ({"spack.yaml": "spack: {repos: [../../.git]}"}, "in git's own folder: a project cannot use files there"),
     ],
 )
 def test_what_is_not_of_the_work_tree_is_refused(tree: Path, files: Mapping[str, str], words: str) -> None:

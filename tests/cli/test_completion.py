@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hpcdeploy.cli.verbs import VERBS
 from hpcdeploy.store import Store, default_path
 from tests.scheduler.samples import PLAIN, run_of
 
@@ -113,6 +114,22 @@ def test_zsh_and_fish_are_told_what_a_word_is(shell: Shell) -> None:
     assert '"train-1":"hpc, not ended"' in "".join(shell.offered("logs", "train-", shell="zsh"))
 
 
+def test_zsh_shows_the_whole_help(shell: Shell) -> None:
+    """typer's script evaluates the output, and zsh's ``_arguments`` evaluates the offers in it (``eval ws=(...)``).
+
+    bash, which is on every machine, has the same quotes.
+    """
+    script = (
+        '_arguments() { offers=${1#"*: :(("}; eval "ws=( ${offers%))} )"; }\n'
+        f"{' '.join(shell.offered('', shell='zsh'))}\n"
+        "printf '%s\\n' \"${ws[@]}\"\n"
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    offered = dict(line.split(":", 1) for line in done.stdout.splitlines())
+    assert done.stderr == ""
+    assert {name: verb.help for name, verb in VERBS.items()}.items() <= offered.items()
+
+
 @pytest.mark.parametrize("settings", ["[", "nonsense = 1", None])
 def test_an_error_offers_nothing_and_prints_nothing(shell: Shell, settings: str | None) -> None:
     file = shell.folder / "hpcdeploy.toml"
@@ -130,6 +147,7 @@ def test_a_word_that_a_shell_would_evaluate_is_not_offered(shell: Shell) -> None
     shell.add("a`id`", Path("/fine"))
     assert shell.offered("runs", "--project", "", shell="zsh") == ["""_arguments '*: :(("/fine"))'"""]
     assert shell.offered("logs", "a", shell="zsh") == ["_files"]
+    assert shell.offered("submit", "--x$(id)=", shell="zsh") == ["compset -P '--*='; _files"]
 
 
 def test_a_completion_imports_nothing_heavy(shell: Shell) -> None:
@@ -160,3 +178,48 @@ def test_bash_completes_a_run(shell: Shell) -> None:
         ["bash", "-c", script], cwd=shell.folder, env=shell.environment, capture_output=True, text=True, check=True
     )
     assert (done.stdout, done.stderr) == ("train-1\n", "")
+
+
+@pytest.mark.parametrize("name", ["--cluster", "--scheduler"])
+def test_an_option_with_its_value_in_one_word_is_completed_in_every_shell(shell: Shell, name: str) -> None:
+    """bash completes the text after "=", zsh and fish the whole word."""
+    values = {"--cluster": ["hpc", "far"], "--scheduler": ["slurm", "htcondor"]}[name]
+    assert shell.offered("submit", f"{name}=", shell="bash") == values
+    offered = [line.partition("\t")[0] for line in shell.offered("submit", f"{name}=", shell="fish")]
+    assert offered == [f"{name}={value}" for value in values]
+    zsh = "\n".join(shell.offered("submit", f"{name}=", shell="zsh"))
+    assert all(f'"{name}={value}"' in zsh for value in values)
+    assert shell.offered("fetch", "--output=fol", shell="zsh") == ["compset -P '--*='; _files"]
+
+
+def test_verbs_are_offered_with_their_whole_help_and_none_is_imported(shell: Shell) -> None:
+    offered = dict(line.split("\t") for line in shell.offered("", shell="fish"))
+    assert {name: verb.help for name, verb in VERBS.items()}.items() <= offered.items()
+    assert "lab" in offered
+    code = (
+        "import sys\nfrom hpcdeploy.cli.main import main\n"
+        "try:\n    main()\nfinally:\n    print(*sys.modules, file=sys.stderr)"
+    )
+    given = {"_HPCDEPLOY_COMPLETE": "complete_bash", "COMP_WORDS": "hpcdeploy re", "COMP_CWORD": "1"}
+    argv = [sys.executable, "-c", f"import sys; sys.argv = ['hpcdeploy']\n{code}"]
+    done = subprocess.run(argv, env={**shell.environment, **given}, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["render", "rerun", "results"]
+    assert not {f"hpcdeploy.cli.{verb.module}" for verb in VERBS.values()} & set(done.stderr.split())
+
+
+def test_the_images_of_the_project_are_offered_to_tags(shell: Shell) -> None:
+    assert shell.offered("tags", "s") == ["solver"]
+
+
+def test_the_first_tab_in_a_zsh_completes(shell: Shell) -> None:
+    """The script is autoloaded at the first Tab; zsh then calls nothing but the file itself."""
+    environment = {
+        **shell.environment,
+        "PATH": f"{Path(COMMAND).parent}:{os.environ['PATH']}",
+        "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1",
+    }
+    argv = [COMMAND, "--install-completion", "zsh"]
+    subprocess.run(argv, env=environment, cwd=shell.folder, capture_output=True, check=True)
+    script = (shell.home / ".zfunc" / "_hpcdeploy").read_text()
+    assert script.startswith("#compdef hpcdeploy\n")
+    assert script.endswith('\n[[ $zsh_eval_context[-1] != loadautofunc ]] || _hpcdeploy_completion "$@"')

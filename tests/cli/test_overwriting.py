@@ -45,3 +45,28 @@ def test_a_file_of_the_user_is_kept_without_force(project: Path, what: str) -> N
     if what not in ("template", "init"):
         again = run(project, *argv)
         assert again.returncode == 0, again.stderr
+
+
+def test_an_own_definition_is_written_again_unless_its_copy_was_edited(project: Path) -> None:
+    """The text of the user's own definition has no mark, so what hpcdeploy wrote is known from its record."""
+    (project / "hpcdeploy.toml").write_text(
+        "".join(f'[images.{name}]\ndefinition = "{name}.def"\n' for name in ("own", "other"))
+    )
+    own, copy = project / "own.def", project / "copy.def"
+    texts = [f"Bootstrap: docker\nFrom: docker.io/library/debian:{release}\n" for release in (11, 12, 13)]
+    for text in texts[:2]:
+        own.write_text(text)
+        done = run(project, "generate", "own", "-o", "copy.def")
+        assert done.returncode == 0, done.stderr
+        assert copy.read_text() == text
+    copy.write_text(texts[2])
+    refused = run(project, "generate", "own", "-o", "copy.def")
+    assert refused.returncode == 2
+    assert "--force" in refused.stderr
+    assert copy.read_text() == texts[2]
+    assert run(project, "generate", "own", "-o", "copy.def", "--force").returncode == 0
+    # The source itself is not recorded as a file that hpcdeploy wrote, although it was given as the output.
+    (project / "other.def").write_text(texts[2])
+    assert run(project, "generate", "own", "-o", "own.def").returncode == 0
+    assert run(project, "generate", "other", "-o", "own.def").returncode == 2
+    assert own.read_text() == texts[1]

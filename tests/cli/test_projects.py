@@ -61,6 +61,8 @@ def test_cancel_names_project_cluster_and_age_before_it_asks(two: Two) -> None:
     assert (code, out.strip()) == (1, "")
     assert "Cancel train-2 (this project, cluster hpc, RUNNING, submitted " in err
     assert " ago)? [y/N]" in err
+    assert "standard input is not a terminal" in err
+    assert "use --yes" in err
     two.add("train-3", two.mine)
     code, _, err = two.run("cancel", "train")
     assert err.count("(this project, cluster hpc, RUNNING") == 2

@@ -39,7 +39,7 @@ def test_a_file_is_found_from_the_working_folder(project: Project, tmp_path: Pat
         (("--sweep", "lr=1", "--array", "3"), "both array and sweep"),
         (("--sweep-file", "x.csv"), "x.csv: cannot be read: No such file"),
         (("--sweep-file", "x.txt"), "ends in .csv or .jsonl"),
-        (("--throttle", "3"), "neither an array nor a sweep"),
+        (("--throttle", "3"), "no array and no sweep"),
         (("--sweep", "lr=1", "--", "{lrr}"), "did you mean {lr}?"),
     ],
 )

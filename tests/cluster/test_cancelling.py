@@ -48,6 +48,32 @@ def test_one_call_cancels_a_run_that_goes_on_and_one_that_nobody_is_sure_of(
     assert jobs_of(lab, scheduler, unsure.id) == set()
 
 
+IN_QUEUE = {
+    "slurm": "squeue --noheader --name={run}",
+    "htcondor": """condor_q -constraint 'HpcdeployRun == "{run}"' -af ClusterId""",
+}
+
+
+@BOTH
+def test_a_run_that_has_ended_is_not_reported_as_cancelled(
+    lab: Lab, scheduler: SchedulerName, home: Home, cluster: Cluster, delivery: Delivery, connections: Connections
+) -> None:
+    quick = Job(name="quick", image="test", command=("true",))
+    ended = submit_job(quick, scheduler, cluster, delivery, connections, home.store).run
+    going = submit_job(SLEEPER, scheduler, cluster, delivery, connections, home.store).run
+    query = IN_QUEUE[scheduler].format(run=ended.id)
+    until_ended = f'for _ in $(seq 300); do left=$({query}) && [ -z "$left" ] && exit 0; sleep 0.3; done; exit 1'
+    assert inside(lab, ["bash", "-c", until_ended], user=lab.user, timeout=120).returncode == 0
+    done = home.command("cancel", "--yes", ended.id, going.id)
+    assert done.stdout.splitlines() == [f"cancelled {going.id} (job {going.job_id})"], done.stderr
+    assert f"not cancelled, because the run had already ended: {ended.id}" in done.stderr
+    again = home.command("cancel", "--yes", ended.id)
+    assert (again.returncode, again.stdout) == (0, "")
+    assert "nothing to cancel" in again.stderr
+    assert wait_for(ended, cluster, connections, home.store).state is State.COMPLETED
+    assert wait_for(going, cluster, connections, home.store).state is State.CANCELLED
+
+
 @pytest.mark.parametrize("container", ["universe", "singularity-image", "apptainer"])
 def test_an_htcondor_job_that_comes_after_its_run_was_cancelled_runs_nothing_of_it(
     lab: Lab,

@@ -51,7 +51,7 @@ def test_a_large_file_is_uploaded_in_parallel_and_is_whole(
                 patched.setattr(transport, "run", counted)
                 parallel_upload.upload_in_parallel(staged, 0, far_session, lambda done, _size: steps.append(done))
             assert steps[-1] == staged.size
-            assert commands == ["bash"] * parallel_upload.CHUNKS
+            assert commands == ["bash"] * parallel_upload.CHANNELS
             left = inside(lab, ["sh", "-c", f"stat -c %s {folder}/.{sha256}.records"], user=lab.user)
             assert int(left.stdout) == staged.size
             upload([{"sha256": sha256, "path": staged.path}], [staged], connections.to(distant))

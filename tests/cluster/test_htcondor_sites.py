@@ -11,7 +11,7 @@ import pytest
 from hpcdeploy.cluster import Cluster, HtcondorContainer, SchedulerName
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows import logs
-from hpcdeploy.flows.images import fetched_by_worker
+from hpcdeploy.flows.images import worker_delivery
 from hpcdeploy.job import Array, Bind, Job, Resources, Retries, Signal
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.run import NEVER_BEGAN, Run, RunStatus, State
@@ -194,7 +194,7 @@ def test_an_image_that_htcondor_transfers_from_an_address_is_held_against_its_na
 ) -> None:
     cluster = replace(site, htcondor_container=container)  # type: ignore[arg-type]
     job = Job(name="address", image="test", command=("sh", "-c", "echo ran"))
-    right, wrong = (fetched_by_worker(f"{served}/{name}.sif") for name in (f"x-{delivery.sha256}", "0" * 64))
+    right, wrong = (worker_delivery(f"{served}/{name}.sif") for name in (f"x-{delivery.sha256}", "0" * 64))
     assert right is not None
     assert wrong is not None
     status = ended(job, cluster, right, connections, store)
@@ -222,7 +222,7 @@ def test_an_image_on_cvmfs_is_used_where_it_lies(
     container: str, on_cvmfs: str, lab: Lab, site: Cluster, connections: Connections, store: Store
 ) -> None:
     cluster = replace(site, htcondor_container=container)  # type: ignore[arg-type]
-    delivery = fetched_by_worker(on_cvmfs)
+    delivery = worker_delivery(on_cvmfs)
     assert delivery is not None
     status = ended(Job(name="cvmfs", image="test", command=ENVIRONMENT), cluster, delivery, connections, store)
     assert status.state is State.COMPLETED

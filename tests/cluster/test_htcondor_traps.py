@@ -15,7 +15,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import HpcdeployError, SchedulerError, UncertainSubmissionError
 from hpcdeploy.flows import follow, logs
 from hpcdeploy.flows.cancel import cancel
-from hpcdeploy.flows.images import fetched_by_worker
+from hpcdeploy.flows.images import worker_delivery
 from hpcdeploy.flows.submit import plan_run, resume, submit
 from hpcdeploy.job import Array, Job
 from hpcdeploy.remote.answers import SHELL
@@ -81,7 +81,7 @@ def test_htcondor_itself_takes_each_address_for_what_it_is(
     store: Store,
 ) -> None:
     """Held from the start, so nothing is fetched: only what condor_submit makes of the words is looked at."""
-    delivery = fetched_by_worker(image)
+    delivery = worker_delivery(image)
     assert delivery is not None
     job = replace(SLEEPER, htcondor=(("hold", "true"),))
     cluster = replace(site, htcondor_container=container)  # type: ignore[arg-type]
@@ -339,7 +339,7 @@ def test_a_job_whose_image_is_still_on_its_way_says_so(
     condor: Condor, site: Cluster, connections: Connections, store: Store
 ) -> None:
     """Nothing listens at that address, and HTCondor's plugin repeats its attempts for a while."""
-    delivery = fetched_by_worker(f"https://127.0.0.1:1/x-{DIGEST}.sif")
+    delivery = worker_delivery(f"https://127.0.0.1:1/x-{DIGEST}.sif")
     assert delivery is not None
     run = submit_job(SLEEPER, "htcondor", site, delivery, connections, store).run
     until(condor, f'[ "$(condor_q {run.job_id} -af TransferringInput)" = true ]')

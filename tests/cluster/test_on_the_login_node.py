@@ -213,7 +213,8 @@ def test_an_image_of_a_registry_comes_once_by_each_route(
 
 
 def downloads(registry: Counted, published: PublishedImage, *, by_hpcdeploy: bool) -> None:
-    [download] = registry.downloads(published.sha256)
+    header, download = registry.downloads(published.sha256)
+    assert "hpcdeploy" in header.agent  # read for the image's architecture, before the first submission
     assert ("hpcdeploy" in download.agent) == by_hpcdeploy
 
 

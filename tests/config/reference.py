@@ -26,7 +26,7 @@ def defaults_table(settings: Iterable[Setting]) -> str:
 
 
 def _table(rows: Iterable[tuple[Setting, str]]) -> str:
-    lines = "".join(f"| `{one.key}` | {VALUES[one.value].holds} |{f' {text}' if text else ''} |\n" for one, text in rows)
+    lines = "".join(f"| `{one.key}` | {VALUES[one.value].type_name} |{f' {text}' if text else ''} |\n" for one, text in rows)
     return f"| Key | Type | Meaning |\n| --- | --- | --- |\n{lines}"
 
 

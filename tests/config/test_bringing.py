@@ -6,7 +6,7 @@ import pytest
 
 from hpcdeploy.cli.job_options import as_settings, takes_job_options
 from hpcdeploy.config.files import load_project
-from hpcdeploy.config.job_files import output_pattern, place
+from hpcdeploy.config.job_files import destination_path, output_pattern
 from hpcdeploy.config.job_schema import read_options
 from hpcdeploy.config.named_files import admit_all
 from hpcdeploy.config.project import JobSettings, Project
@@ -117,7 +117,7 @@ def test_a_pattern_that_leads_out_or_means_two_things_is_refused(said: object) -
 @pytest.mark.parametrize("said", ["/", "a//b", "./a", "a/./b", "/a/../b", ""])
 def test_a_place_is_plain(said: str) -> None:
     with pytest.raises(ConfigError, match="expected"):
-        place(said)
+        destination_path(said)
 
 
 def test_outputs_of_the_later_place_win_and_contradict_htcondors_own_list(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hpcdeploy.config.image_schema import DOCKERFILE, IMAGE, PIXI, SECRET, SPACK
 from hpcdeploy.config.job_files import CODE_TABLE, INPUT_TABLE
 from hpcdeploy.config.job_schema import ARRAY_TABLE, BIND_TABLE, DEFAULTS, JOB, RETRIES_TABLE, SWEEP
 from hpcdeploy.config.reading import Report, parse_document, read
-from hpcdeploy.config.schema import CLUSTER, PERSON_FILE, PROJECT_FILE, REGISTRY
+from hpcdeploy.config.schema import CLUSTER, PROJECT_FILE, REGISTRY, USER_FILE
 from hpcdeploy.job import SETTINGS
 from tests.config.reference import defaults_table, jobs_table
 
@@ -69,9 +69,9 @@ def test_every_example_of_the_reference_is_valid() -> None:
     assert examples
     for example in examples:
         report = Report(file="example")
-        schema = PERSON_FILE if example.startswith("[registries.") else PROJECT_FILE
+        schema = USER_FILE if example.startswith("[registries.") else PROJECT_FILE
         read(schema, parse_document(example.encode(), "example"), report)
-        report.close()
+        report.raise_problems()
 
 
 def test_every_example_project_loads() -> None:

@@ -465,19 +465,19 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
             ),
         ),
         ("jobs.train.environment.N = 4", 'jobs.train.environment.N: found 4; expected a string: write "4"'),
-        ("jobs.train.slurm.chdir = '/x'", "jobs.train.slurm.chdir: not a free directive: use the key workdir"),
-        ("jobs.train.htcondor.queue = 3", "jobs.train.htcondor.queue: not a free directive: use the key array"),
+        ("jobs.train.slurm.chdir = '/x'", "jobs.train.slurm.chdir: must not be set: use the key workdir"),
+        ("jobs.train.htcondor.queue = 3", "jobs.train.htcondor.queue: must not be set: use the key array"),
         (
             'jobs.train.htcondor."+Requirements" = "true"',
             (
-                'jobs.train.htcondor."+Requirements": not a free directive: use the submit command requirements; '
+                'jobs.train.htcondor."+Requirements": must not be set: use the submit command requirements; '
                 "the attribute would replace the value that HTCondor derives from submit commands"
             ),
         ),
         (
             'jobs.train.htcondor."My.SingularityImage" = "x"',
             (
-                'jobs.train.htcondor."My.SingularityImage": not a free directive: hpcdeploy writes it itself; '
+                'jobs.train.htcondor."My.SingularityImage": must not be set: hpcdeploy writes it itself; '
                 "the attribute would replace the value that HTCondor derives from submit commands"
             ),
         ),
@@ -519,7 +519,7 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
         ),
         (
             '[image]\nspack = { target = "a64fx" }',
-            "image.spack.target: it has the microarchitecture 'a64fx', but an image is built for linux/amd64",
+            "image: spack.target has the microarchitecture 'a64fx', but the image is built for linux/amd64",
         ),
     ],
 )

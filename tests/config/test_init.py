@@ -151,7 +151,7 @@ def refused(folder: Path, *, force: bool = False) -> str:
 def is_valid(text: str) -> bool:
     report = Report(file="f")
     read(PROJECT_FILE, parse_document(text.encode(), "f"), report)
-    report.close()
+    report.raise_problems()
     return True
 
 

@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 from hpcdeploy.cli.main import app
 from hpcdeploy.config.json_schema import json_schema, of_kind
 from hpcdeploy.config.reading import Either, Kind, Leaf, ListOf, MapOf, Number, Report, Table, parse_document, read
-from hpcdeploy.config.schema import PERSON_FILE, PROJECT_FILE
+from hpcdeploy.config.schema import PROJECT_FILE, USER_FILE
 from hpcdeploy.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "schemas" / "hpcdeploy.schema.json"
-PROJECT, PERSON = Draft4Validator(json_schema(PROJECT_FILE, "x")), Draft4Validator(json_schema(PERSON_FILE, "x"))
+PROJECT, PERSON = Draft4Validator(json_schema(PROJECT_FILE, "x")), Draft4Validator(json_schema(USER_FILE, "x"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*/*.md"))]
 
 SAMPLES: dict[str, list[Any]] = {
@@ -69,7 +69,7 @@ def documents() -> Iterator[tuple[str, Table, dict[str, Any]]]:
             raw: dict[str, Any] = dict(parse_document(text.encode(), name))
         except ConfigError:
             continue
-        for table in (PROJECT_FILE, PERSON_FILE):
+        for table in (PROJECT_FILE, USER_FILE):
             if accepted(table, raw):
                 yield name, table, raw
 
@@ -121,13 +121,13 @@ def all_kinds() -> list[Kind]:
     """Return all kinds of values; those behind an `Either` by themselves only if they are not read for one type alone."""
     behind = {
         id(one)
-        for table in (PROJECT_FILE, PERSON_FILE)
+        for table in (PROJECT_FILE, USER_FILE)
         for kind in kinds(table)
         if isinstance(kind, Either)
         for one in kind.kinds.values()
         if isinstance(one, Leaf)
     }
-    found = {id(kind): kind for table in (PROJECT_FILE, PERSON_FILE) for kind in kinds(table)}
+    found = {id(kind): kind for table in (PROJECT_FILE, USER_FILE) for kind in kinds(table)}
     return [kind for key, kind in found.items() if key not in behind]
 
 

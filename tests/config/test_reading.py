@@ -58,7 +58,7 @@ def like(kind: Kind) -> st.SearchStrategy[Any]:
 def project_of(raw: object) -> Project:
     report = Report(file="f")
     values = read(PROJECT_FILE, raw, report)
-    report.close()
+    report.raise_problems()
     return assemble(Path("/p"), [], Layer(file=Path("/p/f"), values=values, paths=report.paths))
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from hpcdeploy.config.job_schema import JOB
 from hpcdeploy.config.reading import Report, read
-from hpcdeploy.config.task_layout import check_shape
+from hpcdeploy.config.task_layout import check_consistency
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import After, Directives, Job, Resources, Retries, Signal
 
@@ -94,7 +94,7 @@ def test_what_is_no_plugin_for_mpi_is_refused(raw: object) -> None:
 
 
 def test_what_a_job_says_of_its_shape_may_go_together() -> None:
-    check_shape(
+    check_consistency(
         Job(
             name="train",
             image="i",
@@ -120,7 +120,7 @@ def test_what_a_job_says_of_its_shape_may_go_together() -> None:
     ids=str,
 )
 def test_torchrun_goes_with_words_that_start_it_once_on_each_node(slurm: Directives) -> None:
-    check_shape(Job(name="train", image="i", resources=Resources(nodes=2), launcher="torchrun", slurm=slurm))
+    check_consistency(Job(name="train", image="i", resources=Resources(nodes=2), launcher="torchrun", slurm=slurm))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_torchrun_goes_with_words_that_start_it_once_on_each_node(slurm: Directi
 )
 def test_what_does_not_go_together_is_refused_with_the_reason(job: Job, said: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        check_shape(job)
+        check_consistency(job)
     assert said in str(refused.value)
     assert str(refused.value).startswith("job train: ")
 
@@ -155,4 +155,4 @@ def test_what_does_not_go_together_is_refused_with_the_reason(job: Job, said: st
 def test_options_that_would_break_the_script_are_refused_with_the_reason(option: str) -> None:
     _, problems = said_of("slurm", {option: "1"})
     assert len(problems) == 1
-    assert "not a free directive: " in problems[0]
+    assert "must not be set: " in problems[0]

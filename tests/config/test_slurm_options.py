@@ -5,7 +5,7 @@ import pytest
 from hpcdeploy.config.job_schema import JOB
 from hpcdeploy.config.reading import Report, read
 from hpcdeploy.config.slurm_options import SBATCH, SRUN
-from hpcdeploy.config.task_layout import check_shape
+from hpcdeploy.config.task_layout import check_consistency
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Job
 
@@ -95,10 +95,10 @@ def test_what_is_not_a_persons_or_not_a_steps_is_refused_with_the_reason(option:
 )
 def test_what_an_option_cannot_be_is_refused_before_slurm_sees_it(job: Job, said: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        check_shape(job)
+        check_consistency(job)
     assert said in str(refused.value)
 
 
 @pytest.mark.parametrize("value", ["none", "verbose", "quiet,none"])
 def test_torchrun_may_say_that_nothing_is_bound(value: str) -> None:
-    check_shape(Job(name="j", image="i", launcher="torchrun", srun=(("cpu-bind", value), ("label", True))))
+    check_consistency(Job(name="j", image="i", launcher="torchrun", srun=(("cpu-bind", value), ("label", True))))

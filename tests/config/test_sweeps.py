@@ -27,7 +27,7 @@ VALUES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"
 def settings(toml: str) -> JobSettings:
     report = Report(file="hpcdeploy.toml")
     values = read(JOB, parse_document(toml.encode(), "hpcdeploy.toml"), report)
-    report.close()
+    report.raise_problems()
     return job_settings(values)
 
 
@@ -210,7 +210,7 @@ def test_the_later_of_array_and_sweep_wins_and_a_throttle_is_for_whatever_there_
     slow = resolve_job(project(swept), "train", "hpc", read_options({"throttle": 1})).array
     assert slow
     assert (slow.size, slow.throttle) == (2, 1)
-    with pytest.raises(ConfigError, match="neither an array nor a sweep"):
+    with pytest.raises(ConfigError, match="no array and no sweep"):
         resolve_job(project(JobSettings()), "train", "hpc", read_options({"throttle": 1}))
 
 

@@ -132,17 +132,17 @@ def test_directives_pass_through_as_they_stand() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("chdir", "/x", "slurm.chdir: not a free directive: use the key workdir"),
-        ("array", "1-3", "slurm.array: not a free directive: use the key array"),
-        ("parsable", True, "slurm.parsable: not a free directive: hpcdeploy writes it itself"),
-        ("wrap", "true", "slurm.wrap: not a free directive: use the key command"),
+        ("chdir", "/x", "slurm.chdir: must not be set: use the key workdir"),
+        ("array", "1-3", "slurm.array: must not be set: use the key array"),
+        ("parsable", True, "slurm.parsable: must not be set: hpcdeploy writes it itself"),
+        ("wrap", "true", "slurm.wrap: must not be set: use the key command"),
         ("p", "gpu", 'slurm.p: found "p"; expected the long name of an option of sbatch, such as "constraint"'),
         ("--x", True, 'slurm.--x: found "--x"; expected the long name of an option of sbatch, such as "constraint"'),
         (
             "comment",
             "x",
             (
-                "slurm.comment: not a free directive: hpcdeploy writes the run's id to it, "
+                "slurm.comment: must not be set: hpcdeploy writes the run's id to it, "
                 "to find the job again after a lost connection"
             ),
         ),
@@ -158,36 +158,36 @@ def test_what_would_break_a_batch_script_is_refused(key: str, value: object, mes
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("Executable", "/bin/sh", "htcondor.Executable: not a free directive: use the key command"),
-        ("QUEUE", 3, "htcondor.QUEUE: not a free directive: use the key array"),
+        ("Executable", "/bin/sh", "htcondor.Executable: must not be set: use the key command"),
+        ("QUEUE", 3, "htcondor.QUEUE: must not be set: use the key array"),
         (
             "universe",
             "vanila",
-            "htcondor.universe: not a free directive: the cluster's key htcondor-container chooses it",
+            "htcondor.universe: must not be set: the cluster's key htcondor-container chooses it",
         ),
         (
             "Log_XML",
             True,
             (
-                "htcondor.Log_XML: not a free directive: hpcdeploy reads the run's states from HTCondor's job log, "
+                "htcondor.Log_XML: must not be set: hpcdeploy reads the run's states from HTCondor's job log, "
                 "which must have the default format"
             ),
         ),
         (
             "Image_File",
             "/x.sif",
-            "htcondor.Image_File: not a free directive: hpcdeploy's submit description uses that name",
+            "htcondor.Image_File: must not be set: hpcdeploy's submit description uses that name",
         ),
-        ("+Environment", "x", 'htcondor."+Environment": not a free directive: use the key environment'),
+        ("+Environment", "x", 'htcondor."+Environment": must not be set: use the key environment'),
         (
             "+HpcdeployRun",
             "x",
-            'htcondor."+HpcdeployRun": not a free directive: hpcdeploy sets the attributes whose names start with hpcdeploy',
+            'htcondor."+HpcdeployRun": must not be set: hpcdeploy sets the attributes whose names start with hpcdeploy',
         ),
         (
             "if",
             "x",
-            "htcondor.if: not a free directive: this name is a statement of the submit language, not a submit command",
+            "htcondor.if: must not be set: this name is a statement of the submit language, not a submit command",
         ),
         (
             "rank",

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy import __version__
+from hpcdeploy.definition.docker_text import DockerText, ignore_pattern
 from hpcdeploy.definition.dockerfile.context import Context, Entry, read_ignore
 from hpcdeploy.definition.dockerfile.parsing import listed, pairs, parse_dockerfile
 from hpcdeploy.definition.dockerfile.stages import Plan, read_stages
 from hpcdeploy.definition.dockerfile.translation import translate
 from hpcdeploy.definition.dockerfile.words import Lexer
 from hpcdeploy.definition.pixi import OwnPackage, PixiRecipe
-from hpcdeploy.definition.pixi_dockerfile import DockerText, ignore_pattern, render_pixi_dockerfile
+from hpcdeploy.definition.pixi_dockerfile import render_pixi_dockerfile
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.image import FileCopy, ImageSettings, Secret, Step
 from hpcdeploy.source import OciConfig, PixiSource
@@ -118,8 +119,8 @@ def test_a_step_reaches_bash_as_it_was_written_and_its_arguments_are_filled() ->
     runs = [one for one in parse_dockerfile(written("whole").dockerfile).instructions if one.name == "RUN"]
     assert runs[-2].rest == "/app/entrypoint.sh python --version"
     assert runs[-1].words == (
-        *("/app/entrypoint.sh", "/bin/bash", "-euo", "pipefail", "-c"),
-        'export TOKEN="$(cat /run/secrets/TOKEN)"\necho \'gpu\' "$TOKEN" \\\n    second # line',
+        *("/app/entrypoint.sh", "/bin/bash", "-eo", "pipefail", "-c"),
+        'TOKEN="$(cat /run/secrets/TOKEN)"\nexport TOKEN\necho \'gpu\' "$TOKEN" \\\n    second # line',
     )
     assert any("are already replaced" in note for note in written("whole").notes)
 
@@ -183,12 +184,21 @@ def broken(**changes: object) -> PixiRecipe:
         (broken(base="oras://x/y"), "'base' is 'oras://x/y', but a Dockerfile can only start from an image"),
         (broken(files=(FileCopy(source="a\\b", destination="/a"),)), "'a\\\\b' contains a backslash"),
         (broken(setup=(Step(run="x", secrets=("NO",)),)), "a step of 'setup' uses the secret 'NO'"),
+        (
+            broken(setup=(Step(run="echo A=b >> $APPTAINER_LABELS"),)),
+            "a step of 'setup' uses APPTAINER_LABELS, which is set",
+        ),
     ],
 )
 def test_what_a_dockerfile_cannot_say_is_refused(recipe: PixiRecipe, said: str) -> None:
     with pytest.raises(DefinitionError) as raised:
         render_pixi_dockerfile(recipe)
     assert str(raised.value).startswith(said)
+
+
+def test_a_step_for_both_formats_can_tell_apptainer_s_builds_by_its_variable() -> None:
+    recipe = broken(setup=(Step(run='[ -z "${APPTAINER_ENVIRONMENT:-}" ] || echo export A=b'),))
+    assert "APPTAINER_ENVIRONMENT:-" in render_pixi_dockerfile(recipe).dockerfile
 
 
 def test_the_entry_point_script_runs_what_follows_it(tmp_path: Path) -> None:

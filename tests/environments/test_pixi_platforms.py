@@ -255,7 +255,7 @@ def with_platforms(platforms: str) -> Workspace:
         ('archspec = "native"', r"\.archspec has the microarchitecture 'native'"),
         ('archspec = "a b; rm"', r"\.archspec has the microarchitecture 'a b; rm'"),
         ('archspec = "zen3:"', r"\.archspec has the microarchitecture 'zen3:'"),
-        ('archspec = "neoverse_v2"', r"\.archspec .* but an image is built for linux/amd64"),
+        ('archspec = "neoverse_v2"', r"\.archspec .* but the image is built for linux/amd64"),
     ],
 )
 def test_what_is_no_version_is_refused_with_file_and_key_when_it_is_read(entry: str, message: str) -> None:

@@ -94,7 +94,7 @@ def option(target: str, package: str = "all") -> str:
 
 def test_nobody_says_anything() -> None:
     assert choose() == Target(
-        name=DEFAULT_TARGET, said_by="the default: nothing names a target", options=(option(DEFAULT_TARGET),)
+        name=DEFAULT_TARGET, source="the default: nothing names a target", options=(option(DEFAULT_TARGET),)
     )
 
 
@@ -126,7 +126,7 @@ def test_a_spec_whose_target_is_no_microarchitecture_is_refused(word: str) -> No
 
 @pytest.mark.parametrize("foreign", ["aarch64", "neoverse_v2:", "power9le", "i686", "m1"])
 def test_a_target_of_another_family_is_refused(foreign: str) -> None:
-    words = "but an image is built for linux/amd64; expected one of the family x86_64"
+    words = "but the image is built for linux/amd64; expected one of the family x86_64"
     for said in (f"{{all: {{require: 'target={foreign}'}}}}", f"{{all: {{target: ['{foreign}']}}}}"):
         with pytest.raises(EnvironmentFileError, match=f"packages.all.* {words}"):
             choose("", said)
@@ -151,7 +151,7 @@ def test_a_lock_file_for_another_family_is_refused() -> None:
 
 
 def test_the_settings_win_over_spack_yaml() -> None:
-    assert choose("zen4") == Target(name="zen4", said_by="the image's settings", options=(option("zen4"),))
+    assert choose("zen4") == Target(name="zen4", source="the image's settings", options=(option("zen4"),))
     assert choose("zen4", "{all: {require: [target=zen3]}}").options == ("packages:all:require::[target=zen4]",)
     assert choose("zen4", "{all: {require: [+mpi target=zen3]}}").options == ("packages:all:require::[+mpi, target=zen4]",)
     assert choose("zen4", "{all: {target: [zen3]}}").options == (option("zen4"),)
@@ -169,14 +169,14 @@ def test_the_settings_win_over_spack_yaml() -> None:
     ],
 )
 def test_what_spack_yaml_requires_is_followed_and_nothing_is_added(said: str, name: str, where: str) -> None:
-    assert choose("", said) == Target(name=name, said_by=f"spack.yaml: {where}")
+    assert choose("", said) == Target(name=name, source=f"spack.yaml: {where}")
     if ", " not in name:
         assert choose(name, said).options == ()
 
 
 def test_a_preference_names_the_target_which_then_is_required() -> None:
     """Spack takes a preference for one thing among others: what a cache holds for another target would be reused."""
-    found = Target(name="x86_64", said_by="spack.yaml: preferred in packages.all", options=(option("x86_64"),))
+    found = Target(name="x86_64", source="spack.yaml: preferred in packages.all", options=(option("x86_64"),))
     assert choose("", "{all: {target: [x86_64]}}") == found
     assert choose("", "{all: {target: [x86_64, zen4]}}", "{all: {target: [zen5]}}") == found
     assert choose("", "{all: {prefer: [+cuda, target=x86_64]}}") == found
@@ -188,14 +188,14 @@ def test_a_preference_names_the_target_which_then_is_required() -> None:
 )
 def test_of_a_range_one_end_is_required_since_spack_would_take_the_builder_s_best(range_: str, name: str) -> None:
     found = choose("", f"{{all: {{require: ['target={range_}']}}}}")
-    assert found == Target(name=name, said_by=f"spack.yaml: packages.all.require has {range_}", options=(option(name),))
+    assert found == Target(name=name, source=f"spack.yaml: packages.all.require has {range_}", options=(option(name),))
     assert choose("", f"{{all: {{require: 'target={range_}'}}}}").options == (f"packages:all:require::[target={name}]",)
     assert choose("", "{all: {require: ['target=:']}}").name == DEFAULT_TARGET
 
 
 def test_specs_name_the_target_of_everything_else_too() -> None:
     one = choose(specs=("zlib target=zen3", "hdf5"))
-    assert (one.name, one.said_by, one.options) == ("zen3", "spack.yaml: specs", (option("zen3"),))
+    assert (one.name, one.source, one.options) == ("zen3", "spack.yaml: specs", (option("zen3"),))
     several = choose("", "{hdf5: {require: +mpi}}", specs=("zlib target=zen3", "hdf5 arch=linux-rocky9-zen4"))
     either = '[{"any_of": ["target=zen3", "target=zen4"]}]'
     assert (several.name, several.pinned) == ("zen3, zen4", ("hdf5",))
@@ -214,7 +214,7 @@ def test_what_is_included_under_a_condition_counts_where_nothing_else_names_a_ta
     some = [packages("{all: {require: [target=zen4]}, hdf5: {require: +mpi}}")]
     found = choose_target("", [], None, conditional=some)
     assert found == Target(
-        name="zen4", said_by="spack.yaml: packages.all.require, under a condition", options=(option("zen4"),)
+        name="zen4", source="spack.yaml: packages.all.require, under a condition", options=(option("zen4"),)
     )
     assert choose_target("", [packages("{all: {target: [zen3]}}")], None, conditional=some).name == "zen3"
 
@@ -281,7 +281,7 @@ def test_packages_that_cannot_have_the_target_or_name_one_are_left_alone(
     said: str, own: tuple[tuple[str, str], ...]
 ) -> None:
     found = choose("", said)
-    assert (found.options, found.own, found.pinned) == ((option(DEFAULT_TARGET),), own, ())
+    assert (found.options, found.others, found.pinned) == ((option(DEFAULT_TARGET),), own, ())
 
 
 def test_compilers_that_get_no_target_are_told() -> None:
@@ -290,7 +290,7 @@ def test_compilers_that_get_no_target_are_told() -> None:
 
 def test_what_is_locked_is_locked() -> None:
     lock = SpackLock(roots=("zlib",), targets=("zen3",), namespaces={})
-    assert choose("", "{all: {require: target=zen4}}", lock=lock) == Target(name="zen3", said_by="spack.lock")
+    assert choose("", "{all: {require: target=zen4}}", lock=lock) == Target(name="zen3", source="spack.lock")
     assert choose("zen3", lock=lock).options == ()
     with pytest.raises(EnvironmentFileError, match=r"spack.lock is for zen3, but the image's target is zen4"):
         choose("zen4", lock=lock)

@@ -100,3 +100,13 @@ def test_a_run_that_was_cancelled_before_it_was_submitted_is_waited_for_by_nobod
 def test_a_job_that_waits_for_itself_is_told_how_to_begin(project: Project, store: Store) -> None:
     with pytest.raises(ConfigError, match=r"latest run, but has no run on hpc \(slurm\) yet\. .*train --after train"):
         found(After(what="train", kind="afterok"), project, store)
+
+
+def test_a_run_whose_folder_clean_removed_is_refused_and_the_message_says_why(project: Project, store: Store) -> None:
+    store.add(PREPARE, "")
+    tasks = tuple(TaskStatus(task=task, state=State.COMPLETED, exit_code=0) for task in range(PREPARE.tasks))
+    store.learned(RunStatus(run=PREPARE, tasks=tasks, asked=1))
+    store.cleaned([PREPARE], when=200)
+    for what in ("prepare", "prepare-1"):
+        with pytest.raises(ConfigError, match=r"prepare-1 \(COMPLETED\), whose folder .* was removed by 'hpcdeploy clean'"):
+            found(After(what=what), project, store)

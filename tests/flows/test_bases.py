@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from hpcdeploy.architecture import AMD64, ARM64, Architecture
+from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import RegistryError
-from hpcdeploy.flows.bases import Bases, find_bases, with_keys
+from hpcdeploy.flows.bases import Bases, building_machine, find_bases, with_keys
 from hpcdeploy.image import ContextFile, Definition
 
 DIGEST = "sha256:" + "d" * 64
@@ -121,9 +123,37 @@ def test_other_commands_are_not_named(script: str) -> None:
 def test_keys_hold_the_digests_of_used_bases_only_and_the_former_inputs_stay() -> None:
     plain = definition("Bootstrap: docker\nFrom: debian:13\n")
     keyed = with_keys(plain, (("debian:13", DIGEST), ("other", DIGEST)), machine="x86_64")
-    assert (keyed.bases, keyed.former, keyed.architecture) == ((("debian:13", DIGEST),), "a" * 64, "amd64")
+    assert (keyed.bases, keyed.former, keyed.key_architecture) == ((("debian:13", DIGEST),), "a" * 64, "amd64")
     assert len({keyed.inputs, keyed.environment, plain.inputs}) == 3
     assert with_keys(keyed, keyed.bases, machine="amd64") == keyed
     moved = with_keys(plain, (("debian:13", DIGEST.replace("d", "e")),), machine="x86_64")
     assert moved.inputs != keyed.inputs
     assert with_keys(replace(plain, name="y"), keyed.bases, machine="x86_64").inputs == keyed.inputs
+
+
+def test_the_architecture_of_an_image_is_in_its_key_and_counts_before_that_of_the_machine() -> None:
+    plain = definition("Bootstrap: docker\nFrom: debian:13\n")
+    wanted = replace(plain, architecture=ARM64)
+    keyed = {name: with_keys(plain, (), machine=name) for name in ("x86_64", "aarch64", "ppc64le")}
+    assert [one.key_architecture for one in keyed.values()] == ["amd64", "arm64", "ppc64le"]
+    assert len({one.environment for one in keyed.values()}) == 3
+    assert all(one.architecture is None for one in keyed.values())
+    for machine in ("x86_64", "aarch64", "arm64"):
+        arm = with_keys(wanted, (), machine=machine)
+        assert (arm.inputs, arm.architecture) == (keyed["aarch64"].inputs, ARM64)
+
+
+@pytest.mark.parametrize(
+    ("platform", "machine"),
+    [
+        ((), "x86_64"),
+        ((("", (ARM64,)),), "aarch64"),
+        ((("gpu", (ARM64,)), ("cpu", (ARM64,))), "aarch64"),
+        ((("gpu", (ARM64,)), ("", (AMD64,))), "x86_64"),
+    ],
+)
+def test_a_login_node_has_the_only_processor_of_its_cluster(
+    platform: tuple[tuple[str, tuple[Architecture, ...]], ...], machine: str
+) -> None:
+    assert building_machine(Cluster(name="one", platform=platform)) == machine
+    assert not building_machine(None)

@@ -191,6 +191,15 @@ def test_another_projects_job_is_not_cancelled_without_a_question(store: Store, 
             choose(["train"], scope, every=every, sure=True)
     assert ids(choose(["train"], scope, every=False, sure=False)) == ["train-4"]
     assert ids(choose(["train-4"], scope, every=False, sure=True)) == ["train-4"]
+    outside = replace(scope, project=None)
+    for place in (scope, outside):
+        with pytest.raises(ConfigError, match="train- is the beginning of the id of run train-4, which belongs to another"):
+            choose(["train-"], place, every=False, sure=True)
+        assert ids(choose(["train-"], place, every=False, sure=False)) == ["train-4"]
+    with pytest.raises(
+        ConfigError, match="is not in a project, so it has no run of job train, but other projects have: train-4"
+    ):
+        choose(["train"], outside, every=False, sure=True)
 
 
 @pytest.mark.parametrize("name", ["50", "50_3"])
@@ -214,10 +223,18 @@ def test_a_project_that_moved_takes_its_runs_and_images_along(
         UnknownRunError, match=f"If this project was at {mine} before, run 'hpcdeploy runs --moved-from {mine}"
     ):
         newest(moved, "logs")
+    # The folder of a script in /tmp that is gone with its parent, and has another name, is no hint.
+    add(store, tmp_path / "tmp.x" / "pixi-gpu", "report-1", 2)
+    with pytest.raises(UnknownRunError, match=f"If this project was at {mine} before"):
+        newest(moved, "logs")
+    add(store, tmp_path / "tmp.x" / "new place", "report-2", 3)
+    with pytest.raises(UnknownRunError, match=r"'hpcdeploy runs --moved-from OLD' \(gone: .*mine, .*/tmp.x/new place\)"):
+        newest(moved, "logs")
     assert follow_move("../mine", new, new, store) == 1
     assert newest(moved, "logs").run == replace(run, project=str(new))
     assert store.latest_build(new, "train") == IMAGE
-    assert (store.latest_build(mine, "train"), store.projects()) == (None, [new])
+    assert store.latest_build(mine, "train") is None
+    assert (mine in store.projects(), new in store.projects()) == (False, True)
     with pytest.raises(UnknownRunError, match=r"--moved-from: the record has no project '\.\./mine'"):
         follow_move("../mine", new, new, store)
 

@@ -4,11 +4,14 @@ tests/cluster/test_cleaning.py shows the same with the real schedulers.
 """
 
 import fcntl
+import json
 import os
 import subprocess
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -263,6 +266,52 @@ def test_a_call_that_was_interrupted_is_finished(site: Site) -> None:
     assert not away.exists()
 
 
+def printed(site: Site, monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[str, str]:
+    """Return standard output and standard error of ``hpcdeploy clean`` on the site."""
+    connections = SimpleNamespace(to=lambda _cluster: site.session)
+    place = SimpleNamespace(
+        project=None,
+        store=site.store,
+        cluster=lambda _name: site.session.cluster,
+        connections=lambda: nullcontext(connections),
+    )
+    monkeypatch.setattr("hpcdeploy.cli.place.here", lambda: place)
+    done = CliRunner().invoke(app, ["clean", "--older-than", "30d", "--cluster", CLUSTER.name, *words])
+    assert done.exit_code == 0, done.output
+    return done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("removable", [True, False])
+@pytest.mark.parametrize("words", [("--dry-run",), ("--yes",)])
+def test_the_output_tells_whether_anything_was_removed(
+    site: Site, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], removable: bool
+) -> None:
+    site.run("queued-1")
+    site.queue = "queued-1"
+    if removable:
+        site.run("old-1")
+    out, _ = printed(site, monkeypatch, "--json", *words)
+    found = json.loads(out)
+    assert found["dry_run"] is ("--dry-run" in words)
+    verdict = {"old-1": "free" if found["dry_run"] else "removed"} if removable else {}
+    assert {one["run"]: one["verdict"] for one in found["runs"]} == verdict | {"queued-1": "queued"}
+    _, err = printed(site, monkeypatch, *words)
+    assert "queued-1 was kept: one of its jobs is in the queue" in err
+
+
+def test_an_interrupted_call_is_finished_even_if_nothing_else_can_be_removed(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = site.run("gone-1")
+    (site.root / "runs" / gone.id).rename(site.root / "runs" / ".removing.gone-1")
+    printed(site, monkeypatch, "--dry-run")
+    assert site.there() == [".removing.gone-1"]
+    out, err = printed(site, monkeypatch)
+    assert (out, site.there()) == ("", [])
+    assert "nothing to remove" in err
+    assert site.plan().runs == ()
+
+
 def test_without_an_answer_of_the_scheduler_nothing_is_removed(site: Site) -> None:
     site.run("old-1")
     planned = site.plan()
@@ -284,7 +333,7 @@ def test_a_folder_of_runs_that_others_may_change_is_refused(site: Site) -> None:
 def test_a_root_that_others_may_change_is_refused_and_a_missing_one_is_clean(site: Site) -> None:
     site.run("old-1")
     site.root.chmod(0o777)
-    with pytest.raises(SchedulerError, match="others may exchange"):
+    with pytest.raises(SchedulerError, match="others may replace files"):
         site.plan()
     site.root.chmod(0o700)
     subprocess.run(["rm", "-r", str(site.root)], check=True)

@@ -277,7 +277,7 @@ def test_a_client_that_says_nothing_for_long_is_given_up_and_what_came_is_kept(s
     ended = threading.Event()
 
     def vanishes() -> Iterator[bytes]:
-        yield receiving(staged, cluster, patience=1).encode()
+        yield receiving(staged, cluster, silence_timeout=1).encode()
         yield CONTENT[:100_000]
         ended.wait(60)
 

@@ -55,18 +55,18 @@ def test_an_image_that_was_built_on_the_cluster_is_taken_from_its_cache(
 
 
 @pytest.mark.parametrize(
-    ("where", "why"),
+    ("where", "why", "advice"),
     [
-        ({"built_on": "other", "path": "/images/train.sif"}, " and is stored only on other,"),
-        ({"cached_on": "other"}, ""),
-        ({"path": "/images/train.sif"}, " and /images/train.sif was removed,"),
+        ({"built_on": "other", "path": "/images/train.sif"}, " and is stored only on other,", "'hpcdeploy push' first"),
+        ({"cached_on": "other"}, "", "'hpcdeploy build' again"),
+        ({"path": "/images/train.sif"}, " and /images/train.sif was removed,", "'hpcdeploy build' again"),
     ],
 )
 def test_an_image_that_lies_elsewhere_is_refused_with_what_to_do(
-    project: Project, store: Store, where: dict[str, str], why: str
+    project: Project, store: Store, where: dict[str, str], why: str, advice: str
 ) -> None:
     store.built(project.root, replace(BUILT, **where))  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=f"never pushed,{why} so hpc cannot get it; run 'hpcdeploy push' first"):
+    with pytest.raises(ConfigError, match=f"never pushed,{why} so hpc cannot get it; run {advice}, or build"):
         deliver(project, store)
 
 

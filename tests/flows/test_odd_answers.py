@@ -206,6 +206,22 @@ def test_a_damaged_list_of_needed_files_brings_nothing(needs: Any, store: Store)
         submit(RUN, "script", connections.to(cluster_of("hpc")), store)
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("done\n", "it printed no result; standard error ends: out of memory. Run"),
+        ('HPCDEPLOY {"run"\n', "has a job: the login node answered 'HPCDEPLOY {\"run\"', which is not JSON. Run"),
+    ],
+    ids=["no answer", "no JSON"],
+)
+def test_a_missing_and_a_malformed_result_are_each_named(said: str, reason: str, store: Store) -> None:
+    def answer(script: bytes) -> Completed:
+        return replace(saying(said)(script), stderr=b"out of memory\n")
+
+    with reached({"hpc": answer}) as connections, pytest.raises(UncertainSubmissionError, match=re.escape(reason)):
+        submit(RUN, "script", connections.to(cluster_of("hpc")), store)
+
+
 def test_an_honest_answer_is_taken(store: Store) -> None:
     with reached({"hpc": saying(f"HPCDEPLOY {json.dumps(ANSWER)}\n")}) as connections:
         done = submit(RUN, "script", connections.to(cluster_of("hpc")), store)

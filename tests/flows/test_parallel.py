@@ -30,7 +30,7 @@ FRAME = 44
 """Bytes of a record before its content."""
 ALL = len(CONTENT) + FRAME * -(-len(CONTENT) // RECORD)
 """Bytes that are sent of the whole file, as records."""
-ON_THE_WAY = parallel_upload.CHUNKS * (RECORD + FRAME)
+ON_THE_WAY = parallel_upload.CHANNELS * (RECORD + FRAME)
 
 
 class Far(LocalTransport):
@@ -75,7 +75,7 @@ class Far(LocalTransport):
             number = len(self.sent)
             self.sent.append(0)
         self._first.set()
-        if self._refuses and 0 < number < parallel_upload.CHUNKS:
+        if self._refuses and 0 < number < parallel_upload.CHANNELS:
             raise TransportError("no more sessions on this connection")
 
         def counted() -> Iterator[bytes]:
@@ -88,7 +88,7 @@ class Far(LocalTransport):
                     return
                 self.sent[number] += len(piece)
                 yield piece
-                if self._dies is not None and number != self._dies < parallel_upload.CHUNKS:
+                if self._dies is not None and number != self._dies < parallel_upload.CHANNELS:
                     self._died.wait(30)
                     if self._gone:
                         return
@@ -133,7 +133,7 @@ def bring(staged: StagedFile, cluster: Cluster, far: Far, *, have: int = 0, repo
 def test_every_channel_carries_records_and_nothing_goes_twice(staged: StagedFile, cluster: Cluster) -> None:
     far = Far()
     bring(staged, cluster, far)
-    assert len(far.sent) == parallel_upload.CHUNKS + 1
+    assert len(far.sent) == parallel_upload.CHANNELS + 1
     assert sum(far.sent) == ALL
     assert far.sent[0] > 0
     assert far.sent[-1] == 0
@@ -157,13 +157,13 @@ def test_what_is_small_or_near_goes_in_one(
     assert far.sent == [len(CONTENT)]
 
 
-@pytest.mark.parametrize("dies", range(parallel_upload.CHUNKS + 1))
+@pytest.mark.parametrize("dies", range(parallel_upload.CHANNELS + 1))
 def test_a_channel_that_dies_goes_on_where_it_died_and_nothing_of_the_others_goes_twice(
     staged: StagedFile, cluster: Cluster, dies: int
 ) -> None:
     far = Far(dies)
     bring(staged, cluster, far)
-    assert far._died.is_set() == (dies < parallel_upload.CHUNKS)
+    assert far._died.is_set() == (dies < parallel_upload.CHANNELS)
     assert ALL <= sum(far.sent) <= ALL + ON_THE_WAY
 
 
@@ -182,7 +182,7 @@ def test_a_script_that_never_answered_had_nothing_and_nothing_else_is_shown(stag
     assert next(pieces) == b"the script"
     sending.end()
     assert list(pieces) == []
-    assert (sending.answered, sending.began, shown) == (False, 0, [])
+    assert (sending.answered, sending.present, shown) == (False, 0, [])
 
 
 def test_channels_that_a_site_refuses_are_done_without(staged: StagedFile, cluster: Cluster) -> None:
@@ -206,7 +206,7 @@ def test_a_login_node_without_python_gets_a_single_stream_and_nothing_is_said(
     far = Far()
     said: list[bytes] = []
     bring(staged, cluster, far, report=said.append)
-    assert far.sent == [*[0] * parallel_upload.CHUNKS, len(CONTENT)]
+    assert far.sent == [*[0] * parallel_upload.CHANNELS, len(CONTENT)]
     assert said == []
 
 
@@ -269,7 +269,7 @@ def test_a_complete_parallel_upload_is_not_sent_again(staged: StagedFile, cluste
     interrupted(cluster, staged, range(len(CONTENT)))
     far = Far()
     bring(staged, cluster, far)
-    assert far.sent == [0] * (parallel_upload.CHUNKS + 1)
+    assert far.sent == [0] * (parallel_upload.CHANNELS + 1)
 
 
 def test_the_file_is_completed_when_the_last_writer_has_ended(staged: StagedFile, cluster: Cluster) -> None:
@@ -327,7 +327,7 @@ def test_a_second_client_waits_for_the_first(staged: StagedFile, cluster: Cluste
     go.set()
     first.join()
     second.join()
-    assert far.sent == [0] * (parallel_upload.CHUNKS + 1)
+    assert far.sent == [0] * (parallel_upload.CHANNELS + 1)
 
 
 def test_channels_wait_for_those_of_a_connection_whose_death_is_not_known_over_there(
@@ -340,9 +340,9 @@ def test_channels_wait_for_those_of_a_connection_whose_death_is_not_known_over_t
         fcntl.flock(lock, fcntl.LOCK_EX)
         bringing.start()
         bringing.join(1)
-        assert far.sent == [0] * parallel_upload.CHUNKS
+        assert far.sent == [0] * parallel_upload.CHANNELS
     bringing.join()
-    assert len(far.sent) == parallel_upload.CHUNKS + 1
+    assert len(far.sent) == parallel_upload.CHANNELS + 1
     assert sum(far.sent) == ALL
 
 
@@ -350,14 +350,14 @@ def test_what_another_client_has_brought_meanwhile_is_not_sent(staged: StagedFil
     bring(staged, cluster, Far())
     far = Far()
     bring(staged, cluster, far)
-    assert far.sent == [0] * (parallel_upload.CHUNKS + 1)
+    assert far.sent == [0] * (parallel_upload.CHANNELS + 1)
 
 
 def test_a_client_that_falls_silent_is_given_up(staged: StagedFile, cluster: Cluster) -> None:
     go = threading.Event()
 
     def silently() -> Iterator[bytes]:
-        yield receiving_records(staged, cluster, is_first=True, patience=1).encode()
+        yield receiving_records(staged, cluster, is_first=True, silence_timeout=1).encode()
         yield records.Record(start=500, data=CONTENT[500:1000]).packed()
         assert go.wait(30)
 
@@ -382,4 +382,4 @@ def test_a_malformed_answer_is_no_reason_to_give_up(
     monkeypatch.setattr("hpcdeploy.remote.parallel_upload.STREAM_SHELL", ("bash", "-c", beyond))
     far = Far()
     bring(staged, cluster, far)
-    assert far.sent == [*[0] * parallel_upload.CHUNKS, len(CONTENT)]
+    assert far.sent == [*[0] * parallel_upload.CHANNELS, len(CONTENT)]

@@ -67,12 +67,28 @@ def test_a_no_that_comes_after_files_were_brought_is_believed_only_if_no_call_wa
     needs = {"needs": [{"sha256": sha256, "path": f"{tmp_path}/root/inputs/{sha256}", "have": 0}]}
     missing = Completed(exit_code=14, stdout=f"HPCDEPLOY {json.dumps(needs)}\n".encode(), stderr=b"")
     refused = Completed(exit_code=12, stdout=b"", stderr=b"error: slurm refused the job\n")
-    login_node = Scripted([*first, missing, *([refused] if last == "refused" else [missing] * 3)])
+    login_node = Scripted([*first, missing, *([refused] if last == "refused" else [missing] * 4)])
     cluster, store = Cluster(name="hpc", root=f"{tmp_path}/root"), Store(tmp_path / "runs.db")
     with Connections(lambda _: login_node, retry=AT_ONCE) as connections, pytest.raises(error):
         flow.submit(RUN, "script", connections.to(cluster), store, uploads=(staged,))
     assert store.knows(RUN.id) == bool(first)
     assert all("again" in argv for argv in login_node.asked[1:]) == bool(first)
+
+
+@pytest.mark.parametrize("uploads", [1, 4])
+def test_the_script_runs_again_after_every_upload_including_the_last_one(uploads: int, tmp_path: Path) -> None:
+    source = tmp_path / "data"
+    source.write_bytes(b"data")
+    sha256 = hashlib.sha256(b"data").hexdigest()
+    staged = StagedFile(sha256=sha256, size=4, path=f"inputs/{sha256}", what="the data", source=str(source))
+    needs = {"needs": [{"sha256": sha256, "path": f"{tmp_path}/root/inputs/{sha256}", "have": 0}]}
+    missing = Completed(exit_code=14, stdout=f"HPCDEPLOY {json.dumps(needs)}\n".encode(), stderr=b"")
+    answer = json.dumps({"run": RUN.id, "job_id": "17", "already": False, "part": 0, "folder": "/there"})
+    done = Completed(exit_code=0, stdout=f"HPCDEPLOY {answer}\n".encode(), stderr=b"")
+    cluster, store = Cluster(name="hpc", root=f"{tmp_path}/root"), Store(tmp_path / "runs.db")
+    with Connections(lambda _: Scripted([missing] * uploads + [done]), retry=AT_ONCE) as connections:
+        submitted = flow.submit(RUN, "script", connections.to(cluster), store, uploads=(staged,))
+    assert submitted.run.job_id == "17"
 
 
 def test_a_job_that_could_not_be_noted_here_is_told_and_noted_by_resume(tmp_path: Path) -> None:

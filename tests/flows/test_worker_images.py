@@ -2,7 +2,7 @@ import pytest
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.flows.images import fetched_by_worker, refuse_other_clusters
+from hpcdeploy.flows.images import check_worker_delivery, worker_delivery
 
 SHA256 = "ab" * 32
 
@@ -19,14 +19,14 @@ SHA256 = "ab" * 32
     ],
 )
 def test_a_worker_takes_what_says_which_content_is_meant(image: str, place: str | None) -> None:
-    delivery = fetched_by_worker(image)
+    delivery = worker_delivery(image)
     assert delivery is not None
     assert (delivery.sha256, delivery.place, delivery.in_job) == (SHA256, place or image, True)
 
 
 @pytest.mark.parametrize("image", ["oras://ghcr.io/me/x:1", "images/train.sif"])
 def test_what_hpcdeploy_brings_itself_is_not_left_to_the_worker(image: str) -> None:
-    assert fetched_by_worker(image) is None
+    assert worker_delivery(image) is None
 
 
 @pytest.mark.parametrize(
@@ -45,17 +45,17 @@ def test_what_hpcdeploy_brings_itself_is_not_left_to_the_worker(image: str) -> N
 )
 def test_what_may_be_another_image_tomorrow_is_refused_with_what_to_do(image: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        fetched_by_worker(image)
+        worker_delivery(image)
 
 
 def test_slurm_fetches_nothing_so_and_a_pool_without_file_transfer_no_addresses() -> None:
-    by_url = fetched_by_worker(f"osdf:///ospool/{SHA256}.sif")
-    on_cvmfs = fetched_by_worker(f"/cvmfs/site/{SHA256}.sif")
+    by_url = worker_delivery(f"osdf:///ospool/{SHA256}.sif")
+    on_cvmfs = worker_delivery(f"/cvmfs/site/{SHA256}.sif")
     assert by_url is not None
     assert on_cvmfs is not None
     with pytest.raises(ConfigError, match="only HTCondor's workers can fetch"):
-        refuse_other_clusters(on_cvmfs, Cluster(name="c"), "slurm")
+        check_worker_delivery(on_cvmfs, Cluster(name="c"), "slurm")
     with pytest.raises(ConfigError, match="file transfer"):
-        refuse_other_clusters(by_url, Cluster(name="c", htcondor_container="apptainer"), "htcondor")
-    refuse_other_clusters(on_cvmfs, Cluster(name="c", htcondor_container="apptainer"), "htcondor")
-    refuse_other_clusters(by_url, Cluster(name="c"), "htcondor")
+        check_worker_delivery(by_url, Cluster(name="c", htcondor_container="apptainer"), "htcondor")
+    check_worker_delivery(on_cvmfs, Cluster(name="c", htcondor_container="apptainer"), "htcondor")
+    check_worker_delivery(by_url, Cluster(name="c"), "htcondor")

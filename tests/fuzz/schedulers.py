@@ -13,14 +13,16 @@ from pathlib import Path
 from hpcdeploy.apptainer.build_progress import Show, ignore_event
 from hpcdeploy.apptainer.build_record import read_image
 from hpcdeploy.apptainer.client import parse_version
+from hpcdeploy.architecture import ARM64
 from hpcdeploy.cache_items import to_remove
 from hpcdeploy.cli.status_text import as_values, print_statuses
 from hpcdeploy.cli.watch import table_of
 from hpcdeploy.cluster import Cluster, SchedulerName
-from hpcdeploy.errors import HpcdeployError
+from hpcdeploy.errors import ConfigError, HpcdeployError
 from hpcdeploy.flows import logs
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.fetch import fetch
+from hpcdeploy.flows.processors import fitted
 from hpcdeploy.flows.run_tasks import as_csv, results
 from hpcdeploy.flows.submit import submit
 from hpcdeploy.job import Array, Job
@@ -32,6 +34,7 @@ from hpcdeploy.remote.answers import read_answer
 from hpcdeploy.remote.cache import read_items as read_cached
 from hpcdeploy.remote.cleaning import read_items
 from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.nodes import read_nodes
 from hpcdeploy.remote.query import query_scheduler
 from hpcdeploy.remote.upload_stream import UploadStream
 from hpcdeploy.run import Run, RunStatus, TaskStatus
@@ -268,7 +271,7 @@ def received_in_parallel(text: str) -> None:
     staged = StagedFile(sha256="ab" * 32, size=size, path="x", what="x", source="/nowhere")
     with Connections(lambda _: Distant(answered(text, lambda: 15))) as connections:
         result = parallel_upload.upload_in_parallel(staged, 0, connections.to(CLUSTER), ignore_progress)
-    assert 0 <= result.began <= size
+    assert 0 <= result.present <= size
 
 
 def logged(text: str) -> None:
@@ -331,6 +334,17 @@ def cached(text: str) -> None:
     to_remove(items, 1000)
 
 
+NODES = "node gpu x86_64\nnode gpu aarch64\nnode - X86_64\ndefault gpu\n"
+
+
+def processors(text: str) -> None:
+    sections = ("login", "nodes", "defaults")
+    found = read_nodes({name: Answer(text=text, exit_code=0) for name in sections})
+    fitted(MANY, "arm64", replace(CLUSTER, platform=(("", (ARM64,)),)), "slurm", lambda _, __, again: found)
+    with contextlib.suppress(ConfigError):
+        fitted(MANY, "arm64", CLUSTER, "slurm", lambda _, __, again: found)
+
+
 def built(text: str) -> None:
     try:
         answer = read_answer(f"HPCDEPLOY {text}\n".encode("utf-8", "surrogatepass"))
@@ -348,6 +362,7 @@ def build_shown(text: str) -> None:
 SCHEDULERS = (
     Parser(name="cleaned", inputs=texts((f"removed 12 {SLURM.id}\nfree 3 code/{'1' * 64}.tar\nbusy 0 -\n",)), read=cleaned),
     Parser(name="cached", inputs=texts((CACHED,)), read=cached),
+    Parser(name="nodes", inputs=texts((NODES,)), read=processors),
     Parser(name="squeue", inputs=texts(SQUEUE), read=told("slurm", SLURM, "squeue", ("records",))),
     Parser(name="sacct", inputs=texts((SACCT,)), read=told("slurm", SLURM, "sacct", ("squeue", "records"))),
     Parser(name="sacct-json", inputs=as_json([SACCT_JSON]), read=read_exact),

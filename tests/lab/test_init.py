@@ -13,6 +13,7 @@ import pytest
 
 from hpcdeploy_lab import init as program
 from hpcdeploy_lab import state
+from hpcdeploy_lab.process import ENTER
 from tests.lab.observing import eventually
 
 FOREVER = ["sleep", "1000"]
@@ -25,12 +26,13 @@ def service(name: str, argv: list[str], ready: list[str], *after: str) -> dict[s
 class Running:
     """The program with one plan, as the first process of a PID namespace."""
 
-    def __init__(self, folder: Path, plan: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, plan: dict[str, Any], start_limit: float = program.START_LIMIT) -> None:
         self.folder = folder
         (folder / "log").mkdir()
         (folder / "plan.json").write_text(json.dumps({"prepare": [], "finish": [], **plan}))
-        path = Path(str(program.__file__))
-        argv = ["unshare", "--pid", "--fork", "--kill-child=SIGKILL", sys.executable, str(path), str(folder / "plan.json")]
+        code = f"from hpcdeploy_lab import init; init.START_LIMIT = {start_limit}; init.main()"
+        namespace = ["unshare", "--pid", "--fork", "--kill-child=SIGKILL"]
+        argv = [*namespace, sys.executable, "-c", code, str(folder / "plan.json")]
         self.process = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
 
     def reaches(self, phase: str) -> bool:
@@ -44,8 +46,8 @@ class Running:
 def start(tmp_path: Path) -> Iterator[Any]:
     begun: list[Running] = []
 
-    def begin(**plan: Any) -> Running:
-        begun.append(Running(tmp_path, plan))
+    def begin(*, start_limit: float = program.START_LIMIT, **plan: Any) -> Running:
+        begun.append(Running(tmp_path, plan, start_limit))
         return begun[-1]
 
     yield begin
@@ -91,6 +93,22 @@ def test_a_failure_is_told_with_its_reason_and_its_log(start: Any, plan: dict[st
     assert running.reaches("failed")
     assert (running.status()["reason"], running.status()["log"]) == (reason, log)
     assert running.process.wait(30) != 0
+
+
+@pytest.mark.parametrize("check", [["false"], ["sh", "-c", "sleep 0.3; exit 1"], FOREVER], ids=["quick", "slow", "hangs"])
+def test_the_start_ends_at_its_limit_whatever_the_readiness_check_does(start: Any, check: list[str]) -> None:
+    running = start(services=[service("one", FOREVER, check)], start_limit=1)
+    assert running.reaches("failed")
+    assert (running.status()["reason"], running.status()["log"]) == ("one runs but does not answer after 1 s", "one.ready")
+
+
+def test_the_lab_is_entered_with_any_path_of_the_caller() -> None:
+    programs = "mount umount mknod pivot_root cp ln mkdir"
+    found = f"for program in {programs}; do command -v $program; done"
+    script = f'hostname() {{ {found}; exit; }}; . "$0"'  # enter.sh calls hostname first
+    argv = ["/bin/sh", "-c", script, str(ENTER), "root", "state", "lab", "0"]
+    done = subprocess.run(argv, env={"PATH": "/nowhere"}, input="go\n", capture_output=True, text=True, check=True)
+    assert [path.rpartition("/")[2] for path in done.stdout.split()] == programs.split()
 
 
 def test_a_service_that_ends_later_is_shown_and_the_others_stay(start: Any, tmp_path: Path) -> None:

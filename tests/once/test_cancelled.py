@@ -16,7 +16,7 @@ from hpcdeploy.flows import follow
 from hpcdeploy.flows import submit as flow
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.job import Array, Predecessor
-from hpcdeploy.remote.cancellation import revoking
+from hpcdeploy.remote.cancellation import find_or_prevent_script
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.store import Store
@@ -198,7 +198,7 @@ def test_a_submission_that_is_alive_for_long_is_said_to_be_and_sees_the_mark(pla
     on_login_node(
         place, f"for _ in $(seq 100); do [ ! -e {run}/lock ] || flock --nonblock {run}/lock true || break; sleep 0.1; done"
     )
-    script = revoking(place.cluster, planned.run, lock_timeout=1)
+    script = find_or_prevent_script(place.cluster, planned.run, lock_timeout=1)
     said = inside(place.lab, ["bash", "-s"], user=place.lab.user, stdin=script.encode())
     assert said.returncode == 13
     assert b"is still at work after 1 s" in said.stderr

@@ -153,7 +153,7 @@ def break_one(way: Way, point: Point, folder: Path, record: Path) -> tuple[Outco
             wrong.append(f"{point}, {way.speaker}: {sent} bytes were sent")
     if code:
         came = what_came(place, made)
-        if sum(came) < SIZE // parallel_upload.CHUNKS and not is_parallel(place, made):
+        if sum(came) < SIZE // parallel_upload.CHANNELS and not is_parallel(place, made):
             wrong.append(f"{point}, {way.speaker}: not in parallel, but {came}")
         again, sent = resume_counted(way, made, store, folder / "again")
         if sent > SIZE - sum(came) + LOST:

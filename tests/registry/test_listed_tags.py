@@ -88,6 +88,16 @@ def test_the_date_of_a_container_image_is_in_its_configuration_and_that_of_an_in
     ]
 
 
+@pytest.mark.parametrize("variant", [{}, {"variant": "v8"}])
+def test_an_index_without_an_image_for_amd64_has_the_details_of_that_for_arm64(variant: dict[str, str]) -> None:
+    image = manifest("2026-01-01T00:00:00Z")
+    newer = {"digest": f"sha256:{'2' * 64}", "platform": {"os": "linux", "architecture": "arm64", "variant": "v9"}}
+    entry = {"digest": digest(image), "platform": {"os": "linux", "architecture": "arm64", **variant}}
+    content = json.dumps({"manifests": [newer, entry]}).encode()
+    found = details_of("a", content, lambda asked: image if asked == digest(image) else None, nothing)
+    assert (found.created, found.size) == (1767225600, 1_500_000)
+
+
 def test_a_reference_selects_its_tag_or_the_tags_of_its_digest() -> None:
     first, second = manifest("2025-01-02T03:04:05Z"), manifest("2026-01-02T03:04:05Z")
     tags = {"a": first, "b": second, "c": second}

@@ -9,7 +9,7 @@ import pytest
 from hpcdeploy.cluster import Cluster, HtcondorContainer, SchedulerName
 from hpcdeploy.job import After, Array, Bind, Job, Predecessor, Resources, Retries, Signal
 from hpcdeploy.remote.answers import SHELL, STREAM_SHELL, read_answer
-from hpcdeploy.remote.cancellation import cancelling, revoking
+from hpcdeploy.remote.cancellation import cancel_script, find_or_prevent_script
 from hpcdeploy.remote.listing import listing
 from hpcdeploy.remote.logs import reading_logs
 from hpcdeploy.remote.parallel_upload import receiving_records
@@ -96,8 +96,8 @@ def scripts() -> dict[str, str]:
     for scheduler in ("slurm", "htcondor"):
         runs = [run_of(PLAIN, scheduler, job_id="12"), run_of(TRAIN, scheduler, job_id="40")]
         made[f"{scheduler}-follow"] = following(SITE, scheduler, runs, "fence")
-        made[f"{scheduler}-cancel"] = cancelling(SITE, runs)
-        made[f"{scheduler}-revoke"] = revoking(SITE, run_of(SWEPT, scheduler))
+        made[f"{scheduler}-cancel"] = cancel_script(SITE, runs)
+        made[f"{scheduler}-revoke"] = find_or_prevent_script(SITE, run_of(SWEPT, scheduler))
     here = Placement(upload=STAGED, place="data", is_folder=False)
     elsewhere = replace(DELIVERY, upload=replace(STAGED, path="$WORK/x"))
     made["slurm-parcels"] = submission(run_of(PLAIN), PLAIN, SITE, elsewhere, placements=(here,))

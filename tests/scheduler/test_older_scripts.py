@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.remote.answers import read_answer
-from hpcdeploy.remote.cancellation import cancelling, revoking
+from hpcdeploy.remote.cancellation import cancel_script, find_or_prevent_script
 from hpcdeploy.remote.listing import listing
 from hpcdeploy.remote.submission_script import submission
 from tests.scheduler.samples import CACHED, CLUSTER, PLAIN, run_of
@@ -84,12 +84,12 @@ def test_a_run_that_an_older_script_submitted_is_listed_and_cancelled(node: Logi
     node.submit(OLDER)
     (node.run_folder / "logs" / "0.out").write_text("hello\n")
     assert b"./0.out" in node.do(listing(CLUSTER, RUN, (), "fence")).stdout
-    assert node.do(cancelling(CLUSTER, [run_of(PLAIN, job_id="12")])).returncode == 0
+    assert node.do(cancel_script(CLUSTER, [run_of(PLAIN, job_id="12")])).returncode == 0
     assert (node.folder / "cancelled").read_text() == "12\n"
 
 
 def test_an_uncertain_submission_of_an_older_script_is_found_or_prevented(node: LoginNode) -> None:
-    revoke = revoking(CLUSTER, RUN)
+    revoke = find_or_prevent_script(CLUSTER, RUN)
     assert node.submit(revoke) == ("", False)
     done = node.do(OLDER)
     assert (done.returncode, node.submitted) == (15, 0), done.stderr
@@ -97,3 +97,10 @@ def test_an_uncertain_submission_of_an_older_script_is_found_or_prevented(node: 
     node.submit(OLDER)
     (node.run_folder / "id").unlink()
     assert node.submit(revoke) == ("12", False)
+
+
+def test_the_job_is_reported_by_the_script_or_by_hpcdeploy_and_not_by_both(node: LoginNode) -> None:
+    """The client adds "bring", and prints the job itself, from the script's answer."""
+    assert node.do(TODAYS, "bring").stderr == b""
+    assert node.do(TODAYS, "bring", "again").stderr == b""
+    assert b"was submitted before" in node.do(TODAYS).stderr

@@ -13,7 +13,7 @@ import pytest
 from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import SchedulerError
-from hpcdeploy.remote.cancellation import cancelling
+from hpcdeploy.remote.cancellation import cancel_script
 from hpcdeploy.remote.query import following, query_scheduler
 from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
@@ -138,7 +138,7 @@ def cancelled(root: Path, runs: Sequence[Run], *lines: str) -> tuple[int, str, l
     for run in runs:
         (root / "runs" / run.id).mkdir(parents=True)
     site = at(root, printing("squeue", *lines), f'scancel() {{ printf "%s\\n" "$@" >"{root}/scancelled"; }}')
-    done = subprocess.run(["bash"], input=cancelling(site, runs).encode(), capture_output=True, check=False)
+    done = subprocess.run(["bash"], input=cancel_script(site, runs).encode(), capture_output=True, check=False)
     log = root / "scancelled"
     marks = [run.id for run in runs if (root / "runs" / run.id / "cancelled").exists()]
     return done.returncode, done.stderr.decode(), log.read_text().split() if log.exists() else [], marks

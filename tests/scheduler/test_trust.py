@@ -248,7 +248,7 @@ def test_an_upload_does_not_go_into_what_somebody_else_has_put_there(machine: Ma
         os.chown(part, BOB, BOB)
         part.chmod(0o666)
     cluster = Cluster(name="c", root=str(machine.root))
-    expected = f"belongs to {BOB}, who could exchange the image" if planted == "folder" else "another user's file, or a link"
+    expected = f"belongs to {BOB}, who could replace the image" if planted == "folder" else "another user's file, or a link"
     for script in (receiving(staged, cluster), receiving_records(staged, cluster, is_first=True)):
         done = as_user(script, ALICE)
         assert done.returncode == 10, done.stderr

@@ -13,11 +13,11 @@ from hpcdeploy.frozen import frozen
 from hpcdeploy.wildcards import FOLDERS, STAR, joined
 
 _WITHIN = "(?:.*/)?"
-"""The regular expression for ``**`` next to a character that is not a slash (``a**b``). It may need backtracking."""
+"""The regular expression for ``**`` next to a character that is not a slash (``a**b``). Matching may need backtracking."""
 
 _PLAIN = {STAR: "[^/]*", FOLDERS: "(?:.*/)?", _WITHIN: _WITHIN}
 _MOST_WITHIN = 4
-"""Maximum number of wildcards in a pattern with `_WITHIN`. Each one may multiply the time by the length of the path."""
+"""Maximum number of wildcards in a pattern with `_WITHIN`. Each may multiply the time of a match by the path's length."""
 
 WILDCARDS = frozenset("*?[\\")
 
@@ -41,14 +41,14 @@ class Ignore:
     """The patterns of a ``.dockerignore``.
 
     Attributes:
-        patterns: In order, each pattern as a regular expression, preceded by True for an exception (``!``).
+        patterns: The patterns in the order of the file, as pairs: True for an exception (``!``), and a regular expression.
     """
 
     patterns: tuple[tuple[bool, str], ...] = ()
 
     @property
-    def takes_back(self) -> bool:
-        """Tell whether there are exceptions. If so, an ignored folder may contain files that are not ignored."""
+    def has_exceptions(self) -> bool:
+        """Tell whether a pattern is an exception (``!``). Then an ignored folder may contain files that are not ignored."""
         return any(back for back, _ in self.patterns)
 
     def ignores(self, path: str) -> bool:
@@ -124,7 +124,7 @@ def _regex(pattern: str, *, doublestar: bool) -> str:
 
 
 def _range(pattern: str, position: int) -> tuple[str, int]:
-    """Translate ``[a-z]`` or ``[^a-z]`` from `position`, after its first bracket; return also the position after its end."""
+    """Translate ``[a-z]`` or ``[^a-z]``, whose bracket is before `position`; also return the position after the range."""
     negated = pattern.startswith("^", position)
     position += negated
     parts = ""

@@ -17,7 +17,7 @@ HOST_FOLDERS = ("/proc", "/sys", "/dev", "/.singularity.d", "/.hpcdeploy")
 """Folders to which no instruction can copy: folders of the host, of Apptainer, and of hpcdeploy."""
 
 TEMPORARY_FOLDERS = ("/tmp", "/var/tmp")  # noqa: S108 - folders of the image
-"""Folders over which a stage that uses them mounts private folders, so their files are not in the image."""
+"""Folders over which a stage mounts private folders if it uses them. So the image does not contain files in them."""
 
 _REMOTE = re.compile(r"(?i)(https?|ftp|ssh|git)://|git@|\.git(#|$)")
 _OCTAL = re.compile(r"[0-7]{1,4}")
@@ -42,8 +42,8 @@ class Taken:
         path: The path or pattern in that stage or image.
         place: The path in the staging folder of this stage.
         instruction: The instruction that copies the path.
-        gathered: The other stage collects the files in a folder at its end. This is necessary if the path is a pattern, or
-            is in the private ``/tmp`` or ``/var/tmp`` of that stage, which the stage removes.
+        gathered: Whether the other stage collects the files in a folder at its end. This is necessary if the path is a
+            pattern, or if it is in the private ``/tmp`` or ``/var/tmp`` of the other stage, which that stage removes.
     """
 
     origin: str
@@ -74,7 +74,7 @@ class Copy:
 
 @frozen
 class Copier:
-    """Translator for COPY and ADD of one stage, with its context, escape character, variables and working folder."""
+    """Translator for COPY and ADD of one stage, with the stage's context, escape character, variables and working folder."""
 
     context: Context
     escape: str

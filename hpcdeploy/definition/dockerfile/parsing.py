@@ -38,8 +38,8 @@ class HereDocument:
     Attributes:
         name: The delimiter without quotes.
         text: The lines before the delimiter.
-        expand: Variables in the text are expanded; false if the delimiter was quoted.
-        chomp: Tabs at the beginning of lines are removed; true for ``<<-``.
+        expand: Whether variables in the text are expanded; false if the delimiter was quoted.
+        chomp: Whether tabs at the beginning of lines are removed; true for ``<<-``.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Instruction:
     """One instruction.
 
     Attributes:
-        line: The number of its first line in the file, from 1.
+        line: The number of the instruction's first line in the file, from 1.
         name: The keyword in capitals.
         rest: The text after the flags, with continuation lines joined.
         flags: Names and values of the flags, in order.

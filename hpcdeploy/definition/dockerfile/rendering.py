@@ -16,17 +16,29 @@ from hpcdeploy.errors import DefinitionError
 from hpcdeploy.image import ImageSettings
 
 PRIVATE = "/.hpcdeploy"
-"""Folder of each stage for staged files, private temporary folders, and files that other stages copy by a pattern."""
+"""A folder in the file system of each stage while the stage is built.
 
-_PIECE_LIMIT = 24 * 1024
+It contains:
+
+- the files that COPY and ADD copy (``put``)
+- the private temporary folders
+- files that other stages copy by a pattern, or from a temporary folder of this stage (``given``)
+"""
+
+_SECTION_SIZE = 24 * 1024
 """Number of bytes after which another ``%post`` begins.
 
-Apptainer joins several ``%post``, but rejects one of 64 KiB. So one piece must not be longer than twice this number.
+Apptainer joins several sections ``%post``, but rejects a section of 64 KiB. A longer piece is split between its commands,
+but never inside a command. So a single command may have up to twice this number of bytes (48 KiB). A longer command is an
+error.
 """
 
 
 def staged_place(number: int, place: str) -> str:
-    """Return the path of a staged file of stage `number` in the build's context."""
+    """Return the path, relative to the build's folder, of the file with the path `place` in the staging folder of a stage.
+
+    `number` is the number of the stage in the definition.
+    """
     return f"stages/{number}/put/{place}"
 
 
@@ -72,14 +84,18 @@ def _stage(number: int, stage: PlannedStage) -> dict[str, object]:
         "taken": [
             (
                 origin,
-                f"{PRIVATE}/given/{stage_key(taken.path)}" if taken.gathered else guard.file_word(taken.path),
+                f"{PRIVATE}/given/{folder_of_pattern(taken.path)}" if taken.gathered else guard.file_word(taken.path),
                 f"{PRIVATE}/put/{taken.place}/{'given' if taken.gathered else ''}",
             )
             for origin, taken in stage.taken
         ],
         "staged": f"stages/{number}/put" if stage.files else "",
         "given": [
-            (stage_key(pattern), " ".join(map(_shell_pattern, _with_hidden(pattern))), word(f"no file matches {pattern}"))
+            (
+                folder_of_pattern(pattern),
+                " ".join(map(_shell_pattern, _with_hidden(pattern))),
+                word(f"no file matches {pattern}"),
+            )
             for pattern in stage.given
         ],
         "temporary": stage.temporary or gives_temporary,
@@ -90,27 +106,30 @@ def _stage(number: int, stage: PlannedStage) -> dict[str, object]:
     }
 
 
-def stage_key(pattern: str) -> str:
-    """Return the name of the folder, of letters and digits, in which a stage collects the files that match a pattern."""
+def folder_of_pattern(pattern: str) -> str:
+    """Return the name of the folder in which a stage collects the files that match a pattern.
+
+    The name consists of letters and digits.
+    """
     return pattern.encode().hex()
 
 
 def _sections(pieces: Iterable[tuple[str, ...]]) -> Iterator[list[str]]:
-    """Join pieces into sections ``%post``, each of at most `_PIECE_LIMIT` bytes unless one piece is longer.
+    """Join pieces into sections ``%post``, each of at most `_SECTION_SIZE` bytes unless a single command is longer.
 
     Raises:
-        DefinitionError: A piece is too long for a section.
+        DefinitionError: A command is too long for a section.
     """
     section: list[str] = []
     size = 0
     for piece in (part for joined in pieces for part in _parts(joined)):
         lines = [line if line.startswith("\t") or line == "'" else f"    {line}" for line in piece]
         length = sum(len(line.encode()) + 1 for line in lines)
-        if length > 2 * _PIECE_LIMIT:
+        if length > 2 * _SECTION_SIZE:
             raise DefinitionError(
                 f"{piece[0].strip()[:80]!r} is longer than Apptainer's limit; put its text into a file and COPY the file"
             )
-        if size + length > _PIECE_LIMIT and section:
+        if size + length > _SECTION_SIZE and section:
             yield section
             section, size = [], 0
         section += lines
@@ -119,8 +138,8 @@ def _sections(pieces: Iterable[tuple[str, ...]]) -> Iterator[list[str]]:
 
 
 def _parts(piece: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """Split a piece that is longer than `_PIECE_LIMIT` into commands. ``\\`` at the end of a line continues a command."""
-    if sum(len(line.encode()) for line in piece) <= _PIECE_LIMIT:
+    """Split a piece that is longer than `_SECTION_SIZE` into commands. ``\\`` at the end of a line continues a command."""
+    if sum(len(line.encode()) for line in piece) <= _SECTION_SIZE:
         yield piece
         return
     command: list[str] = []
@@ -133,7 +152,10 @@ def _parts(piece: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 
 def _with_hidden(pattern: str) -> Iterator[str]:
-    """Yield a pattern, and patterns for names with a leading dot: Go's wildcards match these, a shell's do not."""
+    """Yield a pattern, and patterns for names with a leading dot.
+
+    Go's wildcards, which Docker uses, match a leading dot. A shell's wildcards do not.
+    """
     yield pattern
     head, _, last = pattern.rpartition("/")
     if last.startswith("*"):

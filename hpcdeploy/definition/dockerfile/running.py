@@ -10,7 +10,7 @@ from hpcdeploy.definition.dockerfile.context import Context, under
 from hpcdeploy.definition.dockerfile.copying import HOST_FOLDERS, TEMPORARY_FOLDERS, Copier, Copy, StagedFile, Taken
 from hpcdeploy.definition.dockerfile.mounts import Mount, read_mounts, run_lines
 from hpcdeploy.definition.dockerfile.parsing import Instruction, pairs
-from hpcdeploy.definition.dockerfile.stages import AUTOMATIC, PlannedStage, Stage, Stages, Start, argument_words
+from hpcdeploy.definition.dockerfile.stages import PlannedStage, Stage, Stages, Start, argument_words
 from hpcdeploy.definition.dockerfile.words import Lexer, word, words
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.source import OciConfig
@@ -58,7 +58,7 @@ class StageState:
         chain: The number of the newest shell function ``run_N``.
         copies: The number of staging folders.
         temporary: The lines of instructions that may use ``/tmp`` or ``/var/tmp``.
-        emptied: A RUN has mounts.
+        emptied: Whether a RUN has mounts.
         user_line: The line of the last USER; 0 without one.
     """
 
@@ -253,7 +253,7 @@ class StageState:
         self.shell.append((*before, *run_lines(plain, self.shell_words, f"{begin}run_{self.chain}"), *after))
 
     def _mounted(self, one: Instruction, mounts: tuple[Mount, ...]) -> tuple[list[str], str, list[str]]:
-        """Return the lines before a RUN, the command prefix that provides its mounts, and the lines after it."""
+        """Return the lines before a RUN, the command prefix that provides the RUN's mounts, and the lines after the RUN."""
         before: list[str] = []
         begin = ""
         after: list[str] = []
@@ -305,7 +305,7 @@ class StageState:
         self.taken += [(self.number, taken) for taken in copy.taken]
 
     def _check_origin(self, one: Instruction, origin: str) -> None:
-        """Reject ``--from`` with a stage that is not earlier, which BuildKit rejects too. Case is ignored in names."""
+        """Reject ``--from`` with a stage that is not earlier, as BuildKit does. The case of names is ignored."""
         if self.stages.find(origin, self.number):
             return
         before = f"the stages before it are {self.stages.names(self.number)}"
@@ -337,7 +337,7 @@ class StageState:
             value = self.given.get(name, default)
             if value is None:
                 outer = self.stages.arguments.get(name)
-                value = outer if outer is not None else {**AUTOMATIC, "TARGETSTAGE": ""}.get(name)
+                value = outer if outer is not None else {**self.stages.automatic, "TARGETSTAGE": ""}.get(name)
             if value is None:
                 continue
             self.arguments[name] = value
@@ -390,7 +390,7 @@ class StageState:
     def _link(self, assignments: str) -> None:
         """Add a shell function that runs a program with the current variables and working folder.
 
-        Each function adds its assignments to those of the previous one. env(1) uses the last assignment of a variable.
+        Each function adds its assignments to those of the previous function. env(1) uses a variable's last assignment.
         """
         if not assignments:
             base = "".join(f"{word(f'{name}={value}')} " for name, value in self.own.items())

@@ -1,7 +1,8 @@
-"""The result of translating a Dockerfile, before it becomes a definition."""
+"""Split a Dockerfile into stages, and define the result of its translation, before that becomes a definition."""
 
 from collections.abc import Mapping
 
+from hpcdeploy.architecture import AMD64, ARCHITECTURES, Architecture
 from hpcdeploy.definition.dockerfile.copying import StagedFile, Taken
 from hpcdeploy.definition.dockerfile.parsing import Dockerfile, Instruction, listed
 from hpcdeploy.definition.dockerfile.words import Lexer, Lookup, split_words
@@ -23,18 +24,19 @@ class PlannedStage:
     """One stage of the definition.
 
     Attributes:
-        name: Its name.
-        base: The reference of its base image.
+        name: The stage's name.
+        base: The reference of the stage's base image.
         arguments: Build arguments and their defaults.
         shell: The pieces of ``%post``; the lines of one piece belong together.
         files: Staged files of the context.
-        taken: Paths to copy from other stages, each with the name of that stage in the definition.
-        given: Patterns and temporary files of this stage that other stages copy (`Taken.gathered`).
+        taken: Paths to copy from other stages, each with the name of the other stage in the definition.
+        given: Paths and patterns that other stages copy from this stage, and that this stage must gather
+            (`Taken.gathered`).
         environment: The variables of the base image, and those that the Dockerfile sets.
         labels: The labels that the Dockerfile sets.
         start: The program that runs when a container starts.
-        temporary: `shell` mounts private folders over ``/tmp`` and ``/var/tmp``.
-        emptied: `shell` uses the shell functions for mounts of a RUN.
+        temporary: Whether `shell` mounts private folders over ``/tmp`` and ``/var/tmp``.
+        emptied: Whether `shell` uses the shell functions for mounts of a RUN.
     """
 
     name: str
@@ -66,13 +68,20 @@ class Plan:
     notes: tuple[str, ...]
 
 
-PLATFORM = "linux/amd64"
-_PLATFORMS = frozenset({PLATFORM, "linux/x86_64", "linux/amd64/v1", "amd64"})
-AUTOMATIC: Mapping[str, str] = {
-    **{f"{side}{name}": value for side in ("TARGET", "BUILD") for name, value in (("OS", "linux"), ("ARCH", "amd64"))},
-    **{f"{side}{name}": value for side in ("TARGET", "BUILD") for name, value in (("PLATFORM", PLATFORM), ("VARIANT", ""))},
-}
-"""Arguments that BuildKit sets automatically if a stage declares them."""
+def _platforms(architecture: Architecture) -> frozenset[str]:
+    """Return the values of ``--platform`` that mean an architecture; a variant that all processors can run is allowed."""
+    names = {architecture.name, architecture.platform, f"linux/{architecture.machine}"}
+    return frozenset({*names, *(f"{architecture.platform}/{variant}" for variant in architecture.variants if variant)})
+
+
+def automatic_arguments(architecture: Architecture) -> Mapping[str, str]:
+    """Return the arguments that BuildKit sets automatically if a stage declares them.
+
+    The variant is empty, also for arm64: BuildKit leaves out ``v8`` (``Normalize`` in containerd/platforms).
+    """
+    values = {"OS": "linux", "ARCH": architecture.name, "PLATFORM": architecture.platform, "VARIANT": ""}
+    return {f"{side}{name}": value for side in ("TARGET", "BUILD") for name, value in values.items()}
+
 
 _SCRATCH = (
     "starts from 'scratch': the image has no /bin/sh, which %post, %test and every job require. "
@@ -85,15 +94,15 @@ class Stage:
     """One stage.
 
     Attributes:
-        number: Its position in the file, from 0.
-        name: Its name; empty for none.
-        start: Its FROM.
+        number: The stage's position in the file, from 0.
+        name: The stage's name; empty for none.
+        start: The stage's FROM instruction.
         instructions: The instructions after FROM.
-        base: The reference of its base image; empty if the stage continues the stage `parent`.
-        parent: The number of the stage that this stage continues; None if it starts from an image.
+        base: The reference of the image that this stage starts from; empty if this stage continues the stage `parent`.
+        parent: The number of the stage that this stage continues; None if this stage starts from an image.
         arguments: The names of the global arguments that FROM uses.
-        refusal: The reason why the stage cannot be built; empty if it can. It is an error only if the target needs the
-            stage.
+        refusal: The reason why the stage cannot be built; empty if it can be built. The reason is an error only if the
+            target needs the stage.
     """
 
     number: int
@@ -113,13 +122,18 @@ class Stages:
     Attributes:
         stages: The stages in the order of the file.
         arguments: The values of the global arguments, which precede the first FROM; None for an argument without a value.
+        automatic: The arguments that BuildKit sets automatically (`automatic_arguments`).
     """
 
     stages: tuple[Stage, ...]
     arguments: Mapping[str, str | None]
+    automatic: Mapping[str, str]
 
     def find(self, name: str, before: int) -> Stage | None:
-        """Return the stage that ``--from=NAME`` in stage `before` means, by name (ignoring case) or by number."""
+        """Return the stage that ``--from=NAME`` in stage number `before` means, by name (ignoring case) or by number.
+
+        Only stages before that stage are searched. None is returned if none of them fits.
+        """
         for stage in reversed(self.stages[:before]):
             if stage.name and stage.name == name.lower():
                 return stage
@@ -128,7 +142,7 @@ class Stages:
         return None
 
     def names(self, before: int) -> str:
-        """Return the names of the stages before stage `before`, for a message."""
+        """Return the names of the stages before stage number `before`, for a message."""
         return ", ".join(stage.name or str(stage.number) for stage in self.stages[:before]) or "none"
 
     def target(self, name: str) -> Stage:
@@ -145,27 +159,29 @@ class Stages:
             raise DefinitionError(f"there is no stage {name!r} to build; named stages: {named or 'none'}")
         return found
 
-    def line_of(self, stage: Stage) -> tuple[Stage, ...]:
+    def ancestry_of(self, stage: Stage) -> tuple[Stage, ...]:
         """Return `stage` and all stages that it continues, from the oldest ancestor to `stage` itself."""
-        line = [stage]
-        while line[-1].parent is not None:
-            line.append(self.stages[line[-1].parent])
-        return tuple(reversed(line))
+        ancestry = [stage]
+        while ancestry[-1].parent is not None:
+            ancestry.append(self.stages[ancestry[-1].parent])
+        return tuple(reversed(ancestry))
 
 
-def read_stages(dockerfile: Dockerfile, given: Mapping[str, str], target: str) -> Stages:
+def read_stages(dockerfile: Dockerfile, given: Mapping[str, str], target: str, architecture: Architecture = AMD64) -> Stages:
     """Split a Dockerfile into its stages.
 
     Args:
         dockerfile: The parsed file.
         given: The build arguments of this build.
         target: The name of the stage to build; empty for the last one.
+        architecture: The architecture of the image.
 
     Raises:
         DefinitionError: Docker would reject the file.
     """
     arguments: dict[str, str | None] = {}
-    automatic = {**AUTOMATIC, "TARGETSTAGE": target or "default"}
+    own = automatic_arguments(architecture)
+    automatic = {**own, "TARGETSTAGE": target or "default"}
 
     def lookup(name: str) -> str | None:
         return arguments[name] if name in arguments else automatic.get(name)
@@ -185,8 +201,8 @@ def read_stages(dockerfile: Dockerfile, given: Mapping[str, str], target: str) -
         raise DefinitionError("the Dockerfile has no FROM; add one")
     stages: list[Stage] = []
     for start, instructions in heads:
-        stages.append(_stage(start, tuple(instructions), stages, dockerfile.escape, lookup))
-    return Stages(stages=tuple(stages), arguments=arguments)
+        stages.append(_stage(start, tuple(instructions), stages, dockerfile.escape, lookup, architecture))
+    return Stages(stages=tuple(stages), arguments=arguments, automatic=own)
 
 
 def argument_words(instruction: Instruction, escape: str, lookup: Lookup) -> list[tuple[str, str | None]]:
@@ -207,7 +223,12 @@ def argument_words(instruction: Instruction, escape: str, lookup: Lookup) -> lis
 
 
 def _stage(
-    start: Instruction, instructions: tuple[Instruction, ...], before: list[Stage], escape: str, lookup: Lookup
+    start: Instruction,
+    instructions: tuple[Instruction, ...],
+    before: list[Stage],
+    escape: str,
+    lookup: Lookup,
+    architecture: Architecture,
 ) -> Stage:
     words = listed(start)
     if len(words) not in (1, 3) or (len(words) == 3 and words[1].lower() != "as"):
@@ -222,8 +243,11 @@ def _stage(
     refusal = ""
     for flag, value in start.flags:
         platform = lexer.word(value)
-        if flag != "platform" or platform.lower() not in _PLATFORMS:
-            refusal = f"has --{flag}={value}; images are built for {PLATFORM} only"
+        if flag != "platform" or platform.lower() not in _platforms(architecture):
+            refusal = f"has --{flag}={value}; this image is built for {architecture.platform} only"
+            other = next((one for one in ARCHITECTURES if platform.lower() in _platforms(one)), None)
+            if flag == "platform" and other:
+                refusal += f" (the image's 'platform' can be \"{other.subdir}\")"
     name = words[2].lower() if len(words) == 3 else ""
     image = lexer.word(words[0])
     number = len(before)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from hpcdeploy.architecture import AMD64, Architecture
 from hpcdeploy.definition.dockerfile.context import Context
 from hpcdeploy.definition.dockerfile.copying import Taken
 from hpcdeploy.definition.dockerfile.parsing import Dockerfile, Instruction
@@ -31,10 +32,11 @@ class Translator:
         context: The files that COPY and ADD can read.
         given: The build arguments of this build.
         image_config: Returns the configuration of an image.
-        planned: The planned stages: stages of the Dockerfile by their number, and images as ``image REFERENCE``.
-        names: The names that are in use in the definition.
+        planned: The planned stages by key. The key of a stage of the Dockerfile is its number. The key of an image that is
+            only a source of copies is ``image REFERENCE``.
+        names: The names of the definition's stages so far; each is its own value.
         notes: Notes for the user.
-        known: The names of all declared arguments.
+        known: The names of the arguments that the instructions declare or use; the values are empty.
     """
 
     stages: Stages
@@ -54,11 +56,11 @@ class Translator:
             DefinitionError: An instruction cannot be translated.
             HpcdeployError: The configuration of an image cannot be read.
         """
-        line = self.stages.line_of(stage)
-        for one in line:
+        ancestry = self.stages.ancestry_of(stage)
+        for one in ancestry:
             if one.refusal:
                 raise one.start.refused(one.refusal)
-        config = self._config(line[0])
+        config = self._config(ancestry[0])
         state = StageState(
             stages=self.stages,
             escape=self.escape,
@@ -69,15 +71,15 @@ class Translator:
             known=self.known,
             final=final,
         )
-        for one in line:
+        for one in ancestry:
             state.enter(one)
             for instruction in one.instructions:
                 state.do(instruction)
         taken = [(self._origin(number, item), item) for number, item in state.taken]
-        return state.finished(self._name(stage), self._pinned(line[0].base, config), taken)
+        return state.finished(self._name(stage), self._pinned(ancestry[0].base, config), taken)
 
     def _origin(self, number: int, taken: Taken) -> str:
-        """Return the name of the definition's stage that ``--from`` means; plan it if it is new."""
+        """Return the name of the definition's stage for ``--from`` in stage `number`; plan that stage if it is new."""
         origin = taken.origin
         stage = self.stages.find(origin, number)
         key = str(stage.number) if stage else f"image {origin}"
@@ -103,9 +105,9 @@ class Translator:
     def _image_config(self, instruction: Instruction, image: str, does: str, number: int) -> OciConfig:
         """Return the configuration of an image.
 
-        If the image cannot be read, the error has the line. For a name that may also be a named context, the error lists the
-        possible meanings. A named context (``docker build --build-context NAME=...``) looks like an image of Docker Hub but
-        is not one (Docker's documentation, "Build context", section on additional contexts).
+        If the image cannot be read, the error has the line number. If the image's name may also be the name of a named
+        context, the error lists the possible meanings. A named context (``docker build --build-context NAME=...``) looks
+        like an image of Docker Hub but is not one (Docker's documentation, "Build context", section on additional contexts).
         """
         try:
             return self.image_config(image)
@@ -130,7 +132,7 @@ class Translator:
 
     @staticmethod
     def _pinned(base: str, config: OciConfig) -> str:
-        """Return the reference with the digest whose configuration was read, so the build uses the same image."""
+        """Return `base` with the digest of the image whose configuration was read, so that the build uses the same image."""
         if not config.digest:
             return base
         repository = base.partition("@")[0]
@@ -145,31 +147,36 @@ def translate(
     image_config: ImageConfigOf,
     build_args: Mapping[str, str] | None = None,
     target: str = "",
+    architecture: Architecture = AMD64,
 ) -> Plan:
     """Translate a Dockerfile. Stages that the target does not need are ignored, as in BuildKit.
 
     Args:
         dockerfile: The parsed file.
         context: The files that COPY and ADD can read.
-        image_config: Returns the configuration of a base image. Its errors are re-raised with the line.
+        image_config: Returns the configuration of a base image. An error is raised again with the line number added.
         build_args: The build arguments of this build.
         target: The name of the stage to build; empty for the last one.
+        architecture: The architecture of the image.
 
     Raises:
-        DefinitionError: An instruction cannot be translated; the message has the line and the reason.
+        DefinitionError: An instruction cannot be translated; the message has the line number and the reason.
         HpcdeployError: The configuration of an image cannot be read.
     """
     given = dict(build_args or {})
-    stages = read_stages(dockerfile, given, target)
+    stages = read_stages(dockerfile, given, target, architecture)
     translator = Translator(stages=stages, escape=dockerfile.escape, context=context, given=given, image_config=image_config)
     final = translator.plan(stages.target(target), final=True)
-    planned = _give(tuple(translator.planned.values()), final)
+    planned = _set_given(tuple(translator.planned.values()), final)
     known = {**translator.known, **{name: value for stage in planned for name, value in stage.arguments}}
     return Plan(stages=planned, known=tuple(known.items()), notes=tuple(translator.notes))
 
 
-def _give(others: tuple[PlannedStage, ...], final: PlannedStage) -> tuple[PlannedStage, ...]:
-    """Put the stages in order, and set `PlannedStage.given` to the paths that other stages copy from each stage."""
+def _set_given(others: tuple[PlannedStage, ...], final: PlannedStage) -> tuple[PlannedStage, ...]:
+    """Put the stages in order, and set `PlannedStage.given` of each stage.
+
+    The value is the paths that other stages copy from the stage and that the stage must gather (`Taken.gathered`).
+    """
     ordered = [*others, final]
     for position, stage in enumerate(ordered):
         patterns = tuple(

@@ -1,7 +1,7 @@
 """Quote text for any POSIX shell, and split and expand the words of a Dockerfile.
 
-A definition can contain the quoted text: it has one line and no ``{{``, and does not begin with ``%``. The results of
-`hpcdeploy.definition.guard.word` need bash, which the base image of a Dockerfile may lack.
+A definition can contain the quoted text, because it has one line and no ``{{``, and does not begin with ``%``. The results
+of `hpcdeploy.definition.guard.word` need bash, which the base image of a Dockerfile may lack.
 """
 
 import re
@@ -14,7 +14,7 @@ from hpcdeploy.errors import DefinitionError
 PREAMBLE = ("nl='", "'", "cr=$(printf '\\015')")
 """Shell lines that set ``nl`` (a line break) and ``cr`` (a carriage return) for the results of `word`.
 
-A definition cannot contain both literally: Apptainer drops a carriage return at the end of a line.
+They are needed because a quoted word is one line, and because Apptainer drops a carriage return at the end of a line.
 """
 
 _SPECIAL = re.compile(r"([\n\r])")
@@ -134,11 +134,11 @@ class Lexer:
 
     Attributes:
         escape: The escape character.
-        lookup: Returns the value of a variable; None if it is unset.
-        raw: Keep quotes and escapes.
-        quotes: Quotes are special; false for here-documents.
-        keep_unset: Keep a variable without a value as it is written.
-        lenient: Keep unsupported ``${...}`` forms as they are written.
+        lookup: A function that returns the value of a variable; None if the variable is unset.
+        raw: Whether quotes and escapes are kept.
+        quotes: Whether quotes are special; false for here-documents.
+        keep_unset: Whether a variable without a value is kept as it is written.
+        lenient: Whether unsupported ``${...}`` forms are kept as they are written.
     """
 
     escape: str
@@ -235,7 +235,7 @@ class Lexer:
         raise self._open('"')
 
     def _counted(self, value: str) -> str:
-        """Add the length of a value to that of all inserted values, and return the value.
+        """Add the length of a value to the total length of all inserted values, and return the value.
 
         Raises:
             DefinitionError: The inserted values together are longer than `MOST_PUT_IN`.

@@ -16,7 +16,7 @@ LOCKS = ("pixi.lock", "spack.lock")
 
 @frozen
 class Older:
-    """The text of a lock file, and its description for the user (`name`)."""
+    """The content of a lock file (`text`), and the file's description for the user (`name`)."""
 
     name: str
     text: str

@@ -35,7 +35,7 @@ class SourceReport:
         where: The path or the reference of the source.
         image: The project's name for the image; empty without a project.
         environment: The name of the Pixi environment.
-        platform: The platform of `items`: its name in the manifest, or its virtual packages without a manifest.
+        platform: The platform of `items`: the platform's name in the manifest; without a manifest, its virtual packages.
         environments: The names of all environments of the lock file, each with its platforms.
         channels: The conda channels of the environment.
         targets: The required processor targets; empty if not set.
@@ -105,7 +105,7 @@ class ImageReport:
 
 @frozen
 class PublishedReport:
-    """An image in a registry, as its manifest describes it. The image was not downloaded."""
+    """An image in a registry, as the image's manifest describes it. The image was not downloaded."""
 
     image: PublishedImage
     annotations: Mapping[str, str] = field(default_factory=dict)

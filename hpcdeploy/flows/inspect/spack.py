@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from hpcdeploy.architecture import AMD64, Architecture
 from hpcdeploy.boundary import Boundary
 from hpcdeploy.environments.inventory import compare, root_items, spack_items
 from hpcdeploy.environments.spack import expanded, read_environment
@@ -19,7 +20,12 @@ _UNKNOWN = "Spack compiles the packages: their sizes are not known before the im
 
 
 def inspect_spack(
-    folder: Path, *, target: str = "", against: Older | None = None, project: Path | None = None
+    folder: Path,
+    *,
+    target: str = "",
+    against: Older | None = None,
+    project: Path | None = None,
+    architecture: Architecture = AMD64,
 ) -> SourceReport:
     """Report on the Spack environment in `folder`.
 
@@ -29,6 +35,7 @@ def inspect_spack(
         against: The older lock file to compare with; None for no comparison.
         project: The project's folder, by default `folder`. Included files must be in it, or above it in the same git work
             tree.
+        architecture: The architecture of the image.
 
     Raises:
         EnvironmentFileError: A file is missing or malformed.
@@ -47,23 +54,11 @@ def inspect_spack(
         manifest=environment,
         files=files,
         specs=specs,
-        target=target_of("" if locked else target, environment, files.configurations, specs, locked),
+        target=target_of("" if locked else target, environment, files.configurations, specs, locked, architecture),
         lock=locked,
     )
     if locked is None:
-        return SourceReport(
-            source="spack",
-            where=str(manifest),
-            targets=tuple(facts.target.name.split(", ")),
-            items=root_items(specs),
-            notes=(
-                f"there is no {LOCK}, so only the root specs are known; 'spack concretize' writes {LOCK}",
-                *_expansion_notes(specs),
-                *target_notes(facts),
-                *source_notes(facts),
-                _UNKNOWN,
-            ),
-        )
+        return _unlocked(manifest, facts)
     items = spack_items(text, str(lock))
     return SourceReport(
         source="spack",
@@ -73,6 +68,23 @@ def inspect_spack(
         against=against.name if against else "",
         changes=compare(spack_items(against.text, against.name), items) if against else None,
         notes=(*target_notes(facts), *source_notes(facts), _UNKNOWN),
+    )
+
+
+def _unlocked(manifest: Path, facts: SpackFacts) -> SourceReport:
+    """Return the report on an environment without a lock file."""
+    return SourceReport(
+        source="spack",
+        where=str(manifest),
+        targets=tuple(facts.target.name.split(", ")),
+        items=root_items(facts.specs),
+        notes=(
+            f"there is no {LOCK}, so only the root specs are known; 'spack concretize' writes {LOCK}",
+            *_expansion_notes(facts.specs),
+            *target_notes(facts),
+            *source_notes(facts),
+            _UNKNOWN,
+        ),
     )
 
 

@@ -98,7 +98,7 @@ def inspect_definition(
         settings: The image's settings.
         source: The definition.
         project: The project's folder.
-        named: The user named the file in the command, so it may be outside the project.
+        named: Whether the user named the file in the command, so that the file may be outside the project.
 
     Raises:
         DefinitionError: Apptainer would reject the definition, or files are missing. One error lists all build arguments
@@ -131,7 +131,7 @@ def inspect_definition(
 
 
 OlderThan = Callable[[Path], Older]
-"""Return the older lock file with which the lock file at a path is compared."""
+"""A function that returns the older lock file for a comparison, given the path of the newer lock file."""
 
 
 def inspect_settings(
@@ -147,9 +147,9 @@ def inspect_settings(
     Args:
         settings: The image's settings.
         project: The project's folder.
-        store: The record.
+        store: The record of runs and images.
         environment: The name of the Pixi environment; None to use the environment in the settings.
-        against: Returns the older lock file to compare with; None to compare with the lock file of the last build.
+        against: A function that returns the older lock file; None to compare with the lock file of the last build.
 
     Raises:
         EnvironmentFileError: An environment file cannot be read.
@@ -184,16 +184,25 @@ def _source(
     match settings.source:
         case PixiSource() as source:
             folder = project / source.workspace
-            own = environment in (None, source.environment)
+            is_default = environment in (None, source.environment)
             wanted = Wanted(
-                environment=environment or source.environment, platform=source.platform if own else "", cuda=source.cuda
+                environment=environment or source.environment,
+                platform=source.platform if is_default else "",
+                cuda=source.cuda,
+                architecture=settings.architecture,
             )
             report = inspect_workspace(folder, wanted, against=other(folder / LOCK), project=project)
             base = settings.base or choose_base(load_bases(project), report.cuda)[0]
             return replace(report, base=base, final_base=settings.final_base or base)
         case SpackSource() as source:
             folder = project / source.environment
-            report = inspect_spack(folder, target=source.target, against=other(folder / SPACK_LOCK), project=project)
+            report = inspect_spack(
+                folder,
+                target=source.target,
+                against=other(folder / SPACK_LOCK),
+                project=project,
+                architecture=settings.architecture,
+            )
             manifest = folder / SPACK_MANIFEST
             text = read_text(manifest, Boundary(project))
             base, final_base = bases(settings, read_environment(text, str(manifest)).container)
@@ -217,7 +226,7 @@ DEFINITION = ".def"
 """Suffix of a definition file. Relative paths in such a file start at the working folder, as for ``apptainer build``."""
 
 Describe = Callable[[str], PublishedReport]
-"""Look up an ``oras://`` reference in its registry."""
+"""A function that looks up an ``oras://`` reference in the image's registry."""
 
 
 def inspect(

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hpcdeploy.architecture import AMD64, ARCHITECTURES, Architecture
 from hpcdeploy.boundary import Boundary
 from hpcdeploy.environments.inventory import compare, items_of
 from hpcdeploy.environments.pixi import Workspace, read_manifest
 from hpcdeploy.environments.pixi_choice import Choice, choose_platform
 from hpcdeploy.environments.pixi_lock import LockFile, Row, not_locked, read_lock
-from hpcdeploy.environments.pixi_platform import DEFAULT_GLIBC, LINUX, Platform, customised, overrides
+from hpcdeploy.environments.pixi_platform import DEFAULT_GLIBC, Platform, customised, overrides
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.inspect.against import Older
 from hpcdeploy.flows.inspect.report import SourceReport
@@ -18,16 +19,21 @@ from hpcdeploy.flows.sources.staging import read_text
 from hpcdeploy.frozen import frozen
 
 DEFAULT = "default"
-_SIZES = "sizes are those of compressed downloads; an image has its own compression"
+_SIZES = "the sizes are those of compressed downloads; an image is compressed in another way"
 
 
 @frozen
 class Wanted:
-    """The environment and platform to report on; `hpcdeploy.source.PixiSource` describes the attributes."""
+    """The environment and platform to report on; `hpcdeploy.source.PixiSource` describes most attributes.
+
+    `architecture` is that of the image. Without an image it is None: the first of `ARCHITECTURES` for which the environment
+    is locked.
+    """
 
     environment: str | None = None
     platform: str = ""
     cuda: str | None = None
+    architecture: Architecture | None = None
 
 
 def inspect_workspace(
@@ -69,34 +75,38 @@ def inspect_lock(
         lock: The path of the lock file.
         wanted: The environment and platform to report on. Without an environment, the lock file's only environment is used,
             or else the environment ``default``.
-        workspace: The lock file's workspace. It has the names of platforms, and the CUDA and glibc versions, which older
-            lock files do not contain. If None, the first platform of the environment is used.
+        workspace: The workspace that the lock file belongs to. Lock files do not contain the names of platforms, and older
+            ones not the CUDA and glibc versions. If None, the environment's first platform in the lock file is used.
         against: The older lock file to compare with; None for no comparison.
         within: The project that must contain the lock file; None if the user named the lock file in the command.
 
     Raises:
         EnvironmentFileError: The lock file is malformed, or lacks the environment.
     """
-    read = read_lock(read_text(lock, within), str(lock))
-    names = read.environments
+    parsed = read_lock(read_text(lock, within), str(lock))
+    names = parsed.environments
     name = wanted.environment or (names[0] if len(names) == 1 else DEFAULT)
+    architecture = wanted.architecture or _locked_for(parsed, name)
     if workspace:
         environment = workspace.environment(name)
-        choice = choose_platform(workspace, environment, read, cuda=wanted.cuda, platform=wanted.platform)
+        choice = choose_platform(
+            workspace, environment, parsed, cuda=wanted.cuda, platform=wanted.platform, architecture=architecture
+        )
     else:
-        choice = _first(read, name)
+        choice = _first_platform(parsed, name, architecture.subdir)
     platform = choice.platform if wanted.cuda is None else replace(choice.platform, cuda=wanted.cuda)
-    locked = read.read(name, choice.row)
+    locked = parsed.read(name, choice.row)
+    about_platforms = choice.note if workspace else _other_platforms_note(parsed.rows(name, architecture.subdir))
     items, changes = items_of(locked.packages), None
     if against:
         older = read_lock(against.text, against.name)
-        changes = compare(items_of(older.read(name, _alike(older, name, choice.row)).packages), items)
+        changes = compare(items_of(older.read(name, _same_platform(older, name, choice.row)).packages), items)
     return SourceReport(
         source="pixi",
         where=str(lock),
         environment=name,
         platform=choice.platform.name if workspace else choice.row.shown,
-        environments=tuple((other, _shown(read, other, choice)) for other in names),
+        environments=tuple((other, _shown(parsed, other, choice)) for other in names),
         channels=locked.channels,
         cuda=platform.cuda,
         glibc=platform.glibc or (DEFAULT_GLIBC if workspace else ""),
@@ -104,7 +114,7 @@ def inspect_lock(
         items=items,
         against=against.name if against else "",
         changes=changes,
-        notes=tuple(note for note in (choice.note if workspace else _several(read.rows(name, LINUX)), _SIZES) if note),
+        notes=tuple(note for note in (about_platforms, _SIZES) if note),
     )
 
 
@@ -113,14 +123,20 @@ def _variables(platform: Platform) -> tuple[tuple[str, str], ...]:
     return (*((("CONDA_OVERRIDE_CUDA", platform.cuda),) if platform.cuda else ()), *overrides(platform))
 
 
-def _first(lock: LockFile, environment: str) -> Choice:
-    rows = lock.rows(environment, LINUX)
+def _locked_for(lock: LockFile, environment: str) -> Architecture:
+    """Return the first of `ARCHITECTURES` for which an environment is locked; amd64 if it is locked for none."""
+    locked = {row.subdir for row in lock.rows(environment)} if environment in lock.environments else set()
+    return next((one for one in ARCHITECTURES if one.subdir in locked), AMD64)
+
+
+def _first_platform(lock: LockFile, environment: str, subdir: str) -> Choice:
+    rows = lock.rows(environment, subdir)
     if not rows:
-        raise not_locked(lock, environment)
+        raise not_locked(lock, environment, subdir)
     return Choice(platform=rows[0].platform, row=rows[0], named={})
 
 
-def _several(rows: Sequence[Row]) -> str:
+def _other_platforms_note(rows: Sequence[Row]) -> str:
     """Return a note on a lock file with several platforms and no manifest; empty for one platform."""
     if len(rows) < 2:
         return ""
@@ -131,15 +147,19 @@ def _several(rows: Sequence[Row]) -> str:
 
 
 def _shown(lock: LockFile, environment: str, choice: Choice) -> tuple[str, ...]:
-    """Return the platforms of an environment by the manifest's names, or else by their virtual packages."""
+    """Return the names of an environment's platforms in the manifest; without a name, the platform's virtual packages."""
     return tuple(dict.fromkeys(choice.named.get(row.key, row.shown) for row in lock.rows(environment)))
 
 
-def _alike(lock: LockFile, environment: str, row: Row) -> Row:
-    """Return the row of another lock file for the same platform as `row`; if there is none, return its first row."""
-    rows = lock.rows(environment, LINUX)
+def _same_platform(lock: LockFile, environment: str, row: Row) -> Row:
+    """Return the row of `lock` for the same platform as `row` of another lock file; if there is none, its first row.
+
+    Raises:
+        EnvironmentFileError: `lock` has no row of the environment for the platform of `row`.
+    """
+    rows = lock.rows(environment, row.subdir)
     if not rows:
-        raise not_locked(lock, environment)
-    wanted = customised(row.listed or {}, LINUX)
-    same = (one for one in rows if customised(one.listed or {}, LINUX) == wanted)
+        raise not_locked(lock, environment, row.subdir)
+    wanted = customised(row.listed or {}, row.subdir)
+    same = (one for one in rows if customised(one.listed or {}, row.subdir) == wanted)
     return next(same, rows[0])

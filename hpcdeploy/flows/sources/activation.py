@@ -199,10 +199,11 @@ def _check_size(files: dict[str, int], scripts: Sequence[str], workspace: Path) 
     largest = sorted(files, key=lambda name: (-files[name], name))[:_NAMED]
     listed = ", ".join(f"{name} ({files[name] / 1e6:.1f} MB)" for name in largest)
     raise DefinitionError(
-        f"{', '.join(scripts)}: the files beside an activation script are copied into the build, but in {workspace} these "
-        f"files have {total / 1e6:.1f} MB, above the maximum of {MOST / 1e6:.0f} MB (largest: {listed}). List the files "
-        "and folders that the scripts need in 'pixi.files' of the image, such as pixi = { files = ['scripts/lib'] }. Then "
-        "only the listed files are copied, regardless of their size (files = [] copies no file)"
+        f"{', '.join(scripts)}: the files in the folder of an activation script are copied into the build, but in "
+        f"{workspace} these files have {total / 1e6:.1f} MB, above the maximum of {MOST / 1e6:.0f} MB (largest: {listed}). "
+        "List the files and folders that the scripts need in 'pixi.files' of the image, such as "
+        "pixi = { files = ['scripts/lib'] }. Then only the listed files are copied, regardless of their size (files = [] "
+        "copies no file)"
     )
 
 
@@ -211,7 +212,7 @@ def _left_out(names: Sequence[str], known: Sequence[str]) -> Iterator[str]:
     if left:
         more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
         yield (
-            f"{', '.join(left[:_NAMED])}{more}: beside an activation script, but not tracked by git, so not copied into the "
-            "build. If a script sources such a file, run 'git add' ('git add -f' for an ignored file), or list the file in "
-            "'pixi.files'"
+            f"{', '.join(left[:_NAMED])}{more}: in the folder of an activation script, but not tracked by git, so not "
+            "copied into the build. If a script sources such a file, run 'git add' ('git add -f' for an ignored file), or "
+            "list the file in 'pixi.files'"
         )

@@ -25,11 +25,11 @@ class Request(Generic[S]):
 
     Attributes:
         settings: The image's settings.
-        source: The part of the settings that tells what the image is made from.
+        source: The part of the settings that describes the source of the image.
         project: The project's folder.
         build_args: The build arguments of this build, by name.
-        image_config: Returns the configuration of an image in a registry.
-        named: The user named the source's file in the command, so that file may be outside the project.
+        image_config: A function that returns the configuration of an image in a registry.
+        named: Whether the user named the source's file in the command, so that the file may be outside the project.
     """
 
     settings: ImageSettings

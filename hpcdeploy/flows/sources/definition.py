@@ -53,7 +53,7 @@ def prepare(request: Request[DefinitionSource]) -> Prepared:
 
 
 def _about_patterns(stages: tuple[Stage, ...]) -> Iterator[str]:
-    """Yield a note for each ``**``: matching files are staged, but Apptainer 1.4.5 treats it as ``*``."""
+    """Yield a note for each ``**``: all matching files are staged, but Apptainer 1.4.5 treats ``**`` as ``*``."""
     for source in (source for stage in stages for copies in stage.files for source, _ in copies.pairs):
         if "**" in source:
             yield f"%files: ** in {source!r} matches only one level of folders, like *, with Apptainer 1.4.5 and older"
@@ -70,7 +70,7 @@ def _text(file: Path, within: Boundary) -> str:
         ) from error
     if text.startswith("\ufeff"):
         raise DefinitionError(
-            f"{file} begins with a byte order mark, which Apptainer reads as text; save it as UTF-8 without it"
+            f"{file} begins with a byte order mark, which Apptainer reads as text; save the file as UTF-8 without a mark"
         )
     return text
 
@@ -172,7 +172,7 @@ def _check_place(source: str, what: str) -> None:
 
 
 def _is_image_beside(file: ContextFile, stages: tuple[Stage, ...]) -> bool:
-    """Tell whether a file is a ``.sif`` that is copied only because its folder is. It may be an earlier build."""
+    """Tell whether a file is a ``.sif`` in a copied folder, not named itself. It may be an earlier build of the image."""
     named = {stage.header.get("from", "") for stage in stages}
     named |= {source for stage in stages for copies in stage.files for source, _ in copies.pairs}
     return file.staged.endswith(".sif") and file.staged not in named and f"./{file.staged}" not in named

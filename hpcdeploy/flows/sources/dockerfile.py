@@ -41,6 +41,7 @@ def prepare(request: Request[DockerfileSource]) -> Prepared:
             image_config=request.image_config,
             build_args=given,
             target=source.target,
+            architecture=request.settings.architecture,
         )
     except RecursionError as error:
         raise DefinitionError(f"{source.file}: its stages depend on each other too deeply; merge some stages") from error
@@ -51,7 +52,7 @@ def prepare(request: Request[DockerfileSource]) -> Prepared:
     known = dict(plan.known)
     if odd := next((name for name in given if name not in known), None):
         raise DefinitionError(
-            f"{source.file}: the build argument {odd!r} is not declared by an ARG of a stage that is built; declared are:  "
+            f"{source.file}: the build argument {odd!r} is not declared by an ARG of a stage that is built; declared are: "
             f"{', '.join(sorted(known)) or 'none'}"
         )
     files = tuple(
@@ -68,7 +69,7 @@ def prepare(request: Request[DockerfileSource]) -> Prepared:
 
 
 def _staged(path: Path, staged: str, within: Boundary) -> ContextFile:
-    within.check(path, of_git=True)  # COPY . copies it, as Docker's does
+    within.check(path, of_git=True)  # COPY . also copies .git, as in Docker
     return context_file(path, staged)
 
 
@@ -96,7 +97,7 @@ def read_context(folder: Path, ignore: Ignore) -> Context:
             real = Path(top) / name
             ignored = ignore.ignores(path)
             if real.is_dir() and not real.is_symlink():
-                if ignored and not ignore.takes_back:
+                if ignored and not ignore.has_exceptions:
                     folders.remove(name)
             elif not real.is_file() and not real.is_symlink():
                 continue  # a socket or a device, which docker leaves out too
@@ -108,7 +109,7 @@ def read_context(folder: Path, ignore: Ignore) -> Context:
 
 
 def _parents(entries: dict[str, Entry], folder: Path, path: str) -> dict[str, Entry]:
-    """Return the parent folders of an entry that are not in `entries`, because only the entry was included again ('!')."""
+    """Return the parent folders that `entries` lacks: a pattern with ``!`` includes an entry of an ignored folder."""
     above = Path(path).parents
     return {
         parent.as_posix(): _entry(folder / parent) for parent in above if parent.name and parent.as_posix() not in entries

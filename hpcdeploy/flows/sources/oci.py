@@ -11,6 +11,7 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
+from hpcdeploy.architecture import AMD64, Architecture
 from hpcdeploy.checked_values import read_json
 from hpcdeploy.definition.oci import ARCHIVES, STAGED_ARCHIVE, OciRecipe, notes_of, oci_arguments, render_oci
 from hpcdeploy.environments.oci import config_behind, read_config, read_manifest
@@ -26,20 +27,21 @@ from hpcdeploy.source import OciConfig, OciSource
 _LISTS = {"oci-archive": "index.json", "docker-archive": "manifest.json"}
 
 
-def read_archive(path: Path, kind: str) -> OciConfig:
+def read_archive(path: Path, kind: str, architecture: Architecture = AMD64) -> OciConfig:
     """Read the configuration of the image in an archive.
 
     Args:
         path: The archive.
         kind: Its format, ``oci-archive`` or ``docker-archive``.
+        architecture: The architecture of the image.
 
     Raises:
-        EnvironmentFileError: The archive is malformed, or does not have exactly one image for linux/amd64.
+        EnvironmentFileError: The archive is malformed, or does not have exactly one image for `architecture`.
     """
     try:
         with tarfile.open(path) as archive:
             members = {member.name.removeprefix("./"): member for member in archive if member.isfile()}
-            config = (_oci if kind == "oci-archive" else _docker)(_Documents(archive, members))
+            config = (_oci if kind == "oci-archive" else _docker)(_Documents(archive, members), architecture)
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         reason = str(error).partition("\n")[0].rstrip(":")
         raise EnvironmentFileError(
@@ -72,14 +74,14 @@ class _Documents:
         return self.read(f"blobs/{digest.replace(':', '/')}")
 
 
-def _oci(documents: _Documents) -> OciConfig:
+def _oci(documents: _Documents, architecture: Architecture) -> OciConfig:
     listed = read_manifest(documents.read("index.json"))
     if not isinstance(listed, tuple) or len(listed) != 1:
         raise _not_one(len(listed) if isinstance(listed, tuple) else 0, "skopeo copy oci-archive:MANY:NAME oci-archive:FILE")
-    return config_behind(documents.blob(listed[0].digest), documents.blob, documents.blob)
+    return config_behind(documents.blob(listed[0].digest), documents.blob, documents.blob, architecture)
 
 
-def _docker(documents: _Documents) -> OciConfig:
+def _docker(documents: _Documents, architecture: Architecture) -> OciConfig:
     try:
         listed = read_json(documents.read("manifest.json"))
         [config] = [entry["Config"] for entry in listed] if len(listed) == 1 else [None]
@@ -87,7 +89,7 @@ def _docker(documents: _Documents) -> OciConfig:
         raise EnvironmentFileError("its manifest.json does not have docker's format; save the image again") from error
     if not isinstance(config, str):
         raise _not_one(len(listed), "docker save --output FILE IMAGE")
-    return read_config(documents.read(config))
+    return read_config(documents.read(config), architecture=architecture)
 
 
 def _not_one(number: int, command: str) -> EnvironmentFileError:
@@ -118,7 +120,9 @@ def prepare(request: Request[OciSource]) -> Prepared:
 
 def _archive(request: Request[OciSource], kind: str, file: str) -> tuple[list[ContextFile], OciRecipe]:
     staged = project_file(request.project, file, STAGED_ARCHIVE, "'oci'")
-    values = document_of(f"{kind} {staged.sha256}", lambda: read_archive(Path(staged.source), kind).values())
+    wanted = request.settings.architecture
+    key = f"{kind} {staged.sha256}" if wanted == AMD64 else f"{kind} {wanted.name} {staged.sha256}"
+    values = document_of(key, lambda: read_archive(Path(staged.source), kind, wanted).values())
     config = OciConfig.of(values)
     return [staged], OciRecipe(settings=request.settings, config=config, base=(kind, STAGED_ARCHIVE))
 

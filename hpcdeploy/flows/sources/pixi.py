@@ -40,7 +40,7 @@ def prepare(request: Request[PixiSource]) -> Prepared:
         TemplateError: A template is broken.
     """
     folder = request.project / request.source.workspace
-    recipe, chosen = answered(request)
+    recipe, chosen = recipe_and_notes(request)
     boundary = Boundary(request.project)
     files = [context_file(folder / name, staged_workspace_file(name), boundary) for name in recipe.workspace]
     files += activation_files(recipe.activation, folder, request.project)
@@ -54,7 +54,7 @@ def prepare(request: Request[PixiSource]) -> Prepared:
     )
 
 
-def answered(request: Request[PixiSource]) -> tuple[PixiRecipe, tuple[str, ...]]:
+def recipe_and_notes(request: Request[PixiSource]) -> tuple[PixiRecipe, tuple[str, ...]]:
     """Return the image's recipe, and notes on the choices that were made for it.
 
     If the settings have no base image, a base image is chosen.
@@ -104,7 +104,14 @@ def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tup
     table = document_of(lock_text, lambda: read_lock_table(lock_text, str(lock_file)))
     lock = lock_file_of(table, str(lock_file))
     wanted = request.build_args.get("CUDA_VERSION", request.source.cuda)
-    choice = choose_platform(workspace, environment, lock, cuda=wanted, platform=request.source.platform)
+    choice = choose_platform(
+        workspace,
+        environment,
+        lock,
+        cuda=wanted,
+        platform=request.source.platform,
+        architecture=request.settings.architecture,
+    )
     environment, locked = environment.on(choice.platform), lock.read(environment.name, choice.row)
     platform = choice.platform if wanted is None else replace(choice.platform, cuda=wanted)
     own_settings = (SETTINGS,) if (folder / SETTINGS).exists() else ()

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hpcdeploy.architecture import Architecture
 from hpcdeploy.boundary import Boundary
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.spack import CHECK, ENVIRONMENT, RECIPES_NAMESPACE, SpackRecipe, render_spack, spack_arguments
@@ -17,6 +18,7 @@ from hpcdeploy.flows.sources.contract import Prepared, Request
 from hpcdeploy.flows.sources.spack_files import (
     LOCK,
     MANIFEST,
+    Shipment,
     environment_place,
     find_files,
     recipe,
@@ -26,9 +28,32 @@ from hpcdeploy.flows.sources.spack_files import (
 )
 from hpcdeploy.flows.sources.spack_notes import SpackFacts, notes_of, target_of
 from hpcdeploy.flows.sources.staging import copied_files, read_text
+from hpcdeploy.frozen import frozen
 from hpcdeploy.known_files import digest_of
 from hpcdeploy.plain_text import nearest
 from hpcdeploy.source import SpackSource
+
+
+@frozen
+class Ready:
+    """The recipe of an image, and the files that its build needs.
+
+    Attributes:
+        recipe: The content of the image.
+        shipped: The files and folders in ``recipe.shipped``.
+        check: The script that runs before every command; None for none.
+        notes: Messages for the user.
+    """
+
+    recipe: SpackRecipe
+    shipped: tuple[Shipment, ...]
+    check: Shipment | None
+    notes: tuple[str, ...]
+
+    @property
+    def all_shipped(self) -> tuple[Shipment, ...]:
+        """All files and folders that the build needs, except those of the setting ``files``."""
+        return (*self.shipped, *((self.check,) if self.check else ()))
 
 
 def prepare(request: Request[SpackSource]) -> Prepared:
@@ -39,9 +64,27 @@ def prepare(request: Request[SpackSource]) -> Prepared:
         DefinitionError: A file is missing, or the credentials of a mirror are incomplete.
         TemplateError: A template is broken.
     """
+    ready = recipe_and_notes(request)
+    all_files = (file for one in ready.all_shipped for file in one.files)
+    return Prepared(
+        text=render_spack(ready.recipe, overrides=request.project),
+        files=(*{file.staged: file for file in all_files}.values(), *copied_files(request.settings, request.project)),
+        arguments=spack_arguments(ready.recipe),
+        secrets=request.source.secrets,
+        notes=ready.notes,
+    )
+
+
+def recipe_and_notes(request: Request[SpackSource]) -> Ready:
+    """Return the image's recipe, which is the same for a definition and a Dockerfile, and the files that it needs.
+
+    Raises:
+        EnvironmentFileError: An environment file is missing, malformed, or outside the project.
+        DefinitionError: A file is missing, or the credentials of a mirror are incomplete.
+    """
     source, project = request.source, request.project
     boundary = Boundary(project)
-    facts = _read(source, boundary)
+    facts = _read(source, boundary, request.settings.architecture)
     place = environment_place(boundary.project / source.environment, facts.files.named)
     facts = replace(facts, views=_views(facts.configurations, place))
     own = [
@@ -52,13 +95,14 @@ def prepare(request: Request[SpackSource]) -> Prepared:
     repos = list(repositories(boundary, source.repos))
     recipes = [recipe(project, number, path) for number, (_, path) in enumerate(source.recipes)]
     _check_repos(source, facts.configurations)
+    shipped = (*own, *(repo for repo, _ in repos), *recipes)
     mirrors = [mirror for one in facts.configurations for mirror in one.mirrors]
     target, views = facts.target, facts.views
     wanted = SpackRecipe(
         settings=request.settings,
         source=source,
         target=target.name,
-        shipped=tuple(one.destination for one in (*own, *(repo for repo, _ in repos), *recipes)),
+        shipped=tuple(one.destination for one in shipped),
         environment=place,
         options=(*target.options, *((views.option,) if views.option else ())),
         view=views.default,
@@ -74,15 +118,11 @@ def prepare(request: Request[SpackSource]) -> Prepared:
         lock_sha256=digest_of(project / source.environment / LOCK) if facts.lock is not None else "",
         recipes_namespace=_namespace(source, facts.lock),
     )
-    notes = [*notes_of(request.settings, facts), *_credentials(request, mirrors)]
-    check = [ship(project, source.check, CHECK, "'check'")] if source.check else []
-    all_files = (file for one in (*own, *(repo for repo, _ in repos), *recipes, *check) for file in one.files)
-    return Prepared(
-        text=render_spack(wanted, overrides=project),
-        files=(*{file.staged: file for file in all_files}.values(), *copied_files(request.settings, project)),
-        arguments=spack_arguments(wanted),
-        secrets=source.secrets,
-        notes=tuple(notes),
+    return Ready(
+        recipe=wanted,
+        shipped=shipped,
+        check=ship(project, source.check, CHECK, "'check'") if source.check else None,
+        notes=(*notes_of(request.settings, facts), *_credentials(request, mirrors)),
     )
 
 
@@ -96,7 +136,7 @@ def _manifest(folder: Path, within: Boundary) -> SpackEnvironment:
     return read_environment(read_text(path, within), str(path))
 
 
-def _read(source: SpackSource, boundary: Boundary) -> SpackFacts:
+def _read(source: SpackSource, boundary: Boundary, architecture: Architecture) -> SpackFacts:
     """Read the environment and all files that it includes, and choose its target.
 
     Raises:
@@ -111,7 +151,7 @@ def _read(source: SpackSource, boundary: Boundary) -> SpackFacts:
         manifest=manifest,
         files=files,
         specs=specs,
-        target=target_of(source.target, manifest, files.configurations, specs, lock),
+        target=target_of(source.target, manifest, files.configurations, specs, lock, architecture),
         above=files.above(source.environment),
         lock=lock,
     )

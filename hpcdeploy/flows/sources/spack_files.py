@@ -10,6 +10,7 @@ from hpcdeploy.boundary import Boundary
 from hpcdeploy.definition.spack import BUILD, ENVIRONMENT, staged_place
 from hpcdeploy.environments.spack import Configuration, SpackEnvironment, read_configuration, read_environment
 from hpcdeploy.environments.spack_lock import SpackLock, read_lock
+from hpcdeploy.environments.spack_references import Reference
 from hpcdeploy.environments.spack_yaml import load, table, text_of
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.sources.staging import context_file, folder_files, read_text
@@ -17,8 +18,7 @@ from hpcdeploy.frozen import frozen
 from hpcdeploy.image import ContextFile
 
 MANIFEST, LOCK = "spack.yaml", "spack.lock"
-_TAKEN = ("software", "view", "._view", "spack", "hpcdeploy", "spack-environment")
-_WORDS = {"include": "include", "repo": "repos", "develop": "develop", "concrete": "include_concrete"}
+_RESERVED = ("software", "view", "._view", "spack", "hpcdeploy", "spack-environment")
 
 
 @frozen
@@ -28,10 +28,12 @@ class Shipment:
     Attributes:
         destination: The path in the build stage.
         files: The file, or all files of the folder.
+        source: The path on this machine.
     """
 
     destination: str
     files: tuple[ContextFile, ...]
+    source: Path
 
 
 @frozen
@@ -40,13 +42,34 @@ class Named:
 
     Attributes:
         path: The path of the file or folder, relative to the environment's folder.
-        key: The configuration file and the key in it that contain this path, for messages.
+        setting: The configuration file that contains the path, and the key in it, for messages: ``FILE: KEY``.
+        key: `setting` and the path as it is written there, for messages: ``FILE: KEY names PATH``.
         concrete: The file belongs to another environment, which is included with its lock file (``include_concrete``).
     """
 
     path: str
+    setting: str
     key: str
     concrete: bool = False
+
+
+@frozen
+class _Waiting:
+    """A reference whose file is not read yet.
+
+    Attributes:
+        reference: The reference.
+        file: The configuration file that contains the reference, for messages.
+        folder: The folder to which the reference is relative; it is relative to the environment's folder.
+        concrete: The reference belongs to another environment, which is included with its lock file.
+        when: The condition under which Spack reads `file`; empty for always.
+    """
+
+    reference: Reference
+    file: str
+    folder: str = ""
+    concrete: bool = False
+    when: str = ""
 
 
 @frozen
@@ -56,8 +79,8 @@ class Files:
     Attributes:
         named: The files and folders that the environment's configuration names.
         configurations: The configurations of ``spack.yaml`` and of all included files, highest precedence first.
-        locks: Pairs of a path and the lock file there, for included environments. The path is relative to this environment's
-            folder.
+        locks: Pairs of the path and the content of a lock file, for included environments. The path is relative to this
+            environment's folder.
     """
 
     named: tuple[Named, ...]
@@ -77,7 +100,7 @@ def ship(project: Path, source: str, destination: str, what: str) -> Shipment:
         DefinitionError: `source` does not exist, has no file, or is outside the project.
     """
     files = folder_files(project, source, staged_place(destination), what)
-    return Shipment(destination=destination, files=tuple(files))
+    return Shipment(destination=destination, files=tuple(files), source=project / source)
 
 
 def find_files(environment: str, manifest: SpackEnvironment, boundary: Boundary) -> Files:
@@ -97,12 +120,13 @@ def find_files(environment: str, manifest: SpackEnvironment, boundary: Boundary)
     named: dict[str, Named] = {}
     locks: list[tuple[str, SpackLock]] = []
     configurations = [manifest.configuration]
-    waiting = [(reference, "", False, "") for reference in manifest.configuration.references.here]
+    waiting = [_Waiting(reference=one, file=manifest.file) for one in manifest.configuration.references.here]
     while waiting:
-        reference, below, apart, when = waiting.pop(0)
-        when = when or reference.when
-        path = posixpath.normpath(posixpath.join(below, reference.path))
-        key = f"{manifest.file}: {_WORDS[reference.kind]} names {reference.path!r}"
+        current = waiting.pop(0)
+        reference, apart, when = current.reference, current.concrete, current.when or current.reference.when
+        path = posixpath.normpath(posixpath.join(current.folder, reference.path))
+        setting = f"{current.file}: {reference.key}"
+        key = f"{setting} names {reference.written!r}"
         found = boundary.project / posixpath.normpath(posixpath.join(environment, path))
         if not found.exists():
             if reference.required:
@@ -112,11 +136,19 @@ def find_files(environment: str, manifest: SpackEnvironment, boundary: Boundary)
             continue
         boundary.check(found, key)
         if reference.kind == "concrete":
-            locks.append((posixpath.normpath(posixpath.join(path, LOCK)), _concrete(found, path, key, named, boundary)))
+            both = [
+                Named(path=posixpath.normpath(posixpath.join(path, name)), setting=setting, key=key, concrete=True)
+                for name in (MANIFEST, LOCK)
+            ]
+            locks.append((both[1].path, _concrete(found, key, boundary)))
+            named |= {one.path: one for one in both}
             inner = read_environment(read_text(found / MANIFEST, boundary), str(found / MANIFEST))
-            waiting[:0] = [(one, path, True, when) for one in inner.configuration.references.here]
+            waiting[:0] = [
+                _Waiting(reference=one, file=inner.file, folder=path, concrete=True, when=when)
+                for one in inner.configuration.references.here
+            ]
             continue
-        named[path] = Named(path=path, key=key, concrete=apart)
+        named[path] = Named(path=path, setting=setting, key=key, concrete=apart)
         if reference.kind != "include":
             continue
         inside = path if found.is_dir() else posixpath.dirname(path)
@@ -125,12 +157,16 @@ def find_files(environment: str, manifest: SpackEnvironment, boundary: Boundary)
             boundary.check(file, key)
         read = [replace(read_configuration(read_text(file, boundary), str(file)), when=when) for file in files]
         configurations += [] if apart else read
-        waiting[:0] = [(one, inside, apart, when) for configuration in read for one in configuration.references.here]
+        waiting[:0] = [
+            _Waiting(reference=one, file=str(file), folder=inside, concrete=apart, when=when)
+            for file, configuration in zip(files, read, strict=True)
+            for one in configuration.references.here
+        ]
     return Files(named=tuple(named.values()), configurations=tuple(configurations), locks=tuple(locks))
 
 
-def _concrete(found: Path, path: str, key: str, named: dict[str, Named], boundary: Boundary) -> SpackLock:
-    """Add the manifest and lock file of an included environment to `named` (Spack reads both); return the lock file."""
+def _concrete(found: Path, key: str, boundary: Boundary) -> SpackLock:
+    """Check that the included environment in `found` has a manifest and a lock file (Spack reads both); return the lock."""
     for name in (MANIFEST, LOCK):
         boundary.check(found / name, key)
         if not (found / name).exists():
@@ -138,24 +174,22 @@ def _concrete(found: Path, path: str, key: str, named: dict[str, Named], boundar
                 f"{key}, another environment, but {found / name} is missing; run 'spack concretize' in {found}, or remove "
                 "that environment from the list"
             )
-        inner = posixpath.normpath(posixpath.join(path, name))
-        named[inner] = Named(path=inner, key=key, concrete=True)
     return read_lock(read_text(found / LOCK, boundary), str(found / LOCK))
 
 
 def environment_place(folder: Path, named: Sequence[Named]) -> str:
     """Return the path in the image of the environment in `folder`.
 
-    The path is chosen so that relative paths in the configuration that start with ``..`` still work. It is `ENVIRONMENT`,
-    directly in ``/opt``, if no path starts with ``..``, or if paths lead only one folder up and their names are free in
-    ``/opt``. Otherwise the environment is in a subfolder of `ENVIRONMENT`, as many folders deep as the paths lead up.
+    Relative paths in the configuration that start with ``..`` must lead to the right files in the image too. The result is
+    `ENVIRONMENT` if no path starts with ``..``, or if these paths lead only one folder up, to names in ``/opt`` that are not
+    in `_RESERVED`. Otherwise it is a subfolder of `ENVIRONMENT`, with as many levels as the paths lead up.
     """
     depth, free = 0, True
     for one in named:
         parts = PurePosixPath(one.path).parts
         up = sum(part == ".." for part in parts)
         depth = max(depth, up)
-        free = free and not (up == 1 and parts[1:2] and parts[1] in _TAKEN)
+        free = free and not (up == 1 and parts[1:2] and parts[1] in _RESERVED)
     return ENVIRONMENT if depth == 0 or (depth == 1 and free) else posixpath.join(ENVIRONMENT, *folder.parts[-depth:])
 
 
@@ -180,7 +214,7 @@ def ship_named(boundary: Boundary, environment: str, named: Sequence[Named], pla
         source = boundary.project / posixpath.normpath(posixpath.join(environment, one.path))
         inside = source.resolve().is_relative_to(boundary.project) and not source.is_dir()
         top = boundary.project if inside else boundary.top
-        shipment = ship(top, os.path.relpath(source, top), destination, one.key)
+        shipment = ship(top, os.path.relpath(source, top), destination, one.setting)
         for file in shipment.files:
             boundary.check(file.source, one.key)
         shipments.append(shipment)

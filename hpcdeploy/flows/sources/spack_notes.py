@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import field
 
+from hpcdeploy.architecture import AMD64, Architecture
 from hpcdeploy.definition.spack import bases, spack_system
 from hpcdeploy.environments.microarchitectures import is_foreign
 from hpcdeploy.environments.spack import Configuration, SpackEnvironment, group_escapes, group_targets
@@ -50,19 +51,25 @@ def target_of(
     configurations: Sequence[Configuration],
     specs: SpecList,
     lock: SpackLock | None,
+    architecture: Architecture = AMD64,
 ) -> Target:
     """Choose the processor that an environment's packages are compiled for.
 
     Raises:
         EnvironmentFileError: The targets contradict each other.
     """
+
+    def foreign(spec: str) -> bool:
+        return any(is_foreign(target, architecture) for target in targets_in(spec))
+
     return choose_target(
         wanted,
         [one.packages for one in configurations if not one.when],
         lock,
         conditional=[one.packages for one in configurations if one.when],
-        specs=[root.spec for root in specs.roots if root.certain or not any(map(is_foreign, targets_in(root.spec)))],
+        specs=[root.spec for root in specs.roots if root.certain or not foreign(root.spec)],
         groups=group_targets(manifest),
+        architecture=architecture,
     )
 
 
@@ -99,8 +106,8 @@ def target_notes(facts: SpackFacts) -> Iterator[str]:
     yield _target_note(facts.target)
     if facts.target.compilers:
         yield (
-            f"{', '.join(facts.target.compilers)}: no target is added to a compiler's own 'require', because it may be the "
-            "build image's; add one there if Spack compiles it"
+            f"{', '.join(facts.target.compilers)}: no target is added to a compiler's own 'require', because the compiler "
+            "may be the build image's; add a target there if Spack compiles this compiler"
         )
     escaping = group_escapes(facts.manifest, facts.target.pinned) if facts.lock is None else ()
     if escaping:
@@ -145,7 +152,7 @@ def source_notes(facts: SpackFacts) -> Iterator[str]:
 
 
 def moving_references(facts: SpackFacts) -> Iterator[str]:
-    """Yield the references that may mean something else in a later build. A locked version is one if it has no commit."""
+    """Yield the references whose content may differ in a later build, such as a locked version without a commit."""
     if facts.lock is not None:
         versions: Sequence[str] = facts.lock.moving
     else:
@@ -159,22 +166,22 @@ def moving_references(facts: SpackFacts) -> Iterator[str]:
 
 def _target_note(target: Target) -> str:
     but = f" but {', '.join(target.compilers)}" if target.compilers else ""
-    text = f"all packages{but} are compiled for {target.name} ({target.said_by})"
+    text = f"all packages{but} are compiled for {target.name} ({target.source})"
     if target.pinned:
         text += f", also {', '.join(target.pinned)}, whose own 'require' replaces the general one"
-    if target.own:
-        text += f"; but {', '.join(f'{name} for {own}' for name, own in target.own)}, by its own 'require'"
-    return f"{text}; it does not run on older processors"
+    if target.others:
+        text += f"; but {', '.join(f'{name} for {other}' for name, other in target.others)}, by its own 'require'"
+    return f"{text}; these packages do not run on older processors"
 
 
 def _view_notes(views: ViewPlan) -> Iterator[str]:
     if not views.default:
         yield "spack.yaml has 'view: false', so the image has no view, and PATH lacks the packages in /opt/software"
-    if views.asked and views.asked != DEFAULT_VIEW:
-        yield f"the view is {DEFAULT_VIEW}, instead of that in spack.yaml ({views.asked})"
+    if views.original and views.original != DEFAULT_VIEW:
+        yield f"the view is at {DEFAULT_VIEW} instead of the path in spack.yaml ({views.original})"
     if views.roots:
         places = ", ".join(f"{name} ({root})" for name, root in views.roots)
-        there = "" if views.asked else f"; {DEFAULT_VIEW} is added, and the container's environment refers to it"
+        there = "" if views.original else f"; {DEFAULT_VIEW} is added, and the container's environment refers to it"
         yield f"the views of spack.yaml are in the image too: {places}{there}"
     if views.lost:
         places = ", ".join(f"{name} ({root})" for name, root in views.lost)

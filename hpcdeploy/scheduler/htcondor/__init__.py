@@ -69,40 +69,41 @@ def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus,
     queued = read_queue(queue.text, {run.job_id: run.id for run in runs}) if answered and queue else NO_ROWS
     logged = read_log(answers["events"].text if "events" in answers else "")
     history = answers.get("condor_history")
-    remembered = read_history(history.text) if history and history.exit_code == 0 else NO_ROWS
-    unbegun = _never_began(answers["records"].text if "records" in answers else "")
+    from_history = read_history(history.text) if history and history.exit_code == 0 else NO_ROWS
+    unstarted = _unstarted(answers["records"].text if "records" in answers else "")
     result: dict[str, tuple[TaskStatus, ...]] = {}
     for run in runs:
-        ended = {status.task: status for status in remembered.found.get(run.job_id, [])}
-        live = {status.task: status for status in queued.found.get(run.job_id, [])}
-        noted = {status.task: status for status in logged.get(run.job_id, [])}
-        unread = queued.unread_of(run.job_id) or remembered.unread_of(run.job_id)
-        combined = (_combine(task, live, noted, answered=answered, unread=unread) for task in range(run.tasks))
+        ended = {status.task: status for status in from_history.found.get(run.job_id, [])}
+        in_queue = {status.task: status for status in queued.found.get(run.job_id, [])}
+        by_event = {status.task: status for status in logged.get(run.job_id, [])}
+        unread = queued.unread_of(run.job_id) or from_history.unread_of(run.job_id)
+        combined = (_combine(task, in_queue, by_event, answered=answered, unread=unread) for task in range(run.tasks))
         complete = (one if one.state in TERMINAL else ended.get(one.task, one) for one in combined)
-        result[run.id] = tuple(_without_program(one) if (run.id, one.task) in unbegun else one for one in complete)
+        result[run.id] = tuple(_as_failed(one) if (run.id, one.task) in unstarted else one for one in complete)
     return result
 
 
-def _never_began(text: str) -> frozenset[tuple[str, int]]:
+def _unstarted(text: str) -> frozenset[tuple[str, int]]:
     """Return run and task of each line ``RUN TASK never-began``: the task ended with 0, but its program never started."""
     lines = (line.split(" ") for line in text.splitlines())
     marked = ((words[0], whole_number(words[1])) for words in lines if words[2:] == ["never-began"])
     return frozenset((run, task) for run, task in marked if task is not None)
 
 
-def _without_program(one: TaskStatus) -> TaskStatus:
+def _as_failed(one: TaskStatus) -> TaskStatus:
+    """Return the state of a task whose program never started: failed, although HTCondor reports the exit code 0."""
     if one.state is not State.COMPLETED:
         return one
     return replace(one, state=State.FAILED, exit_code=125, reason=NEVER_BEGAN)
 
 
-def _not_made(task: int, noted: Mapping[int, TaskStatus]) -> TaskStatus | None:
-    """Return the state of a task that has no event of its own; None if there is no event about the whole job either.
+def _without_event(task: int, by_event: Mapping[int, TaskStatus]) -> TaskStatus | None:
+    """Return the state of a task that has no event in the log; None if the log has no event about the whole job either.
 
-    HTCondor has not created such a task: because of a limit (condor_submit(1), max_materialize), or because the DAGMan that
-    submits the job waits or has ended.
+    HTCondor has not created such a task, for one of two reasons: a limit (condor_submit(1), max_materialize), or a DAGMan
+    that has not submitted the job.
     """
-    cluster = noted.get(CLUSTER)
+    cluster = by_event.get(CLUSTER)
     if cluster and cluster.state in {State.COMPLETED, State.FAILED}:
         why = "its DAGMan ended without submitting it; see job.dag.dagman.out in its folder"
         return replace(cluster, task=task, state=State.CANCELLED, exit_code=None, reason=why)
@@ -113,29 +114,30 @@ def _not_made(task: int, noted: Mapping[int, TaskStatus]) -> TaskStatus | None:
 
 
 def _combine(
-    task: int, live: Mapping[int, TaskStatus], noted: Mapping[int, TaskStatus], *, answered: bool, unread: str
+    task: int, in_queue: Mapping[int, TaskStatus], by_event: Mapping[int, TaskStatus], *, answered: bool, unread: str
 ) -> TaskStatus:
     """Combine the queue and the event log: an end in the log is final; otherwise the state in the queue is used.
 
     Args:
         task: The number of the task.
-        live: The tasks of the run in the queue, by number.
-        noted: The tasks of the run in its event log, by number.
+        in_queue: The tasks of the run in the queue, by number.
+        by_event: The tasks of the run in its event log, by number.
         answered: The query of the queue succeeded.
         unread: A malformed ad that may belong to the task; empty if there is none.
     """
-    logged = noted.get(task, _not_made(task, noted))
+    logged = by_event.get(task, _without_event(task, by_event))
     if logged and logged.state in TERMINAL:
         return logged
-    if one := live.get(task):
+    if one := in_queue.get(task):
         return one if one.node or not logged else replace(one, node=logged.node)
-    dagman = live.get(CLUSTER)
-    factory = len(live) > (dagman is not None)
+    dagman = in_queue.get(CLUSTER)
+    factory = len(in_queue) > (dagman is not None)
     if answered and (logged.word == "UNMATERIALIZED" if logged else factory):
         return TaskStatus(task=task, state=State.PENDING, word="UNMATERIALIZED")
     if dagman:
-        # DAGMan is in the queue, so it will submit the job, or submitted it after the queue was read: the log is read later.
-        return noted.get(task, replace(dagman, task=task))
+        # DAGMan is in the queue. It will submit the job, or it submitted the job after the queue was read, and the event
+        # log, which is read later, already has the job.
+        return by_event.get(task, replace(dagman, task=task))
     why = LOST
     if unread or not answered:
         why = f"{UNREAD}{unread}" if unread else "condor_q could not be queried"

@@ -27,8 +27,8 @@ def read_log(text: str) -> dict[str, list[TaskStatus]]:
 
     - A task may be executed (001) several times.
     - Terminated (005) and aborted (009) are final.
-    - An eviction (004) is not final. It may have an exit code too, if the program is to run again (max_retries).
-    - A hold because of the time limit is final, because the job's own periodic_remove then removes the job.
+    - An eviction (004) is not final. Its event may contain an exit code, if the program will run again (max_retries).
+    - A hold because of the time limit is final, because the job's periodic_remove then removes the job.
 
     A time without a time zone is read as UTC. A time that is not in ISO format has no year, so it is unknown (0).
     """
@@ -78,7 +78,7 @@ def _after(before: TaskStatus, code: str, when: int, rest: str) -> TaskStatus:
         case "036":
             return TaskStatus(task=task, state=State.CANCELLED, word="REMOVED", ended=when)
         case "004" | "013" | "024":
-            # Evicted, released, reconnection failed: it waits for a slot again.
+            # Evicted, released, or reconnection failed: the task waits for a slot again.
             return TaskStatus(task=task, state=State.PENDING, word="IDLE")
         case "005":
             return TaskStatus(

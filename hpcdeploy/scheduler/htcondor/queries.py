@@ -13,7 +13,7 @@ from hpcdeploy.scheduler.htcondor.event_log import OUT_OF_TIME, TIMED_OUT
 Ad = Mapping[str, Any]
 """One ad: its attributes by name. The values may have any type, because they were not checked."""
 
-_BYTES_OF_A_VALUE = 8
+_SHORTEST_VALUE = 8
 """Assumed minimum length in bytes of a value or key, from which the maximum number of values in an output is computed.
 
 condor_q prints each attribute on a line of at least 20 bytes, so real output has fewer values than this maximum.
@@ -27,7 +27,7 @@ def read_ads(text: str, program: str) -> list[object]:
         SchedulerError: The output is not a JSON list.
     """
     try:
-        ads = read_json(text, most=max(MOST, len(text) // _BYTES_OF_A_VALUE)) if text.strip() else []
+        ads = read_json(text, most=max(MOST, len(text) // _SHORTEST_VALUE)) if text.strip() else []
     except ValueError as error:
         raise SchedulerError(f"{program} printed {text.strip()[:200]!r}, which is not JSON ({error}); try again") from error
     if not isinstance(ads, list):
@@ -38,7 +38,7 @@ def read_ads(text: str, program: str) -> list[object]:
 def read_rows(text: str, program: str, read_ad: Callable[[str, Ad], TaskStatus | None]) -> Rows:
     """Parse the ads in the output of `program` as tasks.
 
-    The tasks are grouped by the number of their job. If DAGMan submitted the job, DAGMan's own number is used.
+    The tasks are grouped by the number of their job. If DAGMan submitted the job, the number of the DAGMan job is used.
 
     Args:
         text: The output.
@@ -97,9 +97,10 @@ _STATUS = {
 
 
 CLUSTER = -1
-"""The number under which the state of a whole job (a cluster of HTCondor) is stored; it stands for all missing tasks.
+"""The task number under which the state of a whole job is stored. A task without a state gets this state.
 
-The event log has two events about a whole cluster (035, 036). For a run that waits for other runs, the state is DAGMan's.
+A whole job is a cluster of HTCondor, and the event log has two events about one (035, 036). For a run that waits for other
+runs, the state is that of the DAGMan job.
 """
 
 WAITS = "waits for "
@@ -138,7 +139,7 @@ def _queued(ad: Ad) -> TaskStatus:
     status = whole_number(ad.get("JobStatus", 0))
     word, state = _STATUS.get(-1 if status is None else status, (str(ad.get("JobStatus")), State.UNKNOWN))
     if ad.get("JobUniverse") == _SCHEDULER_UNIVERSE:
-        return _waiting(state, word, ad)
+        return _dagman(state, word, ad)
     starts = whole_number(ad.get("NumJobStarts", 0)) or 0
     return TaskStatus(
         task=number_in(ad, "ProcId", MOST_TASKS),
@@ -148,13 +149,13 @@ def _queued(ad: Ad) -> TaskStatus:
         node=str(ad.get("RemoteHost", "")),
         started=moment(ad.get("JobCurrentStartDate", 0)) if state is not State.PENDING else 0,
         code=_hold_code(state, ad),
-        # A restart is counted as soon as the job waits again, or its files are in transfer again, because it will start once
-        # more. It is not counted while the job is held, because the job may never be released.
-        restarts=starts if state is State.PENDING or _arrives(ad) else max(0, starts - 1),
+        # While the job waits again, or its files are in transfer again, its next start is counted as a restart. While the
+        # job is held, the next start is not counted, because the job may never be released.
+        restarts=starts if state is State.PENDING or _is_in_transfer(ad) else max(0, starts - 1),
     )
 
 
-def _waiting(state: State, word: str, ad: Ad) -> TaskStatus:
+def _dagman(state: State, word: str, ad: Ad) -> TaskStatus:
     """Return the status of a run that waits for other runs, from the ad of the DAGMan that will submit its job."""
     if state is State.HELD:
         return TaskStatus(task=CLUSTER, state=state, word=word, reason=_reason(state, ad), code=_hold_code(state, ad))
@@ -169,15 +170,15 @@ def _hold_code(state: State, ad: Ad) -> str:
 
 
 def _integer(value: object) -> int:
-    """Return the value of an integer attribute; 0 if it is not an integer.
+    """Return the value of an integer attribute; 0 if the value is not an integer.
 
-    It may be negative, because a subcode may be an errno with a minus sign.
+    A negative value is accepted, because a subcode may be an errno with a minus sign.
     """
     number = whole_number(value)
     return number if number is not None else value if isinstance(value, int) and -LARGEST <= value < 0 else 0
 
 
-def _arrives(ad: Ad) -> bool:
+def _is_in_transfer(ad: Ad) -> bool:
     """Tell whether a job's files are in transfer to its worker.
 
     JobStatus of this job is RUNNING, although its program has not started.
@@ -191,7 +192,7 @@ def _reason(state: State, ad: Ad) -> str:
             return str(ad.get("HoldReason", ""))
         case State.PENDING:
             return str(ad.get("LastRejMatchReason", "")).strip()
-        case State.RUNNING if _arrives(ad):
+        case State.RUNNING if _is_in_transfer(ad):
             return "its files are in transfer to the worker"
         case _:
             return ""
@@ -228,12 +229,12 @@ def _ended(ad: Ad) -> TaskStatus | None:
         ended=moment(ad.get("EnteredCurrentStatus", 0)),
         restarts=max(0, starts - 1),
     )
-    how = whole_number(ad.get("JobStatus"))
-    if how == _REMOVED and whole_number(ad.get("LastHoldReasonCode")) in OUT_OF_TIME:
+    status_code = whole_number(ad.get("JobStatus"))
+    if status_code == _REMOVED and whole_number(ad.get("LastHoldReasonCode")) in OUT_OF_TIME:
         return replace(status, state=State.TIMEOUT, word="REMOVED", reason=TIMED_OUT)
-    if how == _REMOVED:
+    if status_code == _REMOVED:
         return replace(status, state=State.CANCELLED, word="REMOVED", reason=str(ad.get("RemoveReason", "")))
-    if how != _COMPLETED:
+    if status_code != _COMPLETED:
         return None
     if ad.get("ExitBySignal"):
         code = 128 + number_in(ad, "ExitSignal", HIGHEST_EXIT_CODE - 128)

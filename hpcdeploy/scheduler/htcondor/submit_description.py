@@ -69,7 +69,10 @@ def gpu_commands(job: Job) -> list[Command]:
 
 
 _HAS_SINGULARITY = "(TARGET.HasSingularity =?= true || TARGET.HAS_SINGULARITY =?= true)"
-"""True for workers that can start containers. HTCondor sets the first attribute, and pilots of OSPool the second."""
+"""Expression that is true for workers that can start containers.
+
+HTCondor sets the first attribute, and pilots of OSPool set the second.
+"""
 
 
 def refuse_binds(job: Job, cluster: Cluster) -> None:
@@ -124,10 +127,13 @@ def container_commands(cluster: Cluster) -> list[Command]:
 
 
 OUT_OF_TIME = "HoldReasonCode =?= 46 || HoldReasonCode =?= 47"
-"""True for the hold codes of allowed_job_duration and allowed_execute_duration (HTCondor's manual, HoldReasonCode)."""
+"""Expression that is true for the hold codes of the two time limits (HTCondor's manual, HoldReasonCode).
+
+The limits are allowed_job_duration and allowed_execute_duration.
+"""
 
 WORTH_A_RELEASE = (13, 19, 45, 48)
-"""Hold codes of errors before the program started that another worker or a later attempt may not have.
+"""Hold codes of errors that occur before the program starts, and that another worker or a later attempt may not have.
 
 - 13: The input files could not be transferred.
 - 19, 48: A hook that prepares jobs failed. OSPool downloads images in such a hook.
@@ -137,16 +143,16 @@ A hold by a user (1) and a hold that the job itself caused are not in this list,
 """
 
 _MOST_HOLDS = 4
-"""Maximum number of a job's holds after which it is released automatically; the last release is 16 minutes after a hold."""
+"""Maximum number of automatic releases of a job. The last one is 16 minutes after the fourth hold."""
 
 
 def policy_commands(job: Job) -> list[Command]:
     """Return the commands that make HTCondor end `job` at its time limit, and release it from some holds.
 
-    HTCondor holds a job at its time limit and keeps it in the queue. The commands remove it, so that it ends as with Slurm.
-    The event log keeps the reason. The job is released 1, 4, 9 and 16 minutes after its first, second, third and fourth
-    hold, if the hold code is in `WORTH_A_RELEASE`. ``periodic_remove`` is combined with the user's own ``periodic_remove``.
-    The user's own ``periodic_release`` replaces the one here.
+    HTCondor holds a job at its time limit, so the job stays in the queue. The commands remove the job, so that it ends as
+    with Slurm. The event log keeps the reason. The job is released 1, 4, 9 and 16 minutes after its first, second, third and
+    fourth hold, if the hold code is in `WORTH_A_RELEASE`. ``periodic_remove`` is combined with the user's own
+    ``periodic_remove``. The user's own ``periodic_release`` replaces the one here.
     """
     free = {name.lower(): value for name, value in job.htcondor}
     chosen: list[Command] = []
@@ -211,11 +217,11 @@ def retry_commands(job: Job) -> list[Command]:
 
     A job leaves the queue after its last allowed restart, after exit code 0, or after an exit code that is not listed.
 
-    If a signal killed the program, the policy uses 128 + signal, as everywhere in hpcdeploy. ``ExitCode`` is undefined then,
-    and HTCondor would hold the job because its policy is undefined.
+    If a signal killed the program, the exit code is 128 + signal, as everywhere in hpcdeploy. The expression computes this
+    code, because ``ExitCode`` is then undefined, and HTCondor holds a job whose policy is undefined.
 
-    HTCondor itself restarts a job after the loss of its machine. With ``requeue = false``, the job therefore must not
-    match a machine any more after a start without an end, and is removed from the queue.
+    HTCondor itself restarts a job after the loss of its machine. With ``requeue = false``, two expressions prevent this: a
+    job that was started but has not ended matches no machine, and is removed from the queue.
     """
     chosen: list[Command] = []
     if job.retries:
@@ -249,7 +255,7 @@ def warning_of(job: Job) -> tuple[str, int] | None:
 
 
 _INPUTS = "$(run_folder)/inputs/"
-"""The folder of uploads, as an input to transfer. Because of the slash at the end, HTCondor transfers the folder's content
+"""The folder of uploads, as an input to transfer. The slash at the end means that HTCondor transfers the folder's content
 and not the folder itself, with names and subfolders unchanged (condor_submit(1))."""
 
 _OUTPUTS = ".hpcdeploy-outputs/"
@@ -349,7 +355,7 @@ Without this, HTCondor would use only the last value.
 
 
 def _joined(chosen: list[Command]) -> list[Command]:
-    """Return each command once: the values of those in `_JOINED` combined, of any other command the last one."""
+    """Return each command once: a command in `_JOINED` with all its values, any other command with its last value."""
     collected: dict[str, list[str]] = {}
     for name, value in chosen:
         collected.setdefault(name.lower(), []).append(value)

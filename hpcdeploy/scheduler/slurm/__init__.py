@@ -10,10 +10,10 @@ from hpcdeploy.gpus import handing
 from hpcdeploy.job import Job
 from hpcdeploy.run import LOST, TERMINAL, UNREAD, Run, State, TaskStatus, numbered
 from hpcdeploy.scheduler.contract import NO_ROWS, Answers, Rows
-from hpcdeploy.scheduler.slurm import queries as slurm_answers
+from hpcdeploy.scheduler.slurm import queries as queries
 from hpcdeploy.scheduler.slurm import reasons
 from hpcdeploy.scheduler.slurm.directives import directives, lines, shape_values
-from hpcdeploy.scheduler.slurm.queries import Record, read_exit_codes, read_records, settle
+from hpcdeploy.scheduler.slurm.queries import Record, complete, read_exit_codes, read_records
 
 JOB_TEMPLATE = "job.sh"
 
@@ -43,7 +43,7 @@ def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
 
 def follow_values() -> Mapping[str, str]:
     """Return the values for ``login/slurm/follow.sh``."""
-    return {"queue_format": slurm_answers.FORMAT, "accounting_format": slurm_answers.ACCOUNTING_FORMAT}
+    return {"queue_format": queries.FORMAT, "accounting_format": queries.ACCOUNTING_FORMAT}
 
 
 def explain(status: TaskStatus) -> str:
@@ -54,19 +54,19 @@ def explain(status: TaskStatus) -> str:
 def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus, ...]]:
     """Return the states of each run's tasks from squeue, from sacct if available, and from the tasks' own records.
 
-    If a row is malformed, only those tasks become unknown that have no state in another source. Their reason then shows the
-    row.
+    If a row is malformed, a task becomes unknown only if no other source has a state of the task. The reason of the task
+    then shows the row.
     """
     queue = answers.get("squeue")
     answered = queue is not None and queue.exit_code == 0
     sizes = {part.job_id: part.tasks for run in runs for part in run.parts}
-    queued = slurm_answers.read_queue(queue.text, sizes) if answered and queue else NO_ROWS
+    queued = queries.read_queue(queue.text, sizes) if answered and queue else NO_ROWS
     in_queue = _by_task(queued)
     accounting = answers.get("sacct")
     names = {part.job_id: (part.name, run.id) for run in runs for part in run.parts}
     output = accounting.text if accounting and not accounting.exit_code else ""
     exact = read_exit_codes(answers["sacct_json"].text) if "sacct_json" in answers else None
-    accounted = slurm_answers.read_accounting(output, names, exact, sizes)
+    accounted = queries.read_accounting(output, names, exact, sizes)
     in_accounting = _by_task(accounted)
     records = read_records(answers["records"].text if "records" in answers else "")
     nothing = Record()
@@ -135,13 +135,13 @@ def _combine(task: int, sources: _Sources, *, answered: bool, accounting_failed:
         # The reason is taken from squeue, which shows it while slurmctld remembers the job; sacct does not store reasons.
         if queued and queued.state is ended.state and queued.reason:
             ended = replace(ended, reason=queued.reason)
-        return settle(ended, record)
+        return complete(ended, record)
     # If sacct has the job as unfinished, a recorded end may belong to an attempt before a requeue. It is then used only if
     # squeue was read completely, because squeue would show the new attempt.
     if record.exit_code is not None and ((answered and not unread) or not accounted):
         bad = State.CANCELLED if cancelled else State.FAILED
         state = bad if record.exit_code else State.COMPLETED
-        return settle(TaskStatus(task=task, state=state, word=state.value, exit_code=record.exit_code), record)
+        return complete(TaskStatus(task=task, state=state, word=state.value, exit_code=record.exit_code), record)
     if accounted:
         return accounted
     if not answered:

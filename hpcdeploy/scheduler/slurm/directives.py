@@ -14,7 +14,7 @@ from hpcdeploy.job import Array, Bind, Job, Resources
 
 
 def is_launched(job: Job) -> bool:
-    """Tell whether srun starts the container, once per process, instead of the job script itself."""
+    """Tell whether srun starts the container, once per process. Otherwise the job script starts the container."""
     if job.resources.nodes > 1 or (job.tasks_per_node or 1) > 1 or job.launcher or job.mpi or needs_a_step(job):
         return True
     return tasks_on_node(job.slurm, job.resources.nodes) != 1
@@ -50,9 +50,9 @@ def shape_values(job: Job, binds: Iterable[Bind]) -> Mapping[str, object]:
 def _torchrun_processes(job: Job) -> str:
     """Return the number of processes that torchrun starts on a node, as a shell word.
 
-    If the job requests GPUs with Slurm's own options, the number is known only on the node. So the word is a variable there
-    (srun(1), SLURM_GPUS_ON_NODE). Slurm does not set this variable if the site names its GPUs otherwise
-    (``gres = "gpu_a100:8"``), so the number in the option is the default.
+    If the job requests GPUs with options of sbatch, the number is known only on the node. So the word is then the variable
+    SLURM_GPUS_ON_NODE (srun(1)). Slurm does not set the variable if the site does not name its GPUs ``gpu``
+    (``gres = "gpu_a100:8"``). So the number in the option is the variable's default.
     """
     if job.tasks_per_node or job.resources.gpus:
         return str(job.tasks_per_node or job.resources.gpus)
@@ -64,10 +64,10 @@ def _torchrun_processes(job: Job) -> str:
 
 
 def _srun_options(job: Job) -> list[str]:
-    # --kill-on-bad-exit: otherwise, after one process failed, the others could wait for it until the time limit.
-    # --cpus-per-task: srun of Slurm 22.05 to 23.02 does not inherit it from sbatch (CHANGELOG of 22.05 and 23.11). It is
-    # passed only if sbatch got it, because only then is SLURM_CPUS_PER_TASK set (sbatch(1)). Passing it always would give
-    # each process one core, because the option implies --exact.
+    # --kill-on-bad-exit: without this option, the other processes could wait for a failed process until the time limit.
+    # --cpus-per-task: srun of Slurm 22.05 to 23.02 does not inherit it from sbatch (CHANGELOG of 22.05 and 23.11). The
+    # option is passed only if sbatch got it: then SLURM_CPUS_PER_TASK is set (sbatch(1)). Without a value from sbatch, the
+    # option would give each process only one core, because it implies --exact.
     tasks = slurm_tasks(job)
     return [
         "--kill-on-bad-exit=1",
@@ -168,7 +168,7 @@ def clock(seconds: int) -> str:
 
 
 def _one_gres(lines: list[Directive]) -> list[Directive]:
-    """Merge all ``--gres`` into one, because sbatch uses only the last of several: a user's own would replace the GPUs."""
+    """Merge all ``--gres`` into one. sbatch uses only the last of several, so the user's option would replace the GPUs."""
     requested = [value for option, value in lines if option == "gres" and value]
     if len(requested) < 2:
         return lines

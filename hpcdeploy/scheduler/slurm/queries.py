@@ -130,16 +130,23 @@ def read_accounting(
 ) -> Rows:
     """Parse the output of ``sacct --allocations --parsable2`` in `ACCOUNTING_FORMAT`.
 
-    sacct writes an exit code as ``code:signal``. The exit code of a job that a signal killed is 128 + signal, as in a shell.
+    sacct writes an exit code as ``CODE:SIGNAL``, from which the exit code of a task is derived:
+
+    - ``0:SIGNAL`` becomes 128 + SIGNAL, as in a shell.
+    - The exit code of a COMPLETED task is 0.
+    - A task with ``0:0`` has no exit code if its state is neither COMPLETED nor FAILED. For FAILED, the code is looked up in
+      `exact`; without `exact` it is 0.
+    - A task that failed before it started has no exit code.
+    - In all other cases the exit code is CODE; with `exact`, it is looked up there.
 
     Args:
         text: The output of sacct.
         names: The accepted names of each job, by job id. A row is ignored unless its job has one of these names, or the
             comment ``hpcdeploy:NAME``. Slurm reuses job ids after MaxJobId (slurm.conf(5)), so another job may have had
             the same id.
-        exact: The exit codes from ``sacct --json``; None if `text` has the exact ones. They are needed for releases in
-            which this output of sacct shows exit codes above 128 without the 128. A task that `exact` lacks gets no exit
-            code.
+        exact: The exit codes from ``sacct --json``, for releases of Slurm in which `text` shows 128 + N as N; None for other
+            releases. If `exact` is given, the exit code of a task that ended with an error (other than ``0:SIGNAL``) is
+            unknown unless `exact` contains CODE or 128 + CODE for the task.
         tasks: The number of tasks of each job, by job id.
     """
     return _read(text, tasks or {}, partial(_accounted, names=names, exact=exact))
@@ -152,7 +159,7 @@ _Row = tuple[str, Callable[[int], TaskStatus]]
 def _read(text: str, tasks: Mapping[str, int], read_row: Callable[[str], _Row | None]) -> Rows:
     """Parse the rows of an output.
 
-    A job may have `_REPEATED` times as many statuses as tasks. A row that would exceed this is reported as malformed.
+    A job may have at most `_REPEATED` statuses per task. A row that would exceed this maximum is reported as malformed.
     """
     found: dict[str, list[TaskStatus]] = {}
     unread: dict[str, str] = {}
@@ -161,7 +168,7 @@ def _read(text: str, tasks: Mapping[str, int], read_row: Callable[[str], _Row | 
         if whole_number(job_id) is None:
             unread[""] = shown(line)
             continue
-        given = found.setdefault(job_id, [])
+        statuses = found.setdefault(job_id, [])
         size = tasks.get(job_id, MOST_TASKS)
         try:
             row = read_row(line)
@@ -169,17 +176,17 @@ def _read(text: str, tasks: Mapping[str, int], read_row: Callable[[str], _Row | 
         except ValueError:
             row, numbers = None, []
             unread[job_id] = shown(line)
-        if len(given) + len(numbers) > _REPEATED * size:
+        if len(statuses) + len(numbers) > _REPEATED * size:
             unread[job_id] = shown(line)
         elif row:
-            given.extend(map(row[1], numbers))
+            statuses.extend(map(row[1], numbers))
     return Rows(found=found, unread=unread)
 
 
 _REPEATED = 10
-"""Maximum number of statuses in one output, in multiples of a job's tasks.
+"""Maximum number of statuses of a job in one output, per task of the job.
 
-Slurm prints one status of each task, and may print two of a requeued one. The rest of the limit is a reserve.
+Slurm prints one status of each task, and may print two of a requeued task. The rest of the limit is a reserve.
 """
 
 
@@ -240,14 +247,17 @@ def _code(text: str) -> tuple[int, int]:
 
 
 def _exit_code(status: int, signal: int, state: State, task: tuple[str, int], exact: ExitCodes | None) -> int | None:
-    """Return a task's exit code; None if the task has none, or if its exit code is unknown."""
+    """Return the exit code of a task for which sacct printed ``status:signal``; None if it is unknown or there is none."""
     if signal and not status:
         return 128 + signal
-    if state is State.COMPLETED or not (status or state is State.FAILED):
-        return 0 if state is State.COMPLETED else None
+    if state is State.COMPLETED:
+        return 0
+    if not status and state is not State.FAILED:
+        return None
     if exact is None:
         return status
-    # An exit code in the JSON output is used only if it agrees with this output: in 22.05 it is 0 for all jobs.
+    # An exit code from the JSON output is used only if it is `status` or `status` + 128, and not 0, because in 22.05 the
+    # JSON output has 0 for all jobs.
     known = exact.get(task)
     return known if known in {status, status + 128} and known else None
 
@@ -265,7 +275,7 @@ def indices(text: str, tasks: int = MOST_TASKS) -> list[int]:
         tasks: The number of tasks of the array; numbers that are not below it are left out.
 
     Raises:
-        ValueError: `text` is malformed, or has more than `tasks` numbers below `tasks`.
+        ValueError: `text` is malformed, or repeats numbers so that it yields more than `tasks` numbers.
     """
     bare = text.strip("[]").partition("%")[0]
     if bare in {"", "N/A"}:
@@ -293,21 +303,24 @@ class Record:
         node: The first node of the task; empty if unknown.
         ended: The end, in seconds since 1970; 0 if unknown.
         exit_code: The exit code of the program; None if unknown.
-        began: False if the task recorded ``never-began``: its container exited with 0, but its program never started.
+        program_started: False if the task recorded ``never-began``: its container exited with 0, but its program never
+            started. The recorded exit code is then 125 (login/job/started.sh).
     """
 
     started: int = 0
     node: str = ""
     ended: int = 0
     exit_code: int | None = None
-    began: bool = True
+    program_started: bool = True
 
 
 def read_records(text: str) -> dict[tuple[str, int | None], Record]:
-    """Parse the lines ``RUN TASK start|end|cancelled TIME ...`` by run and task; a cancelled run has the task None.
+    """Parse the lines ``RUN TASK start|end|cancelled TIME ...``; return the record of each task, by run and task.
 
-    Lines that are incomplete or contain an impossible number are skipped: a full disk can truncate a line. An end that is
-    before the start is skipped as well, because it belongs to an attempt before a requeue.
+    The record of the task None shows that the run was cancelled. Its line has ``-`` instead of a task number.
+
+    Lines that are incomplete or contain an impossible number are skipped, because a full disk can truncate a line. An end
+    before the start is skipped as well, because the end belongs to an attempt before a requeue.
     """
     found: dict[tuple[str, int | None], Record] = {}
     for line in text_lines(text):
@@ -326,21 +339,25 @@ def read_records(text: str) -> dict[tuple[str, int | None], Record]:
                 )
                 if task is not None and time is not None and code is not None:
                     known = found.get((run, task), Record())
-                    began = "never-began" not in why
-                    found[run, task] = replace(known, ended=time, exit_code=code, began=began)
+                    program_started = "never-began" not in why
+                    found[run, task] = replace(known, ended=time, exit_code=code, program_started=program_started)
             case _:
                 continue
     stale = [place for place, record in found.items() if record.ended and record.started > record.ended]
-    return found | {place: replace(found[place], ended=0, exit_code=None, began=True) for place in stale}
+    return found | {place: replace(found[place], ended=0, exit_code=None, program_started=True) for place in stale}
 
 
-def settle(status: TaskStatus, record: Record) -> TaskStatus:
-    """Return `status`, completed with the values in the task's record; only a recorded exit code replaces a known one."""
+def complete(status: TaskStatus, record: Record) -> TaskStatus:
+    """Add the values that `status` lacks from the task's record.
+
+    A recorded exit code replaces the exit code of `status`, because sacct may show another one. If the record says that the
+    program never started, `NEVER_BEGAN` replaces the reason.
+    """
     known = status.exit_code if record.exit_code is None else record.exit_code
     return replace(
         status,
         exit_code=known,
-        reason=status.reason if record.began else NEVER_BEGAN,
+        reason=status.reason if record.program_started else NEVER_BEGAN,
         node=status.node or record.node,
         started=status.started or record.started,
         ended=status.ended or record.ended,

@@ -128,8 +128,8 @@ _ENDS = {
 }
 _HELD = "it is held, and starts only after 'scontrol release'"
 
-# Reasons why a job failed (FAIL_... in src/common/job_state_reason.c). Only these are explained for a failed job: any other
-# reason that squeue shows for it dates from the time when it was pending, so its explanation may be wrong.
+# Reasons why a job failed (FAIL_... in src/common/job_state_reason.c). Only these are explained for a failed job, because
+# squeue shows any other reason from the time when the job was pending, so its explanation would be wrong.
 _FAILURES = {
     "BadConstraints": "no set of nodes can ever satisfy its request: request less or other features, and submit it again",
     "DeadLine": "it could no longer end before its deadline: submit it again with a later one",

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hpcdeploy import __version__
+from hpcdeploy.definition.docker_text import quoted
 from hpcdeploy.definition.dockerfile.context import Context, Entry
 from hpcdeploy.definition.dockerfile.parsing import parse_dockerfile
 from hpcdeploy.definition.dockerfile.rendering import render_dockerfile
@@ -16,7 +17,6 @@ from hpcdeploy.definition.dockerfile.stages import Plan, PlannedStage, Start
 from hpcdeploy.definition.dockerfile.translation import translate
 from hpcdeploy.definition.dockerfile.words import PREAMBLE, word, written
 from hpcdeploy.definition.grammar import Stage, read_definition, substitute
-from hpcdeploy.definition.pixi_dockerfile import quoted
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.image import ImageSettings
 from hpcdeploy.source import DockerfileSource, OciConfig

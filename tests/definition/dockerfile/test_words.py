@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpcdeploy.definition.docker_text import quoted
 from hpcdeploy.definition.dockerfile.words import Lexer, split_words
-from hpcdeploy.definition.pixi_dockerfile import quoted
 from hpcdeploy.errors import DefinitionError
 
 VALUES = {"X": "x y", "EMPTY": "", "A1": "1"}

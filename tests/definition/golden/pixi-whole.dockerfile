@@ -51,7 +51,7 @@ ENV VALUE_6="ünïcode ✓"
 LABEL org.example.a="b 'c\""
 LABEL "odd:key"="\$x"
 RUN /app/entrypoint.sh python --version
-RUN --mount=type=secret,id=TOKEN,target=/run/secrets/TOKEN,required=true --mount=type=secret,id=KEY,target=/run/secrets/KEY,required=true ["/app/entrypoint.sh", "/bin/bash", "-euo", "pipefail", "-c", "export TOKEN=\"$(cat /run/secrets/TOKEN)\"\necho 'gpu' \"$TOKEN\" \\\n    second # line"]
+RUN --mount=type=secret,id=TOKEN,target=/run/secrets/TOKEN,required=true --mount=type=secret,id=KEY,target=/run/secrets/KEY,required=true ["/app/entrypoint.sh", "/bin/bash", "-eo", "pipefail", "-c", "TOKEN=\"$(cat /run/secrets/TOKEN)\"\nexport TOKEN\necho 'gpu' \"$TOKEN\" \\\n    second # line"]
 EXPOSE 8000
 EXPOSE 8080
 ENTRYPOINT ["/app/entrypoint.sh"]

@@ -5,7 +5,7 @@
 # It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's commands, but not hpcdeploy.
 # You can run it several times: it submits the run once, and later calls report the submitted job. With the argument "again" it
 # first queries the scheduler for the run's job, even if the run's folder does not exist or has no record of an earlier call.
-# With the argument "bring" it does not tell you to copy missing files, because hpcdeploy uploads them.
+# With the argument "bring" it leaves two messages to hpcdeploy: which files are missing, and which job was submitted.
 #
 # Exit status: 0 submitted, now or earlier. 10 login node not usable (missing command, unusable root). 11 no image.
 # 12 rejected by the scheduler. 13 unknown whether the scheduler accepted the job: run this script again.
@@ -102,7 +102,7 @@ set -u
 # Export PATH, because Apptainer needs it to find the programs of the GPU driver, such as nvidia-smi and rocminfo. HTCondor starts a job without
 # PATH. bash (5.2) then uses a default that it does not export, and that ends with "." (seen with HTCondor 23.9, Apptainer 1.4.5).
 export PATH="${PATH%:.}"
-# --- login/job/temporary_folders.sh: unset variables that name a folder for temporary files which does not exist here. They may be
+# --- login/job/temporary_folders.sh: unset each variable that names a folder for temporary files which does not exist here. A login profile
 # Put Apptainer's temporary files and cache into the job's scratch folder, which HTCondor removes at the end.
 scratch=${_CONDOR_SCRATCH_DIR:?is not set: HTCondor starts this}
 mkdir -p "$scratch/.apptainer/cache"

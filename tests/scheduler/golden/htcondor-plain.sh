@@ -5,7 +5,7 @@
 # It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's commands, but not hpcdeploy.
 # You can run it several times: it submits the run once, and later calls report the submitted job. With the argument "again" it
 # first queries the scheduler for the run's job, even if the run's folder does not exist or has no record of an earlier call.
-# With the argument "bring" it does not tell you to copy missing files, because hpcdeploy uploads them.
+# With the argument "bring" it leaves two messages to hpcdeploy: which files are missing, and which job was submitted.
 #
 # Exit status: 0 submitted, now or earlier. 10 login node not usable (missing command, unusable root). 11 no image.
 # 12 rejected by the scheduler. 13 unknown whether the scheduler accepted the job: run this script again.
@@ -119,7 +119,8 @@ while kill -0 "$child" 2>/dev/null; do
   wait "$child" || code=$?
 done
 # --- login/job/keep_back.sh: move files that HTCondor cannot transfer into a folder, because HTCondor transfers every new file in the working
-# folder, but no folders. For a file that cannot be read it would hold the job (hold code 12, subcode 13), and a named pipe would block it.
+# folder, but no folders. HTCondor would hold the job for a file that cannot be read (hold code 12, subcode 13), and a named pipe would block
+# the transfer.
 for path in ./* ./.[!.]* ./..?*; do
   if [ -p "$path" ]; then
     why='is a named pipe'
@@ -206,7 +207,7 @@ trusted() {
 }
 
 # --- login/folders.sh: check the cluster's folders, and that only this user can write to the root.
-absolute() { case $2 in /*) ;; *) die 10 "the cluster's $1 is $2, which is no absolute path; set $1 in the cluster's settings" ;; esac; }
+absolute() { case $2 in /*) ;; *) die 10 "the cluster's $1 is $2, which is not an absolute path; set $1 in the cluster's settings" ;; esac; }
 absolute root "$root"
 absolute image-cache "$cache"
 absolute tmp "$tmp"
@@ -258,7 +259,7 @@ flock --nonblock "$run_lock" || {
 # Test whether $1 is a folder (no link) that belongs to this user, and to which only this user can write.
 is_private() { [ ! -L "$1" ] && [ -d "$1" ] && [ -O "$1" ] && [ $((0$(stat -c %a -- "$1") & 022)) = 0 ]; }
 
-# Test whether anybody but this user and root can have written or replaced the file $1. Owner and mode of the file, and of each folder and
+# Test whether a user other than this user and root can have written or replaced the file $1. Owner and mode of the file, and of each folder and
 # link on its path, are examined. Others may write to a folder with the sticky bit, because they cannot remove or rename this user's files
 # there (rename(2), EPERM). But if fs.protected_hardlinks is 0, they can give a file of this user a second name there (proc_sys_fs(5)). So
 # a file in such a folder must have only one name.
@@ -395,8 +396,8 @@ ensure_image() {
   esac
 }
 
-# --- login/open_lock.sh: open the lock file $1, and set opened to its file descriptor. Others may be able to write to its folder, and to put a
-# link there; that does no harm, because nothing is written to the file. In a folder for a group, the group may use the lock.
+# --- login/open_lock.sh: open the lock file $1, and set opened to its file descriptor. If others can write to the folder, they can put a
+# link there. This does no harm, because nothing is written to the file. In a folder for a group, the group may use the lock.
 # shellcheck disable=SC2034
 open_lock() {
   local group_too=077
@@ -406,8 +407,8 @@ open_lock() {
 }
 
 # --- login/make_temporary.sh: make_temporary FOLDER NAME makes the private folder FOLDER/NAME-XXXXXXXX, with an unpredictable name, and sets
-# temporary to its path. All users may be able to write to FOLDER, like /tmp, if it has the sticky bit: then others cannot rename the new
-# folder (rename(2), EPERM).
+# temporary to its path. FOLDER may be writable for all users, like /tmp, if it has the sticky bit, because other users then cannot rename the
+# new folder (rename(2), EPERM).
 make_temporary() {
   local mode owner remedy="set tmp in the cluster's settings to a folder of your own"
   read -r mode owner < <(stat -Lc '%f %u' -- "$1") || die 10 "cannot look at $1; $remedy"
@@ -616,17 +617,17 @@ never_connected() { grep -q 'ailed to connect' -- "$1"; }
 # --- login/htcondor/own_copy.sh: use a copy of the image in the root, which only this user can change, if others can replace the image. A check
 # at submission would not suffice, because HTCondor reads the image only when it has found a worker, possibly hours later.
 use_own_copy() {
-  local own=$root/images/$sha256.sif copy
-  if [ ! -e "$image" ] || [ "$image" = "$own" ] || ! others_can_change "$image"; then return 0; fi
+  local own_image=$root/images/$sha256.sif copy
+  if [ ! -e "$image" ] || [ "$image" = "$own_image" ] || ! others_can_change "$image"; then return 0; fi
   mkdir -p -- "$root/images" || return 0
   is_private "$root/images" || return 0
-  if [ ! -e "$own" ]; then
+  if [ ! -e "$own_image" ]; then
     { copy=$(mktemp -- "$root/images/.$sha256.XXXXXXXXXX.part") && cp --reflink=auto -- "$image" "$copy"; } ||
       die 10 "cannot copy the image to $root/images; make room there (a full disk, or your quota)"
     [ "$(sha256sum <"$copy")" = "$sha256  -" ] || { rm -f -- "$copy" && die 11 "the image $image changed while it was copied"; }
-    mv -f -- "$copy" "$own"
+    mv -f -- "$copy" "$own_image"
   fi
-  image=$own
+  image=$own_image
 }
 
 # --- login/job_link.sh: record the run's job as the target of the link $run/id. A link is used because only one process can create it, and
@@ -784,7 +785,9 @@ for chunk in "${chunks[@]}"; do
   submit_chunk
   job_ids+=${job_ids:+,}$job_id
 done
-if "$already"; then say "run $run_id was submitted before"; else say "submitted as job $job_ids"; fi
+# hpcdeploy itself prints this from the answer, also after a lost connection.
+[[ $arguments == *" bring "* ]] ||
+  if "$already"; then say "run $run_id was submitted before"; else say "submitted as job $job_ids"; fi
 answer "$job_ids" "$already"
 }
 # bash reads main completely before it runs main. So a script that was cut off runs no part of main.

@@ -4,8 +4,8 @@
 # Run it on a login node:  bash revoke.sh
 # It needs bash, coreutils, flock (util-linux) and the scheduler's commands. It changes only the run's folder.
 #
-# Exit status: 0 the job's id was printed, or that the run has no job and will not get one. 10 login node not usable.
-# 13 unknown whether the run has a job: run this script again.
+# Exit status: 0 the printed answer has the job's id, or an empty id if the run has no job and will not get one.
+# 10 login node not usable. 13 unknown whether the run has a job: run this script again.
 
 # --- login/state.sh: set bash to a known state, whatever a profile has set (options, IFS, aliases, functions). In POSIX mode a function cannot
 

@@ -31,13 +31,13 @@ set_paths() {
 
 # --- login/owners.sh: functions about owners of files. Modes are sufficient to find out who can write to a file: if an ACL permits others to
 
-# --- login/open_lock.sh: open the lock file $1, and set opened to its file descriptor. Others may be able to write to its folder, and to put a
+# --- login/open_lock.sh: open the lock file $1, and set opened to its file descriptor. If others can write to the folder, they can put a
 
 # --- login/upload.sh: prepare the reception of a file, whose bytes follow the script on standard input.
 
 # --- login/image_mode.sh: print the mode for an image in the folder $1: 0640 if the folder is for a group (setgid, readable), else 0600.
 
-# --- login/receive.sh: receive a file. The answer is the number of bytes that are here already; the rest must follow. A cut connection
+# --- login/receive.sh: receive a file. The answer is the number of bytes that are present already; the client then sends the rest. After a
 }
 # bash reads main completely before it runs main. So a script that was cut off runs no part of main.
 main; exec </dev/null

@@ -2,7 +2,7 @@
 # Receive records of a file that is uploaded in parallel, which follow this script on standard input. Written by hpcdeploy 0.1.0.
 #
 # Exit status: 0 all records were received. 10 login node not usable. 11 a received record was damaged, and was not written.
-# 15 records are missing. With an empty answer: there is no python3, or the file is already complete.
+# 15 records are missing. An empty answer means that there is no python3, or that the file is already complete.
 
 # --- login/state.sh: set bash to a known state, whatever a profile has set (options, IFS, aliases, functions). In POSIX mode a function cannot
 
@@ -34,7 +34,7 @@ set_paths() {
 
 # --- login/owners.sh: functions about owners of files. Modes are sufficient to find out who can write to a file: if an ACL permits others to
 
-# --- login/open_lock.sh: open the lock file $1, and set opened to its file descriptor. Others may be able to write to its folder, and to put a
+# --- login/open_lock.sh: open the lock file $1, and set opened to its file descriptor. If others can write to the folder, they can put a
 
 # --- login/upload.sh: prepare the reception of a file, whose bytes follow the script on standard input.
 

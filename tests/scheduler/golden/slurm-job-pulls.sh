@@ -5,7 +5,7 @@
 # It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's commands, but not hpcdeploy.
 # You can run it several times: it submits the run once, and later calls report the submitted job. With the argument "again" it
 # first queries the scheduler for the run's job, even if the run's folder does not exist or has no record of an earlier call.
-# With the argument "bring" it does not tell you to copy missing files, because hpcdeploy uploads them.
+# With the argument "bring" it leaves two messages to hpcdeploy: which files are missing, and which job was submitted.
 #
 # Exit status: 0 submitted, now or earlier. 10 login node not usable (missing command, unusable root). 11 no image.
 # 12 rejected by the scheduler. 13 unknown whether the scheduler accepted the job: run this script again.
@@ -112,7 +112,7 @@ sha256=abababababababababababababababababababababababababababababababab
 # shellcheck disable=SC2034  # functions.sh uses it
 image_cache_owners=()
 image_fault=""
-# --- login/job/temporary_folders.sh: unset variables that name a folder for temporary files which does not exist here. They may be
+# --- login/job/temporary_folders.sh: unset each variable that names a folder for temporary files which does not exist here. A login profile
 # --- login/job/scratch.sh: put Apptainer's temporary files and cache on the node's own disk, outside $HOME, until the job ends.
 export SINGULARITY_TMPDIR="$scratch" SINGULARITY_CACHEDIR="$scratch/cache"
 
@@ -204,7 +204,7 @@ HPCDEPLOY_END_0123456789
 
 # --- login/slurm/submit.sh: submit a job to Slurm, and parse the output of sbatch.
 
-# --- login/open_lock.sh: open the lock file $1, and set opened to its file descriptor. Others may be able to write to its folder, and to put a
+# --- login/open_lock.sh: open the lock file $1, and set opened to its file descriptor. If others can write to the folder, they can put a
 
 # --- login/image_mode.sh: print the mode for an image in the folder $1: 0640 if the folder is for a group (setgid, readable), else 0600.
 

@@ -5,7 +5,7 @@
 # It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's commands, but not hpcdeploy.
 # You can run it several times: it submits the run once, and later calls report the submitted job. With the argument "again" it
 # first queries the scheduler for the run's job, even if the run's folder does not exist or has no record of an earlier call.
-# With the argument "bring" it does not tell you to copy missing files, because hpcdeploy uploads them.
+# With the argument "bring" it leaves two messages to hpcdeploy: which files are missing, and which job was submitted.
 #
 # Exit status: 0 submitted, now or earlier. 10 login node not usable (missing command, unusable root). 11 no image.
 # 12 rejected by the scheduler. 13 unknown whether the scheduler accepted the job: run this script again.
@@ -181,8 +181,8 @@ sha256=abababababababababababababababababababababababababababababababab
 # shellcheck disable=SC2034  # functions.sh uses it
 image_cache_owners=()
 image_fault=""
-# --- login/job/temporary_folders.sh: unset variables that name a folder for temporary files which does not exist here. They may be
-# meant for another machine: a profile of the login node may have set them.
+# --- login/job/temporary_folders.sh: unset each variable that names a folder for temporary files which does not exist here. A login profile
+# may have set the variable for another machine.
 for name in TMPDIR TMP TEMP SLURM_TMPDIR; do
   [ -d "${!name-}" ] || unset "$name"
 done
@@ -311,7 +311,7 @@ trusted() {
 }
 
 # --- login/folders.sh: check the cluster's folders, and that only this user can write to the root.
-absolute() { case $2 in /*) ;; *) die 10 "the cluster's $1 is $2, which is no absolute path; set $1 in the cluster's settings" ;; esac; }
+absolute() { case $2 in /*) ;; *) die 10 "the cluster's $1 is $2, which is not an absolute path; set $1 in the cluster's settings" ;; esac; }
 absolute root "$root"
 absolute image-cache "$cache"
 absolute tmp "$tmp"
@@ -363,7 +363,7 @@ flock --nonblock "$run_lock" || {
 # Test whether $1 is a folder (no link) that belongs to this user, and to which only this user can write.
 is_private() { [ ! -L "$1" ] && [ -d "$1" ] && [ -O "$1" ] && [ $((0$(stat -c %a -- "$1") & 022)) = 0 ]; }
 
-# Test whether anybody but this user and root can have written or replaced the file $1. Owner and mode of the file, and of each folder and
+# Test whether a user other than this user and root can have written or replaced the file $1. Owner and mode of the file, and of each folder and
 # link on its path, are examined. Others may write to a folder with the sticky bit, because they cannot remove or rename this user's files
 # there (rename(2), EPERM). But if fs.protected_hardlinks is 0, they can give a file of this user a second name there (proc_sys_fs(5)). So
 # a file in such a folder must have only one name.
@@ -819,7 +819,9 @@ for chunk in "${chunks[@]}"; do
   submit_chunk
   job_ids+=${job_ids:+,}$job_id
 done
-if "$already"; then say "run $run_id was submitted before"; else say "submitted as job $job_ids"; fi
+# hpcdeploy itself prints this from the answer, also after a lost connection.
+[[ $arguments == *" bring "* ]] ||
+  if "$already"; then say "run $run_id was submitted before"; else say "submitted as job $job_ids"; fi
 answer "$job_ids" "$already"
 }
 # bash reads main completely before it runs main. So a script that was cut off runs no part of main.

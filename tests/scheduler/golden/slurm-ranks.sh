@@ -5,7 +5,7 @@
 # It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's commands, but not hpcdeploy.
 # You can run it several times: it submits the run once, and later calls report the submitted job. With the argument "again" it
 # first queries the scheduler for the run's job, even if the run's folder does not exist or has no record of an earlier call.
-# With the argument "bring" it does not tell you to copy missing files, because hpcdeploy uploads them.
+# With the argument "bring" it leaves two messages to hpcdeploy: which files are missing, and which job was submitted.
 #
 # Exit status: 0 submitted, now or earlier. 10 login node not usable (missing command, unusable root). 11 no image.
 # 12 rejected by the scheduler. 13 unknown whether the scheduler accepted the job: run this script again.
@@ -160,7 +160,7 @@ rm -f "$first" "$run/tasks/.warned.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}"
 
 retry_codes="75 76"
 retry_max=3
-# --- login/job/retry.sh: requeue this job, at most $retry_max times, if its exit code is in $retry_codes. If that is empty, every exit code
+# --- login/job/retry.sh: requeue this job, at most $retry_max times, if its exit code is in $retry_codes. If $retry_codes is empty,
 finish "$code"
 HPCDEPLOY_END_0123456789
   write "$run/program.sh" <<'HPCDEPLOY_END_0123456789'
@@ -197,7 +197,7 @@ sha256=abababababababababababababababababababababababababababababababab
 # shellcheck disable=SC2034  # functions.sh uses it
 image_cache_owners=()
 image_fault=""
-# --- login/job/temporary_folders.sh: unset variables that name a folder for temporary files which does not exist here. They may be
+# --- login/job/temporary_folders.sh: unset each variable that names a folder for temporary files which does not exist here. A login profile
 # --- login/job/scratch.sh: put Apptainer's temporary files and cache on the node's own disk, outside $HOME, until the job ends.
 export APPTAINER_TMPDIR="$scratch" APPTAINER_CACHEDIR="$scratch/cache"
 

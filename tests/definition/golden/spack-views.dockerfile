@@ -1,0 +1,147 @@
+# syntax=docker/dockerfile:1
+# spack-views: a Spack environment in two stages, made by hpcdeploy VERSION
+
+FROM docker.io/spack/ubuntu-noble:1.2.2 AS build
+USER root
+COPY ["envs/gpu/stacks/gpu nodes/spack.yaml", "/opt/spack-environment/stacks/gpu nodes/spack.yaml"]
+COPY envs/gpu/_config/packages.yaml /opt/spack-environment/_config/packages.yaml
+# One RUN, so that no layer keeps the files that 'spack gc' removes.
+RUN ["/bin/bash", "-euo", "pipefail", "-c", "\
+# Temporary files are in this folder, which is not copied into the final stage. In a build by Apptainer, /tmp belongs to the host.
+    private=/opt/hpcdeploy\n\
+    mkdir -p \"$private/tmp\" /opt/software\n\
+    export TMPDIR=\"$private/tmp\"\n\
+# In Spack's own images, spack is in /opt/spack, which is not in PATH.
+    command -v spack > /dev/null || export PATH=\"${SPACK_ROOT:-/opt/spack}/bin:$PATH\"\n\
+    command -v spack > /dev/null || {\n\
+        echo \"the base image has no spack: neither in PATH nor in ${SPACK_ROOT:-/opt/spack}\" >&2\n\
+        exit 1\n\
+    }\n\
+    spack --version\n\
+    cd $'/opt/spack-environment/stacks/gpu nodes'\n\
+# These options take precedence over spack.yaml.
+    options=(-c config:install_tree:root:/opt/software -c $'packages:hdf5:require::[\"@1.14: +mpi\", \"target=zen4\"]' -c view:default:root:/opt/view)\n\
+    configured() {\n\
+        spack \"${options[@]}\" -e $'/opt/spack-environment/stacks/gpu nodes' \"$@\"\n\
+    }\n\
+    configured concretize\n\
+    configured install --fail-fast\n\
+    configured gc -y\n\
+# A view is a link to a folder ._NAME in the same parent folder. The final stage gets the folder and a new link, because copying
+# the link would copy the files.
+    if [ ! -L /opt/view ]; then\n\
+        mkdir -p /opt/._view\n\
+        mv /opt/view /opt/._view/view\n\
+        ln -s /opt/._view/view /opt/view\n\
+    fi\n\
+    readlink -f /opt/view > /opt/spack-environment/.view\n\
+# A view is a link to a folder ._NAME in the same parent folder. The final stage gets the folder and a new link, because copying
+# the link would copy the files.
+    if [ ! -L /opt/tools ]; then\n\
+        mkdir -p /opt/._tools\n\
+        mv /opt/tools /opt/._tools/view\n\
+        ln -s /opt/._tools/view /opt/tools\n\
+    fi\n\
+    readlink -f /opt/tools > /opt/spack-environment/.view1\n\
+# A view is a link to a folder ._NAME in the same parent folder. The final stage gets the folder and a new link, because copying
+# the link would copy the files.
+    if [ ! -L $'/srv/my views/all' ]; then\n\
+        mkdir -p $'/srv/my views/._all'\n\
+        mv $'/srv/my views/all' $'/srv/my views/._all/view'\n\
+        ln -s $'/srv/my views/._all/view' $'/srv/my views/all'\n\
+    fi\n\
+    readlink -f $'/srv/my views/all' > /opt/spack-environment/.view2\n\
+# Write the changes of the activation as plain exports. The container's shell can read these, and so can the interpreter that
+# prepares 'exec', 'shell' and HTCondor's jobs. Spack prints final values, so one activation is sufficient.
+    env -i HOME=\"$HOME\" PATH=\"$PATH\" bash --noprofile --norc -c '\n\
+        before=$1 hook=$2 after=$3\n\
+        shift 3\n\
+        env -0 | sort -z > \"$before\"\n\
+        spack \"$@\" env activate --sh -d . > \"$hook\" || exit\n\
+        . \"$hook\"\n\
+        env -0 | sort -z > \"$after\"\n\
+        ' activation \"$private/before\" \"$private/hook\" \"$private/after\" \"${options[@]}\"\n\
+    [ -s \"$private/after\" ] || { echo \"activation of the environment ended early\" >&2; exit 1; }\n\
+    declare -A before=() after=()\n\
+    while IFS= read -r -d '' entry; do\n\
+        before[${entry%%=*}]=${entry#*=}\n\
+    done < \"$private/before\"\n\
+    while IFS= read -r -d '' entry; do\n\
+        after[${entry%%=*}]=${entry#*=}\n\
+    done < \"$private/after\"\n\
+# Values are in double quotes, because Apptainer's interpreter (seen with 1.4.5) keeps the backslash of an unquoted \'.
+    quoted() {\n\
+        local text=${1//\\\\/\\\\\\\\}\n\
+        text=${text//\\\"/\\\\\\\"}\n\
+        text=${text//\\`/\\\\\\`}\n\
+        text=${text//\\$/\\\\\\$}\n\
+        printf '\"%s\"' \"${text//\"$HOME\"/\\${HOME\\}}\"\n\
+    }\n\
+    {\n\
+        while IFS= read -r -d '' entry; do\n\
+            name=${entry%%=*} value=${entry#*=}\n\
+            case $name in\n\
+                _ | SHLVL | PWD | OLDPWD | PS1 | HOME | *[!A-Za-z0-9_]*) continue ;;\n\
+            esac\n\
+            old=${before[$name]-}\n\
+            if [ -n \"$old\" ] && [ \"$value\" = \"$old\" ]; then\n\
+                continue\n\
+            elif [ -n \"$old\" ] && [[ $value == *\":$old\" ]]; then\n\
+                printf 'export %s=%s\"${%s:+:$%s}\"\\n' \"$name\" \"$(quoted \"${value%\":$old\"}\")\" \"$name\" \"$name\"\n\
+            elif [ -n \"$old\" ] && [[ $value == \"$old:\"* ]]; then\n\
+                printf 'export %s=\"${%s:+$%s:}\"%s\\n' \"$name\" \"$name\" \"$name\" \"$(quoted \"${value#\"$old:\"}\")\"\n\
+            else\n\
+                printf 'export %s=%s\\n' \"$name\" \"$(quoted \"$value\")\"\n\
+            fi\n\
+        done < \"$private/after\"\n\
+        for name in \"${!before[@]}\"; do\n\
+            [ -n \"${after[$name]+set}\" ] || printf 'unset %s\\n' \"$name\"\n\
+        done\n\
+    } > /opt/spack-environment/activate.sh\n\
+    chmod -R a+rX /opt/spack-environment /opt/software /opt/._view /opt/._tools $'/srv/my views/._all'\n\
+"]
+# At the start of a container, this script activates the environment.
+RUN ["/bin/bash", "-euo", "pipefail", "-c", "\
+{\n\
+    echo '#!/bin/bash'\n\
+    echo '. /opt/spack-environment/activate.sh'\n\
+    echo 'exec \"$@\"'\n\
+} > /opt/spack-environment/entrypoint.sh\n\
+chmod 0755 /opt/spack-environment/entrypoint.sh\n\
+"]
+
+FROM docker.io/ubuntu:24.04 AS final
+USER root
+COPY --from=build /opt/spack-environment /opt/spack-environment
+COPY --from=build /opt/software /opt/software
+COPY --from=build /opt/._view /opt/._view
+COPY --from=build /opt/._tools /opt/._tools
+COPY --from=build ["/srv/my views/._all", "/srv/my views/._all"]
+RUN ["/bin/bash", "-euo", "pipefail", "-c", "\
+    ln -sfn \"$(cat /opt/spack-environment/.view)\" /opt/view\n\
+    rm /opt/spack-environment/.view\n\
+    ln -sfn \"$(cat /opt/spack-environment/.view1)\" /opt/tools\n\
+    rm /opt/spack-environment/.view1\n\
+    mkdir -p $'/srv/my views'\n\
+    ln -sfn \"$(cat /opt/spack-environment/.view2)\" $'/srv/my views/all'\n\
+    rm /opt/spack-environment/.view2\n\
+    chmod -R a+rX /opt/spack-environment\n\
+"]
+LABEL io.github.hpcdeploy.version="VERSION"
+LABEL io.github.hpcdeploy.spack.target="zen4"
+# Check that the environment is active.
+RUN ["/opt/spack-environment/entrypoint.sh", "/bin/bash", "-eo", "pipefail", "-c", "\
+if [ \"$SPACK_ENV\" != $'/opt/spack-environment/stacks/gpu nodes' ]; then\n\
+    echo \"the environment is not active: SPACK_ENV is '$SPACK_ENV'\" >&2\n\
+    exit 1\n\
+fi\n\
+case \":$PATH:\" in\n\
+    *:/opt/view/bin:*) ;;\n\
+    *) echo \"the environment is not active: PATH is '$PATH'\" >&2; exit 1 ;;\n\
+esac\n\
+[ -d /opt/view/ ] || { echo \"the view /opt/view does not exist, or is a broken link\" >&2; exit 1; }\n\
+[ -d /opt/tools/ ] || { echo \"the view /opt/tools does not exist, or is a broken link\" >&2; exit 1; }\n\
+[ -d $'/srv/my views/all'/ ] || { echo \"the view $'/srv/my views/all' does not exist, or is a broken link\" >&2; exit 1; }\n\
+"]
+ENTRYPOINT ["/opt/spack-environment/entrypoint.sh"]
+CMD ["/bin/bash"]

@@ -285,12 +285,7 @@ def check_image(image: str, project: Project, store: Store, *, refuse: bool, lab
 
 
 def labels_of_published(published: PublishedImage, head: Callable[[PublishedImage, int], bytes]) -> Mapping[str, str]:
-    """Return the labels of a ``.sif`` in a registry; none if they cannot be read.
-
-    Args:
-        published: The image.
-        head: Downloads the first bytes of an image; the second argument is their number.
-    """
+    """Return the labels of a ``.sif`` in a registry; none if they cannot be read. `head` downloads its first bytes."""
     from hpcdeploy.apptainer.contents import read_head
 
     try:

@@ -20,7 +20,7 @@ RUN [= install_mounts =][% filter script %]
 
 # At the start of a container, this script activates the environment.
 [% if names %]
-# The image's variables, and those of 'docker run --env', take precedence over the activation.
+# The image's variables take precedence over the activation, also with values from 'docker run --env'.
 [% endif %]
 RUN [% filter script %]
 {

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hpcdeploy.architecture import of_machine
 from hpcdeploy.definition.grammar import SECTION_LIMIT, read_definition
 from hpcdeploy.errors import DefinitionError, EnvironmentFileError
 from hpcdeploy.flows.generate import generate
@@ -67,6 +68,14 @@ def test_an_environment_without_a_lock_file_says_that_the_build_chooses(tmp_path
     assert len(definition.notes) == 2
     assert "configured concretize" in build_post(definition)
     assert definition.base == "docker.io/ubuntu:24.04"
+
+
+@pytest.mark.parametrize("target", ["aarch64", "x86_64"])
+def test_packages_for_the_whole_family_run_on_every_processor_of_it(tmp_path: Path, target: str) -> None:
+    write(tmp_path, {"spack.yaml": SPECS})
+    settings = ImageSettings(name="x", source=SpackSource(target=target), platform=of_machine(target))
+    note = generate(settings, tmp_path).notes[0]
+    assert note.endswith(f"which every {target} processor runs; programs may be faster with a newer target")
 
 
 def test_a_lock_file_goes_along_and_nothing_is_chosen_again(tmp_path: Path) -> None:

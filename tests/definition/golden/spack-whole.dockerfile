@@ -112,7 +112,7 @@ RUN --mount=type=secret,id=CACHE_USER,target=/run/secrets/CACHE_USER,required=tr
     chmod -R a+rX /opt/spack-environment /opt/software /opt/._view\n\
 "]
 # At the start of a container, this script activates the environment.
-# The image's variables, and those of 'docker run --env', take precedence over the activation.
+# The image's variables take precedence over the activation, also with values from 'docker run --env'.
 RUN ["/bin/bash", "-euo", "pipefail", "-c", "\
 {\n\
     echo '#!/bin/bash'\n\

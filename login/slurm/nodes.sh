@@ -11,7 +11,8 @@ list_nodes() {
     count = processor == "" ? 0 : split(partitions, names, ",")
     for (i = 1; i <= count; i++) if (!seen[names[i], processor]++) print "node", names[i], processor
   }'
-  return "${PIPESTATUS[0]}"
+  failed=${PIPESTATUS[0]}
+  return "$failed"
 }
 list_partitions() {
   timeout 60 scontrol --all --oneliner show partitions | awk '{
@@ -23,4 +24,4 @@ list_partitions() {
 }
 section login uname -m
 section nodes list_nodes
-section defaults list_partitions
+[ "$failed" -ne 0 ] || section defaults list_partitions # a controller that does not answer is not queried twice

@@ -255,7 +255,8 @@ def test_a_scheduler_that_does_not_answer_leaves_the_nodes_unknown(
     tmp_path: Path, scheduler: SchedulerName, program: str
 ) -> None:
     with pytest.raises(SchedulerError, match="list of compute nodes failed"):
-        run(tmp_path, scheduler, {**PROGRAMS, program: "exit 1"})
+        run(tmp_path, scheduler, {**PROGRAMS, program: f"echo >> {tmp_path}/calls; exit 1"})
+    assert (tmp_path / "calls").read_text() == "\n"
 
 
 class Node(LocalTransport):

@@ -78,6 +78,17 @@ def test_packages_for_the_whole_family_run_on_every_processor_of_it(tmp_path: Pa
     assert note.endswith(f"which every {target} processor runs; programs may be faster with a newer target")
 
 
+def test_a_lock_file_of_a_mac_is_refused(tmp_path: Path) -> None:
+    text = lock("zlib", target="m1")
+    write(tmp_path, {"spack.yaml": SPECS, "spack.lock": text.replace('"arch": {', '"arch": {"platform": "darwin", ')})
+    settings = ImageSettings(name="x", source=SpackSource(), platform=of_machine("aarch64"))
+    with pytest.raises(EnvironmentFileError, match=r"spack\.lock is for darwin, but an image needs packages for linux; run"):
+        generate(settings, tmp_path)
+    for platform in ("linux", "cray"):
+        (tmp_path / "spack.lock").write_text(text.replace('"arch": {', f'"arch": {{"platform": "{platform}", '))
+        assert generate(settings, tmp_path).files
+
+
 def test_a_lock_file_goes_along_and_nothing_is_chosen_again(tmp_path: Path) -> None:
     definition = make(tmp_path, {"spack.yaml": SPECS, "spack.lock": lock("zlib")})
     assert staged(definition) == ["spack-environment/spack.yaml", "spack-environment/spack.lock"]

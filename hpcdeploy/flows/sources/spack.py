@@ -174,11 +174,21 @@ def _views(configurations: Sequence[Configuration], place: str) -> ViewPlan:
     return replace(plan, roots=tuple(view for view in plan.roots if view not in lost), lost=(*plan.lost, *lost))
 
 
+_OTHER_KERNELS = ("darwin", "freebsd", "windows")
+"""Platforms of Spack without Linux (``lib/spack/spack/platforms``). The platform ``cray`` of earlier releases is Linux."""
+
+
 def _lock(folder: Path, manifest: SpackEnvironment, specs: SpecList, within: Boundary) -> SpackLock | None:
     path = folder / LOCK
     if not path.exists():
         return None
     lock = read_lock(read_text(path, within), str(path))
+    others = [name for name in lock.kernels if name in _OTHER_KERNELS]
+    if others:
+        raise EnvironmentFileError(
+            f"{path} is for {' and '.join(others)}, but an image needs packages for linux; run 'spack concretize --force' "
+            "in the build image, or remove spack.lock"
+        )
     required = dict.fromkeys(root.package for root in specs.roots if root.certain and root.package)
     missing = [name for name in required if name not in lock.roots]
     if missing:

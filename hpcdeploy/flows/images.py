@@ -119,7 +119,7 @@ def delivery_of(image: str, project: Project, cluster: Cluster, store: Store, re
     - If its file is on this machine, it is uploaded.
     - If it was also built on this cluster from the same inputs, the cluster's own build is used.
 
-    For an image of the project without a recorded build, the tag ``latest`` in its first repository is used.
+    For an image of the project without a recorded build, the newest one in its repository is used (`newest_reference`).
 
     Args:
         image: The name of an image of the project, the path of a ``.sif`` on this machine, an ``oras://`` reference, or an
@@ -149,11 +149,24 @@ def delivery_of(image: str, project: Project, cluster: Cluster, store: Store, re
         repositories = project.images[image].repositories
         if not repositories:
             raise ConfigError(f"the image {image!r} was not built yet, and has no repository; run 'hpcdeploy build'")
-        return pulled(registries.resolve(f"oras://{repositories[0]}:latest"))
+        return pulled(registries.resolve(newest_reference(image, project)))
     publications = store.publications(built.sha256)
     if publications:
         return pulled(publications[0])
     return _unpushed(built, store.latest_build_on(project.root, image, cluster.name), cluster)
+
+
+def newest_reference(image: str, project: Project) -> str:
+    """Return the reference that `push` gives to the newest image in the first repository of an image of the project.
+
+    The tag is ``latest``, or the image's name if several images of the project share the repository.
+    """
+    from hpcdeploy.tags import tags_beside_others
+
+    repository = project.images[image].repositories[0]
+    shared = any(repository in other.repositories for name, other in project.images.items() if name != image)
+    tags = tags_beside_others(("latest",), image) if shared else ()
+    return f"oras://{repository}:{tags[0] if tags else 'latest'}"
 
 
 def published_of(delivery: Delivery) -> PublishedImage | None:

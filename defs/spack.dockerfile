@@ -26,11 +26,11 @@ RUN [% filter script %]
 {
     echo '#!/bin/bash'
 [% if names %]
-    echo 'given=$(declare -p [= names =] 2> /dev/null)'
+    echo 'hpcdeploy_given=$(declare -p [= names =] 2> /dev/null)'
 [% endif %]
     echo '. /opt/spack-environment/activate.sh'
 [% if names %]
-    echo 'eval "$given"; unset given'
+    echo 'eval "$hpcdeploy_given"; unset hpcdeploy_given'
 [% endif %]
     echo 'exec "$@"'
 } > /opt/spack-environment/entrypoint.sh

@@ -70,8 +70,8 @@ def nodes_by(store: Store, session_of: Callable[[Cluster], Session] | None) -> N
 def architecture_of(image: str, delivery: Delivery, project: Project, store: Store, registries: RegistryLookup) -> str:
     """Return the architecture of a job's image, such as ``arm64``; empty if it is unknown.
 
-    It is that in the header of the image: as recorded, in the file on this machine, or in the registry. If the file is not
-    available, it is that of the image's settings.
+    It is that in the header of the image: as recorded, or in the file on this machine. Otherwise it is that of the image's
+    settings. If there are none, or the settings of a definition name no platform, the header is read in the registry.
 
     Args:
         image: The name of an image of the project, or another image.

@@ -249,10 +249,11 @@ def entry_point(recipe: SpackRecipe, folder: Path, activation: str) -> Path:
 def test_the_variables_of_the_image_and_of_the_user_win_over_the_activation(tmp_path: Path) -> None:
     recipe = broken(MINIMAL, environment=(("OURS", "x"), ("GIVEN", "y"), ("MISSING", "z")))
     entry = entry_point(recipe, tmp_path, 'export OURS=theirs GIVEN=theirs OTHER=theirs\nexport MISSING="theirs"\n')
-    environment = {"PATH": "/usr/bin:/bin", "OURS": 'it\'s "$HOME"\n ✓', "GIVEN": ""}
-    command = [str(entry), "sh", "-c", 'printf "%s|" "$OURS" "$GIVEN" "$OTHER" "$MISSING" "${given-}" "$@"', "sh", "a b", ""]
+    environment = {"PATH": "/usr/bin:/bin", "OURS": 'it\'s "$HOME"\n ✓', "GIVEN": "", "given": "1"}
+    shown = '"$OURS" "$GIVEN" "$OTHER" "$MISSING" "${given-}${hpcdeploy_given-}" "$@"'
+    command = [str(entry), "sh", "-c", f'printf "%s|" {shown}', "sh", "a b", ""]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout == 'it\'s "$HOME"\n ✓||theirs|theirs||a b||'
+    assert done.stdout == 'it\'s "$HOME"\n ✓||theirs|theirs|1|a b||'
     assert done.stderr == ""
 
 

@@ -312,7 +312,7 @@ def cleaned(text: str) -> None:
         assert item.size >= 0
 
 
-NODES = "node gpu x86_64\nnode gpu aarch64\nnode - X86_64\ndefault gpu\n"
+NODES = "node gpu x86_64\nnode gpu aarch64\nnode - X86_64\npartition gpu\npartition later\ndefault gpu\n"
 
 
 def processors(text: str) -> None:

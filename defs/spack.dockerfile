@@ -20,17 +20,17 @@ RUN [= install_mounts =][% filter script %]
 
 # At the start of a container, this script activates the environment.
 [% if names %]
-# The image's variables, and those of 'docker run --env', take precedence over the activation.
+# The image's variables take precedence over the activation, also with values from 'docker run --env'.
 [% endif %]
 RUN [% filter script %]
 {
     echo '#!/bin/bash'
 [% if names %]
-    echo 'given=$(declare -p [= names =] 2> /dev/null)'
+    echo 'hpcdeploy_given=$(declare -p [= names =] 2> /dev/null)'
 [% endif %]
     echo '. /opt/spack-environment/activate.sh'
 [% if names %]
-    echo 'eval "$given"; unset given'
+    echo 'eval "$hpcdeploy_given"; unset hpcdeploy_given'
 [% endif %]
     echo 'exec "$@"'
 } > /opt/spack-environment/entrypoint.sh

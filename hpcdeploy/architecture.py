@@ -55,6 +55,7 @@ NAMES: Mapping[str, Architecture] = {
         one.machine,
         one.subdir,
         *(f"linux{sign}{word}" for sign in "-/" for word in (one.name, one.machine)),
+        *(f"{one.platform}/{variant}" for variant in one.variants if variant),
     )
 }
 """The architecture by each name that conda, Docker, Go and the kernel have for it."""

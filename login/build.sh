@@ -89,9 +89,13 @@ options=()
 emulated=false
 processor=$(uname -m)
 if [ -n "$machine" ] && [ "$processor" != "$machine" ]; then
+  case $processor in
+    x86_64 | aarch64) advice="; for an image for this processor, set platform = \"linux/$processor\" in the image's settings" ;;
+    *) advice="" ;;
+  esac
   [ "$(head -n 1 "/proc/sys/fs/binfmt_misc/qemu-$machine" 2>/dev/null)" = enabled ] ||
     die 10 "the image is for linux/$arch ($machine), but this login node is $processor: build it on a cluster whose login node is $machine, \
-or on another such machine and push it"
+or on another such machine and push it$advice"
   emulated=true
   options=(--arch "$arch")
 fi

@@ -30,9 +30,11 @@ def needs_emulator(wanted: Architecture | None, machine: str, handlers: Path) ->
     except OSError:
         enabled = False
     if not enabled:
+        own = of_machine(machine)
+        advice = f'; for an image for this machine, set platform = "{own.subdir}" in the image\'s settings' if own else ""
         raise BuildError(
             f"the image is for {wanted.platform} ({wanted.machine}), but this machine is {machine}; build it on a cluster "
             f"whose login node is {wanted.machine} (hpcdeploy build --on CLUSTER) or on another such machine, or register "
-            f"an emulator (qemu-user-binfmt, as qemu-{wanted.machine}) and use Apptainer 1.4 or later"
+            f"an emulator (qemu-user-binfmt, as qemu-{wanted.machine}) and use Apptainer 1.4 or later{advice}"
         )
     return True

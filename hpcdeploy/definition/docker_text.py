@@ -6,7 +6,7 @@
 import json
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from hpcdeploy import __version__
 from hpcdeploy.architecture import AMD64
@@ -53,6 +53,14 @@ def quoted(text: str, what: str) -> str:
 def ignore_pattern(path: str) -> str:
     """Return the pattern of ``.dockerignore`` that matches only this path of the project (``**`` for the project)."""
     return "**" if path == "." else _WILDCARD.sub(r"\\\1", path)
+
+
+def hidden_places(places: Iterable[str], left_out: Collection[str]) -> list[str]:
+    """Return the patterns of ``.dockerignore`` for the `places` that the names in `left_out` would exclude.
+
+    A user may copy such a folder, as in ``files = { ".pixi/cache" = "/opt/cache" }``.
+    """
+    return [ignore_pattern(place) for place in places if not set(left_out).isdisjoint(place.split("/"))]
 
 
 def shared_values(settings: ImageSettings, arguments: Mapping[str, str], entrypoint: str) -> dict[str, object]:

@@ -16,6 +16,7 @@ from hpcdeploy.definition.docker_text import (
     between,
     copied_files,
     copy,
+    hidden_places,
     ignore_pattern,
     literal,
     mounts,
@@ -69,12 +70,11 @@ def render_pixi_dockerfile(
         if settings.bind_points
         else "",
     }
+    chosen = [place for place, _ in (*_places(workspace, recipe.activation.more), *copied_files(settings))]
+    files = [place for place, _ in (*needed, *_places(workspace, recipe.activation.beside))]
     allowed = {
-        "folders": [
-            ignore_pattern(place)
-            for place, _ in (*own, *_places(workspace, recipe.activation.more), *copied_files(settings))
-        ],
-        "needed": [ignore_pattern(place) for place, _ in (*needed, *_places(workspace, recipe.activation.beside))],
+        "folders": [ignore_pattern(place) for place in (*(place for place, _ in own), *chosen)],
+        "needed": [*hidden_places(chosen, left_out), *map(ignore_pattern, files)],
         "left_out": sorted(left_out),
         **{key: values[key] for key in ("name", "version")},
     }

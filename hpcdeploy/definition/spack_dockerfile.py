@@ -15,6 +15,7 @@ from hpcdeploy.definition.docker_text import (
     between,
     copied_files,
     copy,
+    hidden_places,
     ignore_pattern,
     mounts,
     pair,
@@ -78,10 +79,10 @@ def render_spack_dockerfile(
         "entrypoint": array(_entrypoint(recipe)),
         "home": str(home_of(recipe.source.user)) if recipe.source.user else "",
     }
+    folders = [*(places[path] for path in recipe.shipped), *(place for place, _ in copied_files(settings))]
     allowed = {
-        "folders": [ignore_pattern(places[path]) for path in recipe.shipped]
-        + [ignore_pattern(place) for place, _ in copied_files(settings)],
-        "needed": [ignore_pattern(places[CHECK])] if recipe.source.check else [],
+        "folders": [ignore_pattern(place) for place in folders],
+        "needed": [*hidden_places(folders, left_out), *([ignore_pattern(places[CHECK])] if recipe.source.check else [])],
         "left_out": sorted(left_out),
         **{key: values[key] for key in ("name", "version")},
     }

@@ -26,6 +26,7 @@ class SpackLock:
         targets: The targets of its packages, except externals.
         namespaces: The namespace (repository) of each package, by the package's name.
         systems: The operating systems of its packages, by Spack's names (``ubuntu24.04``).
+        kernels: The kernels of its packages, by Spack's names of platforms (``linux``, ``darwin``).
         flags: Compiler flags that name a processor, each with its package.
         moving: Versions that follow a branch without a locked commit.
     """
@@ -34,6 +35,7 @@ class SpackLock:
     targets: tuple[str, ...]
     namespaces: Mapping[str, str]
     systems: tuple[str, ...] = ()
+    kernels: tuple[str, ...] = ()
     flags: tuple[tuple[str, str], ...] = ()
     moving: tuple[str, ...] = ()
 
@@ -64,7 +66,8 @@ def read_lock(text: str, file: str = "spack.lock") -> SpackLock:
         roots=tuple(dict.fromkeys(_roots(top, file))),
         targets=tuple(sorted({target for node in nodes if not node.get("external") for target in _target(node)})),
         namespaces={str(node.get("name")): str(node.get("namespace") or "builtin") for node in nodes},
-        systems=tuple(sorted({str(name) for node in nodes if (name := _system(node))})),
+        systems=tuple(sorted({str(name) for node in nodes if (name := _arch(node, "platform_os"))})),
+        kernels=tuple(sorted({str(name) for node in nodes if (name := _arch(node, "platform"))})),
         flags=tuple(
             sorted({found for node in nodes for found in processor_flags(node.get("parameters"), str(node.get("name")))})
         ),
@@ -90,8 +93,7 @@ def _roots(top: Mapping[str, object], file: str) -> Iterator[str]:
 
 def _target(node: Mapping[str, object]) -> Iterator[str]:
     """Yield the name of a package's target, which is in a table unless the target is generic in archspec."""
-    arch = node.get("arch")
-    target = arch.get("target") if isinstance(arch, dict) else None
+    target = _arch(node, "target")
     name = target.get("name") if isinstance(target, dict) else target
     if name:
         yield str(name)
@@ -108,9 +110,9 @@ def _moving(node: Mapping[str, object]) -> tuple[str, ...]:
     return () if fixed else moving_versions(f"@{node.get('version') or ''}", str(node.get("name")))
 
 
-def _system(node: Mapping[str, object]) -> object:
+def _arch(node: Mapping[str, object], key: str) -> object:
     arch = node.get("arch")
-    return arch.get("platform_os") if isinstance(arch, dict) else None
+    return arch.get(key) if isinstance(arch, dict) else None
 
 
 def _table(value: object, key: str) -> Mapping[str, object]:

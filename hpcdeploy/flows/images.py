@@ -117,7 +117,7 @@ def delivery_of(image: str, project: Project, cluster: Cluster, store: Store, re
 
     For an image of the project, the first of these points that applies is used:
 
-    - The image has no recorded build: the tag ``latest`` in its first repository is pulled.
+    - The image has no recorded build: the newest image in its first repository is pulled (`newest_reference`).
     - The latest recorded build was pushed: it is pulled by digest from its registry.
     - The latest build is in this cluster's cache, or its file is on this machine: the build in the cache is used, and the
       file is uploaded if the cache lacks it.
@@ -151,11 +151,24 @@ def delivery_of(image: str, project: Project, cluster: Cluster, store: Store, re
         repositories = project.images[image].repositories
         if not repositories:
             raise ConfigError(f"the image {image!r} was not built yet, and has no repository; run 'hpcdeploy build'")
-        return pulled(registries.resolve(f"oras://{repositories[0]}:latest"))
+        return pulled(registries.resolve(newest_reference(image, project)))
     publications = store.publications(built.sha256)
     if publications:
         return pulled(publications[0])
     return _unpushed(built, store.latest_build_on(project.root, image, cluster.name), cluster)
+
+
+def newest_reference(image: str, project: Project) -> str:
+    """Return the reference that `push` gives to the newest image in the first repository of an image of the project.
+
+    The tag is ``latest``, or the image's name if several images of the project share the repository.
+    """
+    from hpcdeploy.tags import tags_beside_others
+
+    repository = project.images[image].repositories[0]
+    shared = any(repository in other.repositories for name, other in project.images.items() if name != image)
+    tags = tags_beside_others(("latest",), image) if shared else ()
+    return f"oras://{repository}:{tags[0] if tags else 'latest'}"
 
 
 def published_of(delivery: Delivery) -> PublishedImage | None:

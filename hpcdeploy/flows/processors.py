@@ -1,5 +1,6 @@
 """Refuse a job whose image is for another processor than the nodes that may run the job, before anything is submitted."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -38,17 +39,19 @@ def nodes_by(store: Store, session_of: Callable[[Cluster], Session] | None) -> N
 
     The function raises `ConfigError` before it queries a cluster if the record cannot be written, because the submission
     would fail too. If a query fails after the connection was opened, the nodes are unknown: the submission that follows
-    reports what is wrong with the cluster.
+    reports what is wrong with the cluster. The function queries a cluster at most once.
 
     Args:
         store: The record.
         session_of: Returns the session with a cluster; None to query nothing.
     """
+    queried: set[tuple[str, SchedulerName]] = set()
 
     def nodes(cluster: Cluster, scheduler: SchedulerName, /, *, again: bool) -> Nodes | None:
         known = store.known_nodes(cluster, scheduler)
-        if session_of is None or (known is not None and not again):
+        if session_of is None or (known is not None and not again) or (cluster.name, scheduler) in queried:
             return known
+        queried.add((cluster.name, scheduler))
         store.expect_nodes()
         session = session_of(cluster)
         try:
@@ -67,8 +70,8 @@ def nodes_by(store: Store, session_of: Callable[[Cluster], Session] | None) -> N
 def architecture_of(image: str, delivery: Delivery, project: Project, store: Store, registries: RegistryLookup) -> str:
     """Return the architecture of a job's image, such as ``arm64``; empty if it is unknown.
 
-    It is that in the header of the image: as recorded, in the file on this machine, or in the registry. If the file is not
-    available, it is that of the image's settings.
+    It is that in the header of the image: as recorded, or in the file on this machine. Otherwise it is that of the image's
+    settings. If there are none, or the settings of a definition name no platform, the header is read in the registry.
 
     Args:
         image: The name of an image of the project, or another image.
@@ -143,7 +146,9 @@ def fitted(job: Job, image: str, cluster: Cluster, scheduler: SchedulerName, nod
     if wanted is None:
         return job
     found = None if _is_set(job, cluster, scheduler) else nodes(cluster, scheduler, again=False)
-    if found is not None and _misfits(wanted, job, cluster, scheduler, found):
+    if found is not None and (
+        _misfits(wanted, job, cluster, scheduler, found) or _has_new_partition(job, cluster, scheduler, found)
+    ):
         found = nodes(cluster, scheduler, again=True) or found  # the recorded answer may be old
     misfits = _misfits(wanted, job, cluster, scheduler, found)
     if misfits:
@@ -157,6 +162,12 @@ def _partitions(job: Job, scheduler: SchedulerName) -> tuple[str, ...]:
         return ()
     own = next((str(value) for name, value in job.slurm if name in ("partition", "p")), "")
     return tuple(filter(None, (job.resources.partition or own).split(",")))
+
+
+def _has_new_partition(job: Job, cluster: Cluster, scheduler: SchedulerName, found: Nodes) -> bool:
+    """Tell whether the job names a partition that both the recorded answer and the settings lack."""
+    known = {name for name, _ in (*found.processors, *cluster.platform)}
+    return not known.issuperset(_partitions(job, scheduler))
 
 
 def _settings(cluster: Cluster) -> Mapping[str, frozenset[str]]:
@@ -175,7 +186,9 @@ def _places(job: Job, cluster: Cluster, scheduler: SchedulerName, found: Nodes |
     settings = _settings(cluster)
     known = {name: frozenset(map(_named, processors)) for name, processors in found.processors} if found else {}
     named = _partitions(job, scheduler)
-    if not named and found and found.default and scheduler == "slurm":
+    # A reservation may have a partition, which a job without a partition then gets instead of the default one
+    # (_get_job_parts in src/slurmctld/job_mgr.c of Slurm).
+    if not named and found and found.default and scheduler == "slurm" and not dict(job.slurm).get("reservation"):
         named = (found.default,)
     if not named:
         everywhere = settings.get("") or frozenset[str]().union(*known.values(), *(settings.values() if known else ()))
@@ -225,10 +238,19 @@ def _required(job: Job, wanted: Architecture, cluster: Cluster, found: Nodes | N
     condor_submit requires the processor of the access point if the job's requirements do not name ``Arch``
     (condor_submit(1), requirements). So a job for amd64 on an access point for amd64 gets no other requirement.
     """
-    if any(name.lower() == "requirements" and "arch" in str(value).lower() for name, value in job.htcondor):
+    if any(name.lower() == "requirements" and _names_arch(str(value)) for name, value in job.htcondor):
         return job
     login = of_machine(found.login) if found else None
     by_itself = wanted.name == "amd64" and not cluster.platform and login in (None, wanted)
     if by_itself:
         return job
     return replace(job, htcondor=(*job.htcondor, ("requirements", f'TARGET.Arch == "{wanted.condor}"')))
+
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_ARCH = re.compile(r"(?<!\w)arch(?!\w)", re.IGNORECASE)
+
+
+def _names_arch(requirements: str) -> bool:
+    """Tell whether requirements use the attribute ``Arch``, whose case HTCondor ignores; ``Microarch`` is another one."""
+    return bool(_ARCH.search(_STRING.sub('""', requirements)))

@@ -10,7 +10,7 @@ from hpcdeploy.config.resolution import resolve_job_here
 from hpcdeploy.engine.apptainer import INSTANCE
 from hpcdeploy.engine.contract import SCHEME
 from hpcdeploy.errors import AuthenticationError, ConfigError, RegistryError
-from hpcdeploy.flows.images import Resolve, UsesPlainHttp
+from hpcdeploy.flows.images import Resolve, UsesPlainHttp, newest_reference
 from hpcdeploy.frozen import frozen
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.job import Job
@@ -127,7 +127,7 @@ def locate(
         if not settings.repositories:
             raise ConfigError(f"the image {image!r} was not built yet; run 'hpcdeploy build {image}'")
         try:
-            return _cached(resolve(f"oras://{settings.repositories[0]}:latest"), cache)
+            return _cached(resolve(newest_reference(image, project)), cache)
         except (RegistryError, AuthenticationError) as error:
             raise type(error)(
                 f"the image {image!r} was not built here, so its repository was queried: {error}; or run "

@@ -52,7 +52,11 @@ def read_nodes(answers: Answers) -> Nodes:
     for kind, partition, processor in _fields(nodes.text, 3):
         if kind == "node":
             found.setdefault(partition.removeprefix("-"), {})[processor] = None
-    chosen = [name for kind, name in _fields(defaults.text, 2) if kind == "default"] if defaults else []
+    partitions = list(_fields(defaults.text, 2)) if defaults else []
+    chosen = [name for kind, name in partitions if kind == "default"]
+    for kind, name in partitions:
+        if kind == "partition":  # all its nodes may be unregistered
+            found.setdefault(name, {})
     login = answers["login"].text.strip()
     return Nodes(
         login=login if _NAME.fullmatch(login) else "",

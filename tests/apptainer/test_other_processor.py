@@ -55,7 +55,9 @@ def builds(tmp_path: Path) -> LocalBuilds:
 
 
 def test_a_build_here_for_another_processor_is_refused_before_it_starts(builds: LocalBuilds, tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match=rf"is for {OTHER.platform} .* but this machine is .*--on CLUSTER"):
+    assert HERE
+    remedies = rf'--on CLUSTER.*; for an image for this machine, set platform = "{HERE.subdir}" in the image'
+    with pytest.raises(BuildError, match=rf"is for {OTHER.platform} .* but this machine is .*{remedies}"):
         build_here(definition(OTHER), tmp_path / "x.sif", builds, is_recorded=lambda _: True)
     assert not (tmp_path / "log").exists()
     assert not (tmp_path / "x.sif").exists()
@@ -131,6 +133,7 @@ def test_a_login_node_with_another_processor_asks_for_no_files(
     assert ('"state": "context"' in done.stdout) == (code == 0)
     if code and wanted:
         assert f"the image is for {wanted.platform} ({wanted.machine}), but this login node is {machine}" in done.stderr
+        assert f'set platform = "linux/{machine}" in the image\'s settings' in done.stderr
 
 
 @pytest.mark.parametrize(("code", "name"), [(b"02\0", "amd64"), (b"04\0", "arm64"), (b"99\0", "")])

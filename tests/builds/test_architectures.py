@@ -254,8 +254,19 @@ def test_the_setting_counts_as_a_change_only_if_it_is_set() -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        *((name, ARM64) for name in ("linux-aarch64", "linux/arm64", "arm64", "aarch64", "linux-arm64", "linux/aarch64")),
-        *((name, AMD64) for name in ("linux-64", "linux/amd64", "amd64", "x86_64", "linux-x86_64")),
+        *(
+            (name, ARM64)
+            for name in (
+                "linux-aarch64",
+                "linux/arm64",
+                "arm64",
+                "aarch64",
+                "linux-arm64",
+                "linux/aarch64",
+                "linux/arm64/v8",
+            )
+        ),
+        *((name, AMD64) for name in ("linux-64", "linux/amd64", "amd64", "x86_64", "linux-x86_64", "linux/amd64/v1")),
     ],
 )
 def test_every_usual_name_of_a_platform_is_read(tmp_path: Path, value: str, expected: Architecture) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hpcdeploy.architecture import of_machine
 from hpcdeploy.definition.grammar import SECTION_LIMIT, read_definition
 from hpcdeploy.errors import DefinitionError, EnvironmentFileError
 from hpcdeploy.flows.generate import generate
@@ -67,6 +68,25 @@ def test_an_environment_without_a_lock_file_says_that_the_build_chooses(tmp_path
     assert len(definition.notes) == 2
     assert "configured concretize" in build_post(definition)
     assert definition.base == "docker.io/ubuntu:24.04"
+
+
+@pytest.mark.parametrize("target", ["aarch64", "x86_64"])
+def test_packages_for_the_whole_family_run_on_every_processor_of_it(tmp_path: Path, target: str) -> None:
+    write(tmp_path, {"spack.yaml": SPECS})
+    settings = ImageSettings(name="x", source=SpackSource(target=target), platform=of_machine(target))
+    note = generate(settings, tmp_path).notes[0]
+    assert note.endswith(f"which every {target} processor runs; programs may be faster with a newer target")
+
+
+def test_a_lock_file_of_a_mac_is_refused(tmp_path: Path) -> None:
+    text = lock("zlib", target="m1")
+    write(tmp_path, {"spack.yaml": SPECS, "spack.lock": text.replace('"arch": {', '"arch": {"platform": "darwin", ')})
+    settings = ImageSettings(name="x", source=SpackSource(), platform=of_machine("aarch64"))
+    with pytest.raises(EnvironmentFileError, match=r"spack\.lock is for darwin, but an image needs packages for linux; run"):
+        generate(settings, tmp_path)
+    for platform in ("linux", "cray"):
+        (tmp_path / "spack.lock").write_text(text.replace('"arch": {', f'"arch": {{"platform": "{platform}", '))
+        assert generate(settings, tmp_path).files
 
 
 def test_a_lock_file_goes_along_and_nothing_is_chosen_again(tmp_path: Path) -> None:

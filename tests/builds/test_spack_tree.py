@@ -213,6 +213,27 @@ def test_the_lock_file_of_another_environment_comes_along_with_its_manifest(tree
     assert "../../base/spack.lock: its locked packages are installed too, for zen3" in definition.notes
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"target": "zen3"', '"target": "neoverse_v2"', r"base/spack\.lock has the microarchitecture 'neoverse_v2', but"),
+        (
+            '"arch": {',
+            '"arch": {"platform": "darwin", ',
+            r"base/spack\.lock is for darwin, but an image needs packages for linux",
+        ),
+    ],
+)
+def test_the_lock_file_of_another_environment_must_be_for_the_image(tree: Path, old: str, new: str, message: str) -> None:
+    files = {
+        "a/gpu/spack.yaml": "spack:\n  include: [../../base/spack.lock]\n",
+        "base/spack.yaml": "spack: {}\n",
+        "base/spack.lock": lock("zlib").replace(old, new),
+    }
+    with pytest.raises(EnvironmentFileError, match=message):
+        make(write(tree, files) / "a/gpu")
+
+
 def test_inspect_reads_the_same_files_as_the_build(tree: Path) -> None:
     write(tree, {"a/b/spack.yaml": INCLUDING, "_config/packages.yaml": TARGET})
     assert inspect_spack(tree / "a/b").targets == ("zen4",)

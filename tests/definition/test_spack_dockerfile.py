@@ -94,8 +94,8 @@ def test_buildkit_reads_the_instructions_that_this_project_reads(recipe: SpackRe
 def lines(text: str) -> list[str]:
     """Return the lines that bash runs, without those of one format.
 
-    A definition asks hpcdeploy for secrets, which Docker's builds have mounted; and its build sets the modes of files. Only a
-    build by hpcdeploy keeps downloads in a folder outside of the image.
+    A definition asks hpcdeploy for secrets, which Docker's builds have mounted; and its build sets the modes of files. Only
+    a build by hpcdeploy keeps downloads in a folder outside of the image.
     """
     text = re.sub(r"\n +if \[ -n \"\$\{HPCDEPLOY_DOWNLOADS-\}\" \]; then\n.*\n +fi\n", "\n", text)
     asking = re.compile(r"\{ set \+x|set -- (CACHE|KEY)|\. /run/secrets/\.ask|\( set -- |! command -v find ")
@@ -253,10 +253,11 @@ def entry_point(recipe: SpackRecipe, folder: Path, activation: str) -> Path:
 def test_the_variables_of_the_image_and_of_the_user_win_over_the_activation(tmp_path: Path) -> None:
     recipe = broken(MINIMAL, environment=(("OURS", "x"), ("GIVEN", "y"), ("MISSING", "z")))
     entry = entry_point(recipe, tmp_path, 'export OURS=theirs GIVEN=theirs OTHER=theirs\nexport MISSING="theirs"\n')
-    environment = {"PATH": "/usr/bin:/bin", "OURS": 'it\'s "$HOME"\n ✓', "GIVEN": ""}
-    command = [str(entry), "sh", "-c", 'printf "%s|" "$OURS" "$GIVEN" "$OTHER" "$MISSING" "${given-}" "$@"', "sh", "a b", ""]
+    environment = {"PATH": "/usr/bin:/bin", "OURS": 'it\'s "$HOME"\n ✓', "GIVEN": "", "given": "1"}
+    shown = '"$OURS" "$GIVEN" "$OTHER" "$MISSING" "${given-}${hpcdeploy_given-}" "$@"'
+    command = [str(entry), "sh", "-c", f'printf "%s|" {shown}', "sh", "a b", ""]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout == 'it\'s "$HOME"\n ✓||theirs|theirs||a b||'
+    assert done.stdout == 'it\'s "$HOME"\n ✓||theirs|theirs|1|a b||'
     assert done.stderr == ""
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from hpcdeploy.cluster import Cluster, ImageRoute
 from hpcdeploy.config.project import Project
-from hpcdeploy.errors import ConfigError
+from hpcdeploy.errors import ConfigError, RegistryError
 from hpcdeploy.flows.images import RegistryLookup, delivery_of
+from hpcdeploy.flows.targets import locate
 from hpcdeploy.image import BuiltImage, ImageSettings, PublishedImage
 from hpcdeploy.source import PixiSource
 from hpcdeploy.staged_files import Delivery, StagedFile
@@ -209,3 +210,34 @@ def test_where_a_registry_answers_is_told(
         RegistryLookup(resolve=lambda _: PUSHED, plain_http=lambda _: plain_http),
     )
     assert (delivery.host, delivery.port) == place
+
+
+@pytest.mark.parametrize(("shared", "tag"), [(True, "train-arm64"), (False, "latest")])
+def test_an_image_that_was_not_built_here_is_found_by_the_tag_that_push_gives_it(
+    project: Project, store: Store, tmp_path: Path, shared: bool, tag: str
+) -> None:
+    repository = "ghcr.io/me/train"
+    other = "ghcr.io/me/train" if shared else "ghcr.io/me/other"
+    images = {
+        name: ImageSettings(name=name, source=PixiSource(), repositories=(one,))
+        for name, one in (("train", other), ("train-arm64", repository))
+    }
+    both, asked = replace(project, images=images), []
+
+    def resolve(reference: str) -> PublishedImage:
+        asked.append(reference)
+        return PUSHED
+
+    lookup = RegistryLookup(resolve=resolve, plain_http=lambda _: False)
+    delivery_of("train-arm64", both, Cluster(name="hpc"), store, lookup)
+
+    def plain_http(_: str) -> bool:
+        return False
+
+    def failing(reference: str) -> PublishedImage:
+        asked.append(reference)
+        raise RegistryError("none")
+
+    with pytest.raises(RegistryError, match="was not built here"):
+        locate("train-arm64", both, store, cache=tmp_path, resolve=failing, plain_http=plain_http)
+    assert asked == [f"oras://{repository}:{tag}"] * 2

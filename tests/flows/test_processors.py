@@ -146,13 +146,32 @@ def test_a_partition_without_an_entry_is_asked_for() -> None:
 
 
 def test_an_old_answer_is_asked_again_before_a_refusal() -> None:
-    asked = Asked(X86, MIXED)
+    asked = Asked(MIXED)
     fitted(job("gh"), "arm64", Cluster(name="hpc"), "slurm", asked)
     fitted(job("cpu"), "amd64", Cluster(name="hpc"), "slurm", asked)
     assert asked.calls == [False, False]
     renewed = Asked(replace(X86, processors=(("gh", ("x86_64",)),)), MIXED)
     fitted(job("gh"), "arm64", Cluster(name="hpc"), "slurm", renewed)
     assert renewed.calls == [False, True]
+
+
+def test_a_partition_that_a_remembered_answer_lacks_is_asked_for() -> None:
+    asked = Asked(X86, MIXED)
+    with pytest.raises(ConfigError, match="partition gh of cluster hpc has only aarch64"):
+        fitted(job("gh"), "amd64", Cluster(name="hpc"), "slurm", asked)
+    assert asked.calls == [False, True]
+    without_nodes = Asked(replace(X86, processors=(*X86.processors, ("cloud", ()))))
+    fitted(job("cloud"), "arm64", Cluster(name="hpc"), "slurm", without_nodes)
+    assert without_nodes.calls == [False]
+
+
+def test_a_reservation_may_have_another_partition_than_the_default_one() -> None:
+    one = job(slurm=(("reservation", "course"),))
+    assert fit("arm64", MIXED, one) is one
+    with pytest.raises(ConfigError, match="cluster hpc has only x86_64 nodes"):
+        fit("arm64", X86, one)
+    with pytest.raises(ConfigError, match="partition cpu of cluster hpc has only x86_64 nodes"):
+        fit("arm64", MIXED, replace(one, resources=Resources(partition="cpu")))
 
 
 @pytest.mark.parametrize(
@@ -182,17 +201,26 @@ def test_a_pool_without_such_workers_is_refused_and_an_empty_one_is_not() -> Non
 def test_the_users_own_requirement_of_a_processor_stays_alone() -> None:
     own = job(htcondor=(("Requirements", 'Target.Arch == "aarch64" && HasX'),))
     assert fit("arm64", POOL, own, scheduler="htcondor") is own
-    other = job(htcondor=(("requirements", "HasX"),))
-    assert fit("arm64", POOL, other, scheduler="htcondor").htcondor == (("requirements", "HasX"), REQUIREMENT)
+
+
+@pytest.mark.parametrize(
+    "own", ["HasX", 'TARGET.Microarch >= "x86_64-v3"', 'OpSysName == "Arch"', r'Name != "\"Arch" && search']
+)
+def test_a_requirement_without_the_attribute_arch_gets_the_processor_in_addition(own: str) -> None:
+    other = job(htcondor=(("requirements", own),))
+    assert fit("arm64", POOL, other, scheduler="htcondor").htcondor == (("requirements", own), REQUIREMENT)
 
 
 SCONTROL = """\
 NodeName=n1 Arch=x86_64 CoresPerSocket=1 CPUAlloc=0 OS=Linux 6.1 #1 SMP Partitions=cpu,all Comment=Arch=odd
 NodeName=n2 Arch=x86_64 CoresPerSocket=1 Partitions=cpu
-NodeName=n3 Arch=aarch64 CoresPerSocket=72 Partitions=gh,all
+NodeName=n3 Arch=aarch64 CoresPerSocket=72 Partitions=gh,all Reason=was Arch=x86_64 Partitions=cpu [root@now]
 NodeName=new CoresPerSocket=1 State=FUTURE Partitions=later
 """
-PARTITIONS = "PartitionName=gh AllowGroups=ALL Default=NO\nPartitionName=cpu AllowGroups=ALL Default=YES QoS=N/A\n"
+PARTITIONS = (
+    "PartitionName=gh AllowGroups=ALL Default=NO\nPartitionName=cpu AllowGroups=ALL Default=YES QoS=N/A\n"
+    "PartitionName=later Default=NO\n"
+)
 PROGRAMS = {
     "scontrol": f"case \"$*\" in *nodes) cat <<'E'\n{SCONTROL}E\n;; *) cat <<'E'\n{PARTITIONS}E\n;; esac",
     "condor_status": "printf '%s\\n' X86_64 aarch64 X86_64 undefined",
@@ -217,6 +245,7 @@ def test_the_schedulers_own_programs_name_the_processors(tmp_path: Path) -> None
         "cpu": {"x86_64"},
         "gh": {"aarch64"},
         "all": {"x86_64", "aarch64"},
+        "later": set(),
     }
     assert run(tmp_path, "htcondor", PROGRAMS) == Nodes(login="x86_64", processors=(("", ("X86_64", "aarch64")),))
 
@@ -226,7 +255,8 @@ def test_a_scheduler_that_does_not_answer_leaves_the_nodes_unknown(
     tmp_path: Path, scheduler: SchedulerName, program: str
 ) -> None:
     with pytest.raises(SchedulerError, match="list of compute nodes failed"):
-        run(tmp_path, scheduler, {**PROGRAMS, program: "exit 1"})
+        run(tmp_path, scheduler, {**PROGRAMS, program: f"echo >> {tmp_path}/calls; exit 1"})
+    assert (tmp_path / "calls").read_text() == "\n"
 
 
 class Node(LocalTransport):
@@ -270,8 +300,10 @@ def test_a_cluster_is_asked_once_and_its_answer_is_remembered(store: Store) -> N
     assert ask(cluster, "slurm", again=False) == MIXED
     assert ask(cluster, "slurm", again=False) == MIXED
     assert node.scripts == 1
+    assert ask(cluster, "slurm", again=True) == MIXED  # this answer is new
+    assert node.scripts == 1
     assert nodes_by(store, None)(cluster, "slurm", again=True) == MIXED
-    assert ask(cluster, "slurm", again=True) == X86
+    assert nodes_by(store, lambda _: session_with(node))(cluster, "slurm", again=True) == X86
     assert store.known_nodes(cluster, "slurm") == X86
     assert store.known_nodes(replace(cluster, host="other"), "slurm") is None
     assert store.known_nodes(cluster, "htcondor") is None

@@ -161,6 +161,27 @@ def test_a_link_out_of_a_copied_folder_is_refused(tmp_path: Path, target: str, k
         dockerfile_of(settings, tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["spack", "pixi"])
+def test_a_named_folder_that_other_folders_leave_out_is_in_the_context(tmp_path: Path, kind: str) -> None:
+    example = Path(__file__).parent.parent.parent / "examples/pixi-gpu"
+    files = {"spack.yaml": SPECS, "app/.pixi/no": "", ".pixi/keep/x": "", ".pixi/other": "", ".hpcdeploy/a.csv": ""}
+    write(tmp_path, files | {name: (example / name).read_text() for name in ("pixi.toml", "pixi.lock")})
+    settings = ImageSettings(
+        name="x",
+        source=SpackSource() if kind == "spack" else PixiSource(environment="gpu"),
+        base="b",
+        files=tuple(
+            FileCopy(source=one, destination=f"/opt/{number}")
+            for number, one in enumerate((".pixi/keep", ".hpcdeploy/a.csv", "app"))
+        ),
+    )
+    write(tmp_path, {"app/x": ""})
+    ignore = read_ignore(dockerfile_of(settings, tmp_path).ignore)
+    assert not any(map(ignore.ignores, (".pixi/keep/x", ".hpcdeploy/a.csv", "app/x")))
+    assert ignore.ignores("app/.pixi/no")
+    assert ignore.ignores(".pixi/other")
+
+
 def test_build_arguments_of_the_command_are_those_of_the_dockerfile(tmp_path: Path) -> None:
     step = Step(run="echo '{{ COLOUR }}'")
     settings = ImageSettings(name="x", source=SpackSource(), build_args=(("COLOUR", "blue"),), setup=(step,))

@@ -334,7 +334,7 @@ def cached(text: str) -> None:
     to_remove(items, 1000)
 
 
-NODES = "node gpu x86_64\nnode gpu aarch64\nnode - X86_64\ndefault gpu\n"
+NODES = "node gpu x86_64\nnode gpu aarch64\nnode - X86_64\npartition gpu\npartition later\ndefault gpu\n"
 
 
 def processors(text: str) -> None:

@@ -8,6 +8,7 @@ from hpcdeploy.architecture import Architecture
 from hpcdeploy.boundary import Boundary
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.spack import CHECK, ENVIRONMENT, RECIPES_NAMESPACE, SpackRecipe, render_spack, spack_arguments
+from hpcdeploy.environments.microarchitectures import check_family
 from hpcdeploy.environments.spack import Configuration, SpackEnvironment, expanded, read_environment
 from hpcdeploy.environments.spack_lock import SpackLock, read_lock
 from hpcdeploy.environments.spack_specs import SpecList
@@ -147,6 +148,10 @@ def _read(source: SpackSource, boundary: Boundary, architecture: Architecture) -
     files = find_files(source.environment, manifest, boundary)
     specs = expanded(manifest, files.configurations)
     lock = _lock(folder, manifest, specs, boundary)
+    for path, included in files.locks if lock is None else ():  # otherwise the lock file has their packages too
+        _check_kernels(included, path)
+        for name in included.targets:
+            check_family(name, path, architecture)
     return SpackFacts(
         manifest=manifest,
         files=files,
@@ -174,11 +179,16 @@ def _views(configurations: Sequence[Configuration], place: str) -> ViewPlan:
     return replace(plan, roots=tuple(view for view in plan.roots if view not in lost), lost=(*plan.lost, *lost))
 
 
+_OTHER_KERNELS = ("darwin", "freebsd", "windows")
+"""Platforms of Spack without Linux (``lib/spack/spack/platforms``). The platform ``cray`` of earlier releases is Linux."""
+
+
 def _lock(folder: Path, manifest: SpackEnvironment, specs: SpecList, within: Boundary) -> SpackLock | None:
     path = folder / LOCK
     if not path.exists():
         return None
     lock = read_lock(read_text(path, within), str(path))
+    _check_kernels(lock, str(path))
     required = dict.fromkeys(root.package for root in specs.roots if root.certain and root.package)
     missing = [name for name in required if name not in lock.roots]
     if missing:
@@ -186,6 +196,15 @@ def _lock(folder: Path, manifest: SpackEnvironment, specs: SpecList, within: Bou
             f"{path} does not lock {', '.join(missing)}, which {manifest.file} requires; run 'spack concretize' in {folder}"
         )
     return lock
+
+
+def _check_kernels(lock: SpackLock, file: str) -> None:
+    others = [name for name in lock.kernels if name in _OTHER_KERNELS]
+    if others:
+        raise EnvironmentFileError(
+            f"{file} is for {' and '.join(others)}, but an image needs packages for linux; run 'spack concretize --force' "
+            f"in the build image, or remove {file}"
+        )
 
 
 def _check_repos(source: SpackSource, configurations: Sequence[Configuration]) -> None:

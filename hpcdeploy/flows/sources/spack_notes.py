@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import field
 
-from hpcdeploy.architecture import AMD64, Architecture
+from hpcdeploy.architecture import AMD64, ARCHITECTURES, Architecture
 from hpcdeploy.definition.spack import bases, spack_system
 from hpcdeploy.environments.microarchitectures import is_foreign
 from hpcdeploy.environments.spack import Configuration, SpackEnvironment, group_escapes, group_targets
@@ -171,6 +171,8 @@ def _target_note(target: Target) -> str:
         text += f", also {', '.join(target.pinned)}, whose own 'require' replaces the general one"
     if target.others:
         text += f"; but {', '.join(f'{name} for {other}' for name, other in target.others)}, by its own 'require'"
+    if target.name in (one.machine for one in ARCHITECTURES) and not target.others:
+        return f"{text}, which every {target.name} processor runs; programs may be faster with a newer target"
     return f"{text}; these packages do not run on older processors"
 
 

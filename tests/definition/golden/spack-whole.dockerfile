@@ -112,13 +112,13 @@ RUN --mount=type=secret,id=CACHE_USER,target=/run/secrets/CACHE_USER,required=tr
     chmod -R a+rX /opt/spack-environment /opt/software /opt/._view\n\
 "]
 # At the start of a container, this script activates the environment.
-# The image's variables, and those of 'docker run --env', take precedence over the activation.
+# The image's variables take precedence over the activation, also with values from 'docker run --env'.
 RUN ["/bin/bash", "-euo", "pipefail", "-c", "\
 {\n\
     echo '#!/bin/bash'\n\
-    echo 'given=$(declare -p CC CXX VALUE_0 VALUE_1 VALUE_2 VALUE_3 VALUE_4 VALUE_5 VALUE_6 2> /dev/null)'\n\
+    echo 'hpcdeploy_given=$(declare -p CC CXX VALUE_0 VALUE_1 VALUE_2 VALUE_3 VALUE_4 VALUE_5 VALUE_6 2> /dev/null)'\n\
     echo '. /opt/spack-environment/activate.sh'\n\
-    echo 'eval \"$given\"; unset given'\n\
+    echo 'eval \"$hpcdeploy_given\"; unset hpcdeploy_given'\n\
     echo 'exec \"$@\"'\n\
 } > /opt/spack-environment/entrypoint.sh\n\
 chmod 0755 /opt/spack-environment/entrypoint.sh\n\

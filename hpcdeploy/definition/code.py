@@ -14,6 +14,7 @@ from hpcdeploy.definition import guard
 from hpcdeploy.definition.parts import staged_copy
 from hpcdeploy.image import CodePlace, ContextFile, Definition, ImageSettings
 from hpcdeploy.source import DefinitionSource, DockerfileSource, OciSource, PixiSource, SpackSource
+from hpcdeploy.templates import shipped_root
 
 _TEMPLATES = {PixiSource: "pixi.def", SpackSource: "spack.def", OciSource: "oci.def"}
 _OF_A_RUNNING_CONTAINER = frozenset({"run"})
@@ -89,8 +90,7 @@ def _reasons(settings: ImageSettings, files: Sequence[ContextFile], project: Pat
     code = code_of(settings)
     if not code:
         return
-    template = f"defs/{_TEMPLATES[type(settings.source)]}"
-    if any((project / name).exists() for name in (template, "defs/parts")):
+    for template in _own_templates(f"defs/{_TEMPLATES[type(settings.source)]}", project):
         yield f"the project's own template {template} may read the code while the image is built"
     destinations = [PurePosixPath(place.destination) for place in code]
     for place in destinations:
@@ -109,6 +109,13 @@ def _reasons(settings: ImageSettings, files: Sequence[ContextFile], project: Pat
         for line in step.run.splitlines():
             if not line.lstrip().startswith("#") and reads_code(line, destinations, names):
                 yield f"the line {line.strip()!r} of 'setup' may read the code"
+
+
+def _own_templates(template: str, project: Path) -> Iterator[str]:
+    """Yield the project's files that replace a built-in `template` or a part of any template."""
+    parts = (file.name for file in (shipped_root() / "defs/parts").iterdir()) if (project / "defs/parts").is_dir() else ()
+    if project.resolve() != shipped_root().resolve():
+        yield from (name for name in (template, *(f"defs/parts/{part}" for part in sorted(parts))) if (project / name).exists())
 
 
 def reads_code(line: str, destinations: Sequence[PurePosixPath], names: Iterable[str]) -> bool:

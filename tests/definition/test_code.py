@@ -98,7 +98,14 @@ def test_the_reason_to_copy_the_code_is_named(tmp_path: Path, change: dict[str, 
 def test_a_template_of_the_project_may_read_the_code(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(parents=True)
     (tmp_path / name).write_text("")
-    assert "own template defs/pixi.def may read the code" in why_baked(SETTINGS, FILES, tmp_path)
+    assert f"own template {name} may read the code" in why_baked(SETTINGS, FILES, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["defs/spack.def", "defs/parts/mine.def"])
+def test_another_template_of_the_project_is_not_used(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_text("")
+    assert not why_baked(SETTINGS, FILES, tmp_path)
 
 
 def test_a_definition_and_a_dockerfile_have_no_code_of_their_own() -> None:

@@ -14,15 +14,11 @@ give_up() {
 # A job is cancelled only if it contains the run's id. A job id alone does not identify a job, because a scheduler may reuse it after a
 # crash. If the job does not contain the run's id, its run is not reported as cancelled.
 code=0
-# unmark RUN: remove the record of the cancellation, unless an earlier call made it.
-unmark() {
-  local mark
-  for mark in ${marked[@]+"${marked[@]}"}; do [ "$mark" != "$runs/$1/cancelled" ] || rm -f -- "$mark"; done
-}
 # stranger JOB RUN WHAT: report a job in the queue that has the job id of the run, but does not contain the run's id.
 stranger() {
+  local mark
   code=1
-  unmark "$2"
+  for mark in ${marked[@]+"${marked[@]}"}; do [ "$mark" != "$runs/$2/cancelled" ] || rm -f -- "$mark"; done
   echo "job $1, the job id of run $2, is in the queue, but the job does not contain the run's id: $3. If it is the run's job all the same, \
 cancel it with '$cancel_command $1'" >&2
 }
@@ -32,6 +28,6 @@ declare -A queued=()
 report_ended() {
   local run
   for run in "${run_ids[@]}"; do
-    [ -n "${queued[$run]-}" ] || { unmark "$run" && printf '\nHPCDEPLOY ended %s\n' "$run"; }
+    [ -n "${queued[$run]-}" ] || printf '\nHPCDEPLOY ended %s\n' "$run"
   done
 }

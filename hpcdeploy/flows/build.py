@@ -1,6 +1,7 @@
 """Build a definition into a tested image with Apptainer, on this machine or on a cluster's login node."""
 
 import os
+import platform
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -176,7 +177,7 @@ def _arch_option(definition: Definition, version: Version, handlers: Path) -> tu
         BuildError: This machine or this `version` of Apptainer cannot build the image.
     """
     wanted = definition.architecture
-    if wanted is None or not needs_emulator(wanted, os.uname().machine, handlers):
+    if wanted is None or not needs_emulator(wanted, platform.machine(), handlers):
         return ()
     _check(version, definition, emulated=True)
     return ("--arch", wanted.name)

@@ -45,6 +45,7 @@ def cancel(
         UnknownRunError: A run is no longer in the record: the call that was submitting it failed and removed it.
     """
     certain = [one for one in known if not one.unsure]
+    uncertain = {one.run.id for one in known if one.unsure}
     cancelled: list[Run] = []
     failures: list[HpcdeployError] = []
 
@@ -65,7 +66,9 @@ def cancel(
     for cluster, scheduler in dict.fromkeys((run.cluster, run.scheduler) for run in alive):
         runs = [run for run in alive if (run.cluster, run.scheduler) == (cluster, scheduler)]
         try:
-            note(cancel_jobs(runs, session_of(cluster)))
+            queued = cancel_jobs(runs, session_of(cluster))
+            # A job that was just looked up can leave the queue without running: its submission saw the cancellation.
+            note(run for run in runs if run in queued or run.id in uncertain)
         except HpcdeployError as error:
             failures.append(error)
     if len(failures) > 1:

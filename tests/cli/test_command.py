@@ -144,7 +144,7 @@ def test_a_run_that_nobody_is_sure_of_is_not_waited_for(project: Project) -> Non
     done = project.run("wait", "unsure")
     assert done.returncode == 71
     assert b"--resume unsure" in done.stderr
-    assert b"or cancel it" in done.stderr
+    assert b"or cancel the run" in done.stderr
     assert project.run("cancel", "unsure", "--yes").returncode == 69, "the cluster has to be asked"
     assert b"SUBMITTING" in project.run("runs").stdout
 

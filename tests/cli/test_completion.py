@@ -87,7 +87,7 @@ def shell(tmp_path: Path) -> Shell:
         (("shell", "--image", "b"), ["base"]),
         (("run", "--engine", "d"), ["docker"]),
         (("instance", "start", "t"), ["train"]),
-        (("templates", "show", "defs/spack.d"), ["defs/spack.def"]),
+        (("templates", "show", "defs/spack.de"), ["defs/spack.def"]),
         (("templates", "copy", "slurm_templates/job"), ["slurm_templates/job.sh"]),
         (("runs", "--project", ""), ["{p}"]),
         (("runs", "-c", ""), ["hpc"]),

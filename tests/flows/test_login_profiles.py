@@ -126,7 +126,8 @@ def asks_for_states(cluster: Cluster, connections: Connections, _folder: Path) -
 
 
 def cancels(cluster: Cluster, connections: Connections, folder: Path) -> None:
-    assert cancel([known()], lambda _name: connections.to(cluster), Store(folder / "runs.db")) == [RUN]
+    in_queue = cancel([known()], lambda _name: connections.to(cluster), Store(folder / "runs.db"))
+    assert in_queue == []  # the queue of these programs is empty
     assert (folder / "root" / "runs" / RUN.id / "cancelled").exists()
 
 

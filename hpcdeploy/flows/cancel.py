@@ -24,8 +24,8 @@ def cancel(
     """Cancel the runs in `known` that have not ended, and return the cancelled runs.
 
     If the submission of a run was interrupted, its job is looked up and cancelled. If the run has no job, its submission is
-    prevented. The result of the lookup is recorded. The end of a cancelled job is recorded by the next query of its state. A run
-    that ended after its state was recorded is not among the cancelled runs.
+    prevented. The result of the lookup is recorded. The end of a cancelled job is recorded by the next query of its state. A
+    run that ended after its state was recorded is not among the cancelled runs.
 
     If clusters fail, the other ones are still used. Then one error is raised, with all messages and the class of the first.
 

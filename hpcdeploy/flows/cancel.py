@@ -23,13 +23,11 @@ def cancel(
 ) -> list[Run]:
     """Cancel the runs in `known` that have not ended, and return the cancelled runs.
 
-    A run that ended after its state was recorded is not among the cancelled runs.
-
     If the submission of a run was interrupted, its job is looked up and cancelled. If the run has no job, its submission is
-    prevented. The result of the lookup is recorded. The end of a cancelled job is recorded by the next query of its state.
+    prevented. The result of the lookup is recorded. The end of a cancelled job is recorded by the next query of its state. A
+    run that ended after its state was recorded is not among the cancelled runs.
 
-    If a cluster fails, the other clusters are still used, and the error is raised at the end. If several fail, one error is
-    raised with all messages. Its class is that of the first error.
+    If a cluster fails, the other clusters are still used. The error that is raised has the messages of all failures.
 
     Args:
         known: The runs with their last known states.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.pairs import Pair, Taken, compare, take
 from bench.place import CLUSTER, EXAMPLE, Place
-from bench.subjects import HELD
+from bench.subjects import HELD, held_sbatch
 from hpcdeploy.store import Store, default_path
 from hpcdeploy_lab.inside import inside, inside_argv
 from hpcdeploy_lab.state import Lab
@@ -31,7 +31,7 @@ def submitting_there(place: Place, lab: Lab, *, pairs: int) -> Pair:
         return take(argv, interpreter=interpreter)
 
     ours = partial(run, "python3", "-m", "hpcdeploy", *HELD, "--", "true")
-    theirs = partial(run, "sbatch", "--parsable", "--hold", "--output=/dev/null", f"{lab.scratch}/bench.sh")
+    theirs = partial(run, *held_sbatch(lab))
     return compare("hpcdeploy submit on the login node", "sbatch", ours, theirs, pairs=pairs)
 
 
@@ -54,8 +54,7 @@ def _prepare(place: Place, lab: Lab, folder: str, variables: dict[str, str]) -> 
     settings.write_text(f'[clusters.{CLUSTER}]\nhost = "local"\nroot = "{place.root}"\n', encoding="utf-8")
     record = default_path({**variables, "XDG_STATE_HOME": str(seen)})
     Store(record).built(Path(folder) / "project", place.image)
-    script = f"printf '#!/bin/sh\\ntrue\\n' >{lab.scratch}/bench.sh && chown -R {lab.user}: {folder} {lab.scratch}/bench.sh"
-    inside(lab, ["sh", "-c", script]).check_returncode()
+    inside(lab, ["chown", "-R", f"{lab.user}:", folder]).check_returncode()
 
 
 def _pip(*words: str | Path) -> None:

@@ -27,11 +27,16 @@ def starting(place: Place, *, pairs: int) -> Iterator[Pair]:
     yield compare("hpcdeploy render", "python -c pass", lambda: place.hpcdeploy(*render), nothing, pairs=pairs)
 
 
-def submitting(place: Place, lab: Lab, ways: Sequence[Way], *, pairs: int) -> Iterator[Pair]:
-    """Compare submitting a held job with ``ssh HOST sbatch``; both open a new connection."""
+def held_sbatch(lab: Lab) -> list[str]:
+    """Write a job script into the lab, and return the ``sbatch`` command that submits it on hold."""
     script = f"{lab.scratch}/bench.sh"
     inside(lab, ["sh", "-c", f"printf '#!/bin/sh\\ntrue\\n' >{script}"], user=lab.user).check_returncode()
-    command = f"sbatch --parsable --hold --output=/dev/null {script}"
+    return ["sbatch", "--parsable", "--hold", "--output=/dev/null", script]
+
+
+def submitting(place: Place, lab: Lab, ways: Sequence[Way], *, pairs: int) -> Iterator[Pair]:
+    """Compare submitting a held job with ``ssh HOST sbatch``; both open a new connection."""
+    command = " ".join(held_sbatch(lab))
     for way in ways:
         place.reach(lab, way)
         bare = ["ssh", "-F", str(way.config), lab.host, command]

@@ -48,6 +48,20 @@ def pytest_configure(config: pytest.Config) -> None:
     if not is_worker(config):
         shared.FOLDER.mkdir(mode=0o700, exist_ok=True)
         os.environ.setdefault(seed.VARIABLE, seed.seed_of(SOURCE))  # the workers inherit it
+        _leave_the_home_folder(shared.FOLDER / "home")
+
+
+def _leave_the_home_folder(home: Path) -> None:
+    """Set HOME to the empty folder `home`, for the workers too; the lab's state and cache stay where they are.
+
+    Many tests run a login shell and end it in the middle. With the person's home folder it would run the person's own
+    login profile: one that was ended within pyenv's set-up left pyenv's lock behind, and each login shell after it waited
+    a minute for that lock (pyenv 2.6, ``pyenv rehash``).
+    """
+    for variable, folder in (("XDG_STATE_HOME", ".local/state"), ("XDG_CACHE_HOME", ".cache")):
+        os.environ.setdefault(variable, str(Path.home() / folder))
+    home.mkdir(mode=0o700, exist_ok=True)
+    os.environ["HOME"] = str(home)
 
 
 def pytest_report_header() -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """What a command in the working folder `folder` needs: the project's settings, the record, and connections to clusters.
+    """The project's settings, the record, and the connections to clusters, for a command in the working folder `folder`.
 
     Each part is read on first use.
     """

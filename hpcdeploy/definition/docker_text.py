@@ -78,6 +78,7 @@ def shared_values(settings: ImageSettings, arguments: Mapping[str, str], entrypo
     for step in settings.setup:
         secrets = required_secrets(settings, step.secrets, "a step of 'setup'")
         steps.append({"mounts": mounts(secrets), "words": _step(_filled(step.run, arguments), secrets, entrypoint)})
+    points = [str(guard.destination(place)) for place in settings.bind_points]
     return {
         "version": __version__,
         "name": guard.label("name", settings.name)[1],
@@ -87,6 +88,7 @@ def shared_values(settings: ImageSettings, arguments: Mapping[str, str], entrypo
         "environment": [pair(guard.export(name, "") and name, value) for name, value in settings.environment],
         "labels": [pair(*guard.label(key, value)) for key, value in settings.labels],
         "setup": steps,
+        "bind_points": _plain_run(["mkdir", "-p", *points]) if points else "",
         "ports": settings.ports,
         "command": array(settings.command or ("/bin/bash",)),
     }
@@ -128,7 +130,7 @@ def array(words: Sequence[str]) -> str:
     return json.dumps(list(words), ensure_ascii=False)
 
 
-def plain_run(words: Sequence[str]) -> str:
+def _plain_run(words: Sequence[str]) -> str:
     """Return the arguments of a RUN of one command: plain words if no shell would change them, else an array."""
     return " ".join(words) if all(map(_PLAIN.fullmatch, words[2:])) else array(words)
 

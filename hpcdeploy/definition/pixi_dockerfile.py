@@ -22,7 +22,6 @@ from hpcdeploy.definition.docker_text import (
     mounts,
     pair,
     paths_of_copy,
-    plain_run,
     secret_variables,
     settings_notes,
     shared_values,
@@ -66,9 +65,6 @@ def render_pixi_dockerfile(
         "editable_workspace": WORKSPACE in editable,
         "install_mounts": mounts(install),
         "install_variables": "".join(f"{word} " for word in secret_variables(install)),
-        "bind_points": plain_run(["mkdir", "-p", *(str(guard.destination(place)) for place in settings.bind_points)])
-        if settings.bind_points
-        else "",
     }
     chosen = [place for place, _ in (*_places(workspace, recipe.activation.more), *copied_files(settings))]
     files = [place for place, _ in (*needed, *_places(workspace, recipe.activation.beside))]

@@ -19,7 +19,6 @@ from hpcdeploy.definition.docker_text import (
     ignore_pattern,
     mounts,
     pair,
-    plain_run,
     script,
     settings_notes,
     shared_values,
@@ -60,7 +59,6 @@ def render_spack_dockerfile(
     settings, container = whole_settings(recipe), recipe.container or NO_CONTAINER
     build, final = bases(recipe.settings, recipe.container)
     shared = shared_values(settings, spack_arguments(recipe), ENTRYPOINT)
-    points = [str(guard.destination(place)) for place in settings.bind_points]
     values: dict[str, object] = {
         **shared,
         **stage_values(recipe),
@@ -73,7 +71,7 @@ def render_spack_dockerfile(
         "kept": [between(str(held_folder(root))) for root in view_roots(recipe)],
         "check_file": copy(places[CHECK], CHECK) if recipe.source.check else "",
         "readable": " ".join(guard.word(str(guard.destination(place))) for _, place in copied_files(settings)),
-        "bind_points": plain_run(["mkdir", "-p", *points]) if points else "",
+        "bind_points": shared["bind_points"],
         "own_labels": [pair(*one) for one in _labels(recipe)],
         "names": " ".join(name for name, _ in settings.environment),
         "entrypoint": array(_entrypoint(recipe)),

@@ -27,7 +27,7 @@ def cancel(
     prevented. The result of the lookup is recorded. The end of a cancelled job is recorded by the next query of its state. A
     run that ended after its state was recorded is not among the cancelled runs.
 
-    If clusters fail, the other ones are still used. Then one error is raised, with all messages and the class of the first.
+    If a cluster fails, the other clusters are still used. The error that is raised has the messages of all failures.
 
     Args:
         known: The runs with their last known states.

@@ -247,7 +247,7 @@ def _required(job: Job, wanted: Architecture, cluster: Cluster, found: Nodes | N
     return replace(job, htcondor=(*job.htcondor, ("requirements", f'TARGET.Arch == "{wanted.condor}"')))
 
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_STRING = re.compile(r'"(?:[^"\\]++|\\.?+)*+"?+', re.DOTALL)
 _ARCH = re.compile(r"(?<!\w)arch(?!\w)", re.IGNORECASE)
 
 

@@ -1,6 +1,5 @@
 """The workflow as text: the golden files, GitHub's own schema, and what must hold whatever a project holds."""
 
-import os
 import re
 import subprocess
 import sys
@@ -17,10 +16,10 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.workflow import Workflow, render_workflow, secret_prefix
 from hpcdeploy.image import Secret
 from tests.automation.samples import MANY, ODD, ONE, SUBFOLDER, WORKFLOWS, image
+from tests.golden import check_golden
 from tests.shellcheck import findings
 
 GOLDEN = Path(__file__).parent / "golden"
-REWRITE = "HPCDEPLOY_WRITE_GOLDEN"
 CHECK = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows"]
 PULL_REQUEST = "github.event_name == 'pull_request'"
 
@@ -45,9 +44,7 @@ def step(job: dict[str, Any], name: str) -> dict[str, Any]:
 def test_the_workflow_is_the_golden_one(name: str) -> None:
     golden = GOLDEN / f"{name}.yaml"
     text = render_workflow(WORKFLOWS[name]).replace(f"({__version__})", "(VERSION)")
-    if os.environ.get(REWRITE):
-        golden.write_text(text)
-    assert text == golden.read_text(), f"run the tests with {REWRITE}=1 to renew it, and read the difference"
+    check_golden(golden, text)
 
 
 @every_workflow

@@ -1,6 +1,5 @@
 """Definitions of images that exist: the golden files, what an image may say in them, and what its shell makes of it."""
 
-import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +17,9 @@ from hpcdeploy.errors import DefinitionError
 from hpcdeploy.image import FileCopy, ImageSettings, Step
 from hpcdeploy.source import OciConfig, OciSource
 from tests.definition.samples import AWKWARD
+from tests.golden import check_golden
 
 GOLDEN = Path(__file__).parent / "golden"
-REWRITE = "HPCDEPLOY_WRITE_GOLDEN"
 SOURCE = OciSource(reference="docker.io/library/python:3.12")
 PINNED = ("docker", "docker.io/library/python@sha256:" + "ab" * 32)
 CONFIG = OciConfig(cmd=("python3",), env=(("PATH", "/usr/local/bin:/usr/bin:/bin"), ("PYTHON_VERSION", "3.12.7")))
@@ -66,9 +65,7 @@ RECIPES = {recipe.settings.name: recipe for recipe in (PLAIN, WHOLE)}
 def test_the_definition_is_the_golden_one(recipe: OciRecipe) -> None:
     golden = GOLDEN / f"{recipe.settings.name}.def"
     text = render_oci(recipe).replace(__version__, "VERSION")
-    if os.environ.get(REWRITE):
-        golden.write_text(text)
-    assert text == golden.read_text(), f"run the tests with {REWRITE}=1 to renew it, and read the difference"
+    check_golden(golden, text)
 
 
 def test_nothing_runs_in_an_image_that_needs_nothing_done() -> None:

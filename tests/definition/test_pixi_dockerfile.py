@@ -1,6 +1,5 @@
 """Dockerfiles and ignore files written from settings: golden, and read back by the reader of Dockerfiles."""
 
-import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +19,9 @@ from hpcdeploy.errors import DefinitionError
 from hpcdeploy.image import FileCopy, ImageSettings, Secret, Step
 from hpcdeploy.source import OciConfig, PixiSource
 from tests.definition.samples import AWKWARD, GPU, MINIMAL, RICH, SLIM
+from tests.golden import check_golden
 
 GOLDEN = Path(__file__).parent / "golden"
-REWRITE = "HPCDEPLOY_WRITE_GOLDEN"
 LINES = tuple(text for text in AWKWARD if "\n" not in text)
 WHOLE = replace(
     GPU,
@@ -67,9 +66,7 @@ def written(name: str, workspace: str = ".") -> DockerText:
 def test_the_text_is_the_golden_one(name: str, kind: str) -> None:
     golden = GOLDEN / f"pixi-{name}.{kind}"
     text = (written(name).dockerfile if kind == "dockerfile" else written(name).ignore).replace(__version__, "VERSION")
-    if os.environ.get(REWRITE):
-        golden.write_text(text)
-    assert text == golden.read_text(), f"run the tests with {REWRITE}=1 to renew it, and read the difference"
+    check_golden(golden, text)
 
 
 def read_back(name: str) -> Plan:

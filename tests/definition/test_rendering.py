@@ -1,6 +1,5 @@
 """Definitions from recipes: the golden files, what every one of them keeps, and what their shells say."""
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -11,9 +10,9 @@ from hpcdeploy.definition.grammar import SECTION_LIMIT, TEMPLATE, Stage, read_de
 from hpcdeploy.definition.pixi import PixiRecipe, render_pixi
 from tests.definition.samples import AWKWARD, AWKWARD_WORDS, GPU, MINIMAL, RECIPES, SLIM
 from tests.definition.sections import SHELLS, check_with_shellcheck
+from tests.golden import check_golden
 
 GOLDEN = Path(__file__).parent / "golden"
-REWRITE = "HPCDEPLOY_WRITE_GOLDEN"
 
 every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 
@@ -26,9 +25,7 @@ def stages(recipe: PixiRecipe) -> tuple[Stage, ...]:
 def test_the_definition_is_the_golden_one(recipe: PixiRecipe) -> None:
     golden = GOLDEN / f"{recipe.settings.name}.def"
     text = render_pixi(recipe).replace(__version__, "VERSION")
-    if os.environ.get(REWRITE):
-        golden.write_text(text)
-    assert text == golden.read_text(), f"run the tests with {REWRITE}=1 to renew it, and read the difference"
+    check_golden(golden, text)
 
 
 @every_recipe

@@ -1,6 +1,5 @@
 """Dockerfiles of Spack environments: golden, read by BuildKit's own parser, and the same shell text as in definitions."""
 
-import os
 import re
 import subprocess
 from dataclasses import replace
@@ -24,8 +23,9 @@ from hpcdeploy.source import OciConfig, SpackSource, User
 from tests.definition.samples import AWKWARD
 from tests.definition.spack_samples import BARE, CONTAINER, MINIMAL, SYSTEM, VIEWS
 from tests.definition.spack_samples import WHOLE as DEFINITION
-from tests.definition.test_rendering import GOLDEN, REWRITE
+from tests.definition.test_rendering import GOLDEN
 from tests.definition.test_spack_rendering import post
+from tests.golden import check_golden
 from tests.shellcheck import findings
 
 LINES = tuple(text for text in AWKWARD if "\n" not in text)
@@ -72,9 +72,7 @@ def scripts(recipe: SpackRecipe) -> list[str]:
 def test_the_text_is_the_golden_one(recipe: SpackRecipe, kind: str) -> None:
     golden = GOLDEN / f"{recipe.settings.name}.{kind}"
     text = (written(recipe).dockerfile if kind == "dockerfile" else written(recipe).ignore).replace(__version__, "VERSION")
-    if os.environ.get(REWRITE):
-        golden.write_text(text)
-    assert text == golden.read_text(), f"run the tests with {REWRITE}=1 to renew it, and read the difference"
+    check_golden(golden, text)
 
 
 @every_recipe

@@ -1,6 +1,5 @@
 """Definitions of Spack environments: the golden files, what every one of them keeps, and what their shells say."""
 
-import os
 import re
 import subprocess
 from dataclasses import replace
@@ -17,7 +16,8 @@ from hpcdeploy.image import ImageSettings
 from hpcdeploy.source import SpackSource, User
 from tests.definition.sections import check_with_shellcheck
 from tests.definition.spack_samples import BARE, CONTAINER, MINIMAL, RECIPES, SYSTEM, VIEWS, WHOLE
-from tests.definition.test_rendering import GOLDEN, REWRITE
+from tests.definition.test_rendering import GOLDEN
+from tests.golden import check_golden
 
 every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 
@@ -34,9 +34,7 @@ def post(recipe: SpackRecipe, number: int) -> str:
 def test_the_definition_is_the_golden_one(recipe: SpackRecipe) -> None:
     golden = GOLDEN / f"{recipe.settings.name}.def"
     text = render_spack(recipe).replace(__version__, "VERSION")
-    if os.environ.get(REWRITE):
-        golden.write_text(text)
-    assert text == golden.read_text(), f"run the tests with {REWRITE}=1 to renew it, and read the difference"
+    check_golden(golden, text)
 
 
 @every_recipe

@@ -53,6 +53,16 @@ class Scripted(LocalTransport):
         return end
 
 
+def missing_file(folder: Path) -> tuple[StagedFile, Completed]:
+    """Give a file to upload, and the script's answer that the cluster lacks it."""
+    source = folder / "data"
+    source.write_bytes(b"data")
+    sha256 = hashlib.sha256(b"data").hexdigest()
+    staged = StagedFile(sha256=sha256, size=4, path=f"inputs/{sha256}", what="the data", source=str(source))
+    needs = {"needs": [{"sha256": sha256, "path": f"{folder}/root/inputs/{sha256}", "have": 0}]}
+    return staged, Completed(exit_code=14, stdout=f"HPCDEPLOY {json.dumps(needs)}\n".encode(), stderr=b"")
+
+
 @pytest.mark.parametrize(
     ("first", "error"), [([], SchedulerError), ([None], UncertainSubmissionError)], ids=["never lost", "lost at first"]
 )
@@ -60,12 +70,7 @@ class Scripted(LocalTransport):
 def test_a_no_that_comes_after_files_were_brought_is_believed_only_if_no_call_was_lost_before(
     first: list[None], error: type[HpcdeployError], last: str, tmp_path: Path
 ) -> None:
-    source = tmp_path / "data"
-    source.write_bytes(b"data")
-    sha256 = hashlib.sha256(b"data").hexdigest()
-    staged = StagedFile(sha256=sha256, size=4, path=f"inputs/{sha256}", what="the data", source=str(source))
-    needs = {"needs": [{"sha256": sha256, "path": f"{tmp_path}/root/inputs/{sha256}", "have": 0}]}
-    missing = Completed(exit_code=14, stdout=f"HPCDEPLOY {json.dumps(needs)}\n".encode(), stderr=b"")
+    staged, missing = missing_file(tmp_path)
     refused = Completed(exit_code=12, stdout=b"", stderr=b"error: slurm refused the job\n")
     login_node = Scripted([*first, missing, *([refused] if last == "refused" else [missing] * 4)])
     cluster, store = Cluster(name="hpc", root=f"{tmp_path}/root"), Store(tmp_path / "runs.db")
@@ -77,12 +82,7 @@ def test_a_no_that_comes_after_files_were_brought_is_believed_only_if_no_call_wa
 
 @pytest.mark.parametrize("uploads", [1, 4])
 def test_the_script_runs_again_after_every_upload_including_the_last_one(uploads: int, tmp_path: Path) -> None:
-    source = tmp_path / "data"
-    source.write_bytes(b"data")
-    sha256 = hashlib.sha256(b"data").hexdigest()
-    staged = StagedFile(sha256=sha256, size=4, path=f"inputs/{sha256}", what="the data", source=str(source))
-    needs = {"needs": [{"sha256": sha256, "path": f"{tmp_path}/root/inputs/{sha256}", "have": 0}]}
-    missing = Completed(exit_code=14, stdout=f"HPCDEPLOY {json.dumps(needs)}\n".encode(), stderr=b"")
+    staged, missing = missing_file(tmp_path)
     answer = json.dumps({"run": RUN.id, "job_id": "17", "already": False, "part": 0, "folder": "/there"})
     done = Completed(exit_code=0, stdout=f"HPCDEPLOY {answer}\n".encode(), stderr=b"")
     cluster, store = Cluster(name="hpc", root=f"{tmp_path}/root"), Store(tmp_path / "runs.db")

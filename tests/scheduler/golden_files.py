@@ -1,10 +1,10 @@
 """Compare scripts with the files in ``golden/``: some as a whole, of the others what differs from script to script."""
 
-import os
 from pathlib import Path
 
 from hpcdeploy.shell_script import FOLDER, library_file
 from hpcdeploy.templates import shipped_root
+from tests import golden
 
 GOLDEN = Path(__file__).parent / "golden"
 WHOLE = frozenset({"slurm-plain", "htcondor-plain"})
@@ -21,11 +21,5 @@ def without_library(text: str) -> str:
 
 
 def check_golden(name: str, text: str) -> None:
-    """Compare a script with its golden file, or write that if HPCDEPLOY_WRITE_GOLDEN is set."""
-    shown = text if name in WHOLE else without_library(text)
-    golden = GOLDEN / f"{name}.sh"
-    if os.environ.get("HPCDEPLOY_WRITE_GOLDEN"):
-        golden.write_text(shown)
-    assert shown == golden.read_text(), (
-        "if the change is meant: HPCDEPLOY_WRITE_GOLDEN=1 make test, then read the difference"
-    )
+    """Compare a script with its golden file (`tests.golden`)."""
+    golden.check_golden(GOLDEN / f"{name}.sh", text if name in WHOLE else without_library(text))

@@ -1,6 +1,5 @@
 """Translated Dockerfiles as definitions: golden files, and what their shells do with awkward texts."""
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -22,10 +21,10 @@ from hpcdeploy.image import ImageSettings
 from hpcdeploy.source import DockerfileSource, OciConfig
 from tests.definition.dockerfile.samples import SAMPLES, plan_of
 from tests.definition.samples import AWKWARD
+from tests.golden import check_golden
 from tests.shellcheck import findings
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-REWRITE = "HPCDEPLOY_WRITE_GOLDEN"
 SETTINGS = ImageSettings(name="sample", source=DockerfileSource(), test=("true",), labels=(("own", "1"),))
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20) | st.sampled_from(AWKWARD)
 
@@ -42,9 +41,7 @@ def stages(plan: Plan) -> tuple[Stage, ...]:
 def test_the_definition_is_the_golden_one(name: str) -> None:
     golden = GOLDEN / f"{name}.def"
     text = render(plan_of(SAMPLES[name])).replace(__version__, "VERSION")
-    if os.environ.get(REWRITE):
-        golden.write_text(text)
-    assert text == golden.read_text(), f"run the tests with {REWRITE}=1 to renew it, and read the difference"
+    check_golden(golden, text)
 
 
 @pytest.mark.parametrize("name", SAMPLES)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcdeploy.environments.oci import config_behind
+from hpcdeploy.environments.oci_layers import OciImage, image_behind
 from hpcdeploy.errors import ConfigError, EnvironmentFileError, RegistryError
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.progress import Progress, ignore_progress
@@ -139,6 +140,21 @@ class Registry:
             self._compare(self.reference.digest or claimed, f"sha256:{digest_of(content)}")
             try:
                 return config_behind(content, lambda digest: client.read_manifest(digest)[0], client.read_blob)
+            except EnvironmentFileError as error:
+                raise RegistryError(f"{self.reference} cannot be used as a base: {error}") from error
+
+    def image(self) -> OciImage:
+        """Return the configuration and the layers of a container image for linux/amd64. Digests are verified.
+
+        Raises:
+            RegistryError: Also if the reference is not that of a container image, or of one for another platform.
+        """
+        client = self._client("Looking up")
+        with client.session:
+            content, claimed = client.read_manifest(self.reference.asked)
+            self._compare(self.reference.digest or claimed, f"sha256:{digest_of(content)}")
+            try:
+                return image_behind(content, lambda digest: client.read_manifest(digest)[0], client.read_blob)
             except EnvironmentFileError as error:
                 raise RegistryError(f"{self.reference} cannot be used as a base: {error}") from error
 

@@ -1,0 +1,121 @@
+"""Define the entries of a layer: files, folders and links with their metadata, and where their content comes from."""
+
+import io
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, Literal, Protocol
+
+from hpcdeploy.errors import BuildError
+from hpcdeploy.frozen import frozen
+
+Kind = Literal["file", "folder", "link", "hard link", "pipe", "device"]
+
+LONGEST_PATH = 4096
+"""Maximum length of a path in bytes (PATH_MAX, limits.h)."""
+
+LONGEST_NAME = 256
+"""Maximum length of one component of a path in bytes (SQUASHFS_NAME_LEN, fs/squashfs/squashfs_fs.h)."""
+
+
+@frozen
+class Entry:
+    """One entry of a layer.
+
+    Attributes:
+        path: The path in the image without a leading slash, such as ``usr/bin/env``; empty for the root folder.
+        kind: What the entry is. A hard link has no metadata of its own.
+        mode: The permissions, with the set-id and sticky bits.
+        mtime: The time of the last change, in seconds since 1970.
+        uid: The owner's number.
+        gid: The group's number.
+        size: The size of a file's content in bytes.
+        target: The target of a link: for a hard link a path as in `path`, for a symbolic link any text.
+        xattrs: Extended attributes, as pairs of a full name, such as ``security.capability``, and a value.
+        content: Opens the content of a file. It is valid only until the layer yields the next entry.
+    """
+
+    path: str
+    kind: Kind = "file"
+    mode: int = 0o644
+    mtime: int = 0
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    target: str = ""
+    xattrs: tuple[tuple[str, str], ...] = ()
+    content: Callable[[], IO[bytes]] | None = None
+
+
+class Layer(Protocol):
+    """Entries that are applied on top of earlier layers.
+
+    Attributes:
+        has_whiteouts: Names such as ``.wh.NAME`` remove entries of earlier layers (OCI image specification, layer.md).
+    """
+
+    has_whiteouts: bool
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the entries. Each call yields the same entries in the same order."""
+        ...
+
+
+class OwnLayer:
+    """A layer of entries that are in memory or on this machine's disk."""
+
+    has_whiteouts = False
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._entries = tuple(entries)
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the entries."""
+        return iter(self._entries)
+
+
+def text_entry(path: str, content: str | bytes, *, mode: int = 0o644, mtime: int = 0) -> Entry:
+    """Return the entry of a file with this `content`."""
+    data = content.encode() if isinstance(content, str) else content
+    return Entry(path=path, mode=mode, mtime=mtime, size=len(data), content=lambda: io.BytesIO(data))
+
+
+def plain_path(name: str, where: str) -> str:
+    """Return a path from a layer without ``./``, ``//`` and leading or trailing slashes.
+
+    Raises:
+        BuildError: The path has ``..``, is too long, or has a NUL byte. `where` is the layer, for the message.
+    """
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise BuildError(f"{where} has the path {name[:200]!r}, which leads out of the image; do not use this image")
+    path = "/".join(parts)
+    size = len(path.encode(errors="surrogateescape"))
+    longest = max((len(part.encode(errors="surrogateescape")) for part in parts), default=0)
+    if "\0" in path or size > LONGEST_PATH or longest > LONGEST_NAME:
+        raise BuildError(
+            f"{where} has a path that no file system can have: {path[:80]!r}... of {size} bytes; do not use this image"
+        )
+    return path
+
+
+def tar_header(entry: Entry, path: str) -> tarfile.TarInfo:
+    """Return the tar header that sqfstar reads for an entry at `path`. Owners stay numbers, and all times are whole."""
+    info = tarfile.TarInfo(path or ".")
+    info.mode, info.uid, info.gid = entry.mode & 0o7777, entry.uid, entry.gid
+    info.mtime = min(max(entry.mtime, 0), _LAST_TIME)
+    info.type = _TYPES[entry.kind]
+    if entry.kind == "file":
+        info.size = entry.size
+    elif entry.kind in ("link", "hard link"):
+        info.linkname = entry.target
+    info.pax_headers = {f"SCHILY.xattr.{name}": value for name, value in entry.xattrs}
+    return info
+
+
+_LAST_TIME = 2**32 - 1
+"""The last time that squashfs can store (32 bits without sign)."""
+
+_TYPES = {
+    "file": tarfile.REGTYPE, "folder": tarfile.DIRTYPE, "link": tarfile.SYMTYPE, "hard link": tarfile.LNKTYPE,
+    "pipe": tarfile.FIFOTYPE,
+}  # fmt: skip

@@ -1,0 +1,100 @@
+"""Flatten layers into one tar stream for sqfstar."""
+
+import tarfile
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+from hpcdeploy.direct.entries import Entry, Layer, tar_header
+from hpcdeploy.direct.tree import Tree
+from hpcdeploy.errors import BuildError
+
+
+def name_of(layer: Layer) -> str:
+    """Return what messages call a layer."""
+    return str(getattr(layer, "where", "a layer of the build"))
+
+
+class Flattened:
+    """The names of an image, and the layers that have their content.
+
+    Layers are read twice: once for the names, and once more, in `write`, for the content of the names that remain.
+    """
+
+    def __init__(self) -> None:
+        self.tree = Tree()
+        self._layers: list[Layer] = []
+
+    def add(self, *layers: Layer) -> None:
+        """Apply layers on top of the earlier ones.
+
+        Raises:
+            BuildError: A layer is damaged, or has a path or link that no image can have.
+        """
+        for layer in layers:
+            self._layers.append(layer)
+            self.tree.begin_layer()
+            where = name_of(layer)
+            for number, entry in enumerate(layer.entries()):
+                self.tree.apply(entry, number, where, whiteouts=layer.has_whiteouts)
+
+    def write(self, out: BinaryIO) -> None:
+        """Write all names as one tar stream: first the folders and links, then the files in the order of their layers.
+
+        sqfstar needs an entry for the root and for each folder; it would create a missing one with the caller as owner and
+        the current time (squashfs-tools 4.6.1).
+
+        Raises:
+            BuildError: A layer changed since it was added, or is damaged.
+            OSError: The stream cannot be written.
+        """
+        wanted: dict[int, dict[int, str]] = {}
+        links: dict[tuple[int, int], list[str]] = {}
+        with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as archive:
+            _add(archive, self.tree.root.entry(""), "./")
+            for path, node in self.tree.walk():
+                number, place = node.source
+                if node.kind != "file":
+                    _add(archive, node.entry(path), path)
+                elif place in wanted.setdefault(number, {}):
+                    links.setdefault(node.source, []).append(path)
+                else:
+                    wanted[number][place] = path
+            for number, names in sorted(wanted.items()):
+                for place, first in _write_files(archive, self._layers[number], names):
+                    for name in links.pop((number, place), ()):
+                        _add(archive, Entry(path=name, kind="hard link", target=first), name)
+
+
+def _write_files(archive: tarfile.TarFile, layer: Layer, names: dict[int, str]) -> Iterator[tuple[int, str]]:
+    """Write the files of one layer whose positions are in `names`; yield the position and name of each."""
+    for place, entry in enumerate(layer.entries()):
+        name = names.pop(place, None)
+        if name is None:
+            continue
+        try:
+            _add(archive, entry, name)
+        except OSError as error:
+            if error.errno:
+                raise
+            # tarfile raises an OSError without errno if the content ends before its size.
+            raise BuildError(f"{name!r} became shorter during the build; build again") from error
+        yield place, name
+    if names:
+        raise BuildError(f"{next(iter(names.values()))!r} vanished from its layer during the build; build again")
+
+
+def _add(archive: tarfile.TarFile, entry: Entry, path: str) -> None:
+    header = tar_header(entry, path)
+    if entry.kind == "file" and entry.content is not None:
+        with entry.content() as content:
+            archive.addfile(header, content)
+    else:
+        archive.addfile(header)
+    archive.members = []  # type: ignore[attr-defined]  # tarfile keeps all members, which may be a million
+
+
+def remaining(layers: Sequence[Layer]) -> Flattened:
+    """Return the names that remain of `layers`."""
+    flattened = Flattened()
+    flattened.add(*layers)
+    return flattened

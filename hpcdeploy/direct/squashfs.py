@@ -1,0 +1,89 @@
+"""Pack a tar stream into a squashfs file with sqfstar, and choose the compression."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, Literal, cast
+
+from hpcdeploy.errors import BuildError, MissingProgramError
+from hpcdeploy.limits import interrupts_held
+
+Compression = Literal["zstd", "gzip"]
+COMPRESSIONS: tuple[Compression, ...] = ("zstd", "gzip")
+
+OPTIONS: dict[Compression, tuple[str, ...]] = {
+    "zstd": ("-comp", "zstd", "-Xcompression-level", "3"),
+    "gzip": ("-comp", "gzip", "-Xcompression-level", "1"),
+}
+"""Options of mksquashfs and sqfstar. The level follows the compressor, because an option without one gets a slow default.
+
+zstd at level 3 makes smaller files than gzip at level 1, in half the time, and reads faster. A kernel that mounts an image
+needs CONFIG_SQUASHFS_ZSTD for it (Linux 4.14; not in the kernels of some old systems).
+"""
+
+BLOCK = ("-b", "131072")
+_MEMORY = "512M"
+_TAIL = 4000
+
+
+def find_sqfstar() -> str:
+    """Return the path of sqfstar.
+
+    Raises:
+        MissingProgramError: sqfstar is not on PATH, nor in the folders for administrators.
+    """
+    places = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/local/sbin"))
+    found = shutil.which("sqfstar", path=places)
+    if found:
+        return found
+    raise MissingProgramError(
+        "sqfstar is not on this machine's PATH; install squashfs-tools 4.5 or later, or build with --builder apptainer"
+    )
+
+
+def pack(write: Callable[[BinaryIO], None], target: Path, *, compression: Compression, time: int) -> None:
+    """Write a squashfs file from a tar stream.
+
+    All files belong to root, as in an image that an ordinary user builds with Apptainer.
+
+    Args:
+        write: Writes the stream.
+        target: The new file.
+        compression: The compressor.
+        time: The time of the file system itself, in seconds since 1970.
+
+    Raises:
+        BuildError: sqfstar failed.
+        MissingProgramError: sqfstar is not installed.
+    """
+    # All options precede the file's name: sqfstar takes words behind it as names to exclude, without a message.
+    argv = [
+        *(find_sqfstar(), *OPTIONS[compression], *BLOCK, "-mkfs-time", str(time), "-all-root", "-root-mode", "0755"),
+        *("-root-uid", "0", "-root-gid", "0", "-mem", _MEMORY, "-no-progress", "-quiet", str(target)),
+    ]
+    environment = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
+    with tempfile.TemporaryFile() as output:
+        with interrupts_held():
+            process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, env=environment)
+        try:
+            assert process.stdin is not None
+            broken = False
+            try:
+                with process.stdin as stream:
+                    write(cast("BinaryIO", stream))
+            except BrokenPipeError:
+                broken = True  # sqfstar ended early, and its output has the reason
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        if code or broken:
+            target.unlink(missing_ok=True)
+            output.seek(0, os.SEEK_END)
+            output.seek(max(0, output.tell() - _TAIL))
+            tail = output.read().decode(errors="replace").strip()
+            raise BuildError(f"sqfstar ended with exit code {code}; its last lines:\n{tail}")

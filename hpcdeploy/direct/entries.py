@@ -1,8 +1,10 @@
 """Define the entries of a layer: files, folders and links with their metadata, and where their content comes from."""
 
+import hashlib
 import io
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
 from typing import IO, Literal, Protocol
 
 from hpcdeploy.errors import BuildError
@@ -15,6 +17,29 @@ LONGEST_PATH = 4096
 
 LONGEST_NAME = 256
 """Maximum length of one component of a path in bytes (SQUASHFS_NAME_LEN, fs/squashfs/squashfs_fs.h)."""
+
+
+class CheckedContent(io.FileIO):
+    """A file whose sha256 must be `expected`. The end of its with block raises `BuildError` if it is another one."""
+
+    def __init__(self, path: Path, expected: str) -> None:
+        super().__init__(path)
+        self._path, self._expected = path, expected
+        self._sha256 = hashlib.sha256()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next bytes."""
+        block = super().read(-1 if size is None else size)
+        self._sha256.update(block)
+        return block
+
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        self.close()
+        if kind is None and self._sha256.hexdigest() != self._expected:
+            raise BuildError(
+                f"{self._path} changed while the build was prepared; run the same command again when the file no longer "
+                "changes"
+            )
 
 
 @frozen
@@ -55,7 +80,7 @@ class Layer(Protocol):
 
     has_whiteouts: bool
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Generator[Entry, None, None]:
         """Yield the entries. Each call yields the same entries in the same order."""
         ...
 
@@ -68,9 +93,9 @@ class OwnLayer:
     def __init__(self, entries: Iterable[Entry]) -> None:
         self._entries = tuple(entries)
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Generator[Entry, None, None]:
         """Yield the entries."""
-        return iter(self._entries)
+        yield from self._entries
 
 
 def text_entry(path: str, content: str | bytes, *, mode: int = 0o644, mtime: int = 0) -> Entry:

@@ -2,6 +2,8 @@
 
 import tarfile
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import islice
 from typing import BinaryIO
 
 from hpcdeploy.direct.entries import Entry, Layer, tar_header
@@ -36,6 +38,23 @@ class Flattened:
             where = name_of(layer)
             for number, entry in enumerate(layer.entries()):
                 self.tree.apply(entry, number, where, whiteouts=layer.has_whiteouts)
+
+    def read(self, path: str, most: int) -> bytes | None:
+        """Return the first `most` bytes of the file at `path`, with links followed; None if there is no such file.
+
+        Raises:
+            BuildError: A layer is damaged.
+        """
+        node = self.tree.resolve(path)
+        if node is None or node.kind != "file":
+            return None
+        number, place = node.source
+        with closing(self._layers[number].entries()) as entries:
+            for entry in islice(entries, place, place + 1):
+                if entry.content is not None:
+                    with entry.content() as content:
+                        return content.read(most)
+        return None
 
     def write(self, out: BinaryIO) -> None:
         """Write all names as one tar stream: first the folders and links, then the files in the order of their layers.

@@ -5,7 +5,7 @@ import gzip
 import hashlib
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import IO, BinaryIO, cast
 
@@ -47,7 +47,7 @@ class TarLayer:
         self.where = where
         self._unchecked = diff_id
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Generator[Entry, None, None]:
         """Yield the entries in the order of the archive.
 
         Raises:

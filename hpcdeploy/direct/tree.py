@@ -125,6 +125,10 @@ class Tree:
         parent = self._walk(folder)
         return None if parent is None or parent.children is None else parent.children.get(name)
 
+    def resolve(self, path: str) -> Node | None:
+        """Return the node at `path` with all links followed inside the image; None if there is none."""
+        return self._walk(path)
+
     def walk(self) -> Iterator[tuple[str, Node]]:
         """Yield the paths and nodes in a fixed order; folders precede their content. The root is not yielded."""
         waiting: list[tuple[str, Node]] = [("", self.root)]

@@ -5,7 +5,7 @@ import io
 import tarfile
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
-from typing import IO, Literal, Protocol
+from typing import IO, BinaryIO, Literal, Protocol
 
 from hpcdeploy.errors import BuildError
 from hpcdeploy.frozen import frozen
@@ -123,8 +123,16 @@ def plain_path(name: str, where: str) -> str:
     return path
 
 
-def tar_header(entry: Entry, path: str) -> tarfile.TarInfo:
-    """Return the tar header that sqfstar reads for an entry at `path`. Owners stay numbers, and all times are whole."""
+def write_entry(out: BinaryIO, entry: Entry, path: str) -> None:
+    """Write an entry at `path` to a tar stream for mksquashfs. Owners are numbers, and times are whole seconds.
+
+    Only an entry with extended attributes gets a PAX header. Others have GNU's headers for long names: mksquashfs of
+    squashfs-tools 4.5.1 removes the leading slash of a symbolic link's target in a PAX header.
+
+    Raises:
+        BuildError: The content is shorter than the entry's size.
+        OSError: The stream cannot be written.
+    """
     info = tarfile.TarInfo(path or ".")
     info.mode, info.uid, info.gid = entry.mode & 0o7777, entry.uid, entry.gid
     info.mtime = min(max(entry.mtime, 0), _LAST_TIME)
@@ -134,9 +142,23 @@ def tar_header(entry: Entry, path: str) -> tarfile.TarInfo:
     elif entry.kind in ("link", "hard link"):
         info.linkname = entry.target
     info.pax_headers = {f"SCHILY.xattr.{name}": value for name, value in entry.xattrs}
-    return info
+    out.write(info.tobuf(tarfile.PAX_FORMAT if entry.xattrs else tarfile.GNU_FORMAT, "utf-8", "surrogateescape"))
+    if entry.kind == "file" and entry.content is not None and entry.size:
+        with entry.content() as content:
+            _copy(out, content, entry.size, path)
+        out.write(bytes(-entry.size % tarfile.BLOCKSIZE))
 
 
+def _copy(out: BinaryIO, content: IO[bytes], size: int, path: str) -> None:
+    while size:
+        block = content.read(min(size, _BLOCK))
+        if not block:
+            raise BuildError(f"{path!r} became shorter during the build; build again")
+        out.write(block)
+        size -= len(block)
+
+
+_BLOCK = 1 << 20
 _LAST_TIME = 2**32 - 1
 """The last time that squashfs can store (32 bits without sign)."""
 

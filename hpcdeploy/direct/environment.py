@@ -82,15 +82,13 @@ def install(workspace: Workspace, cache: Path, path: str) -> tuple[str, str]:
             f"the build's folder is too long: {workspace.prefix} has more than {LONGEST_PREFIX} bytes; set "
             "XDG_CACHE_HOME to a shorter path"
         )
-    for name, content in _IGNORED.items():
+    pixi = shutil.which("pixi")
+    done = _with_pixi(workspace, pixi, path) if pixi else _with_rattler(workspace, cache, path)
+    for name, content in _IGNORED.items():  # if they did not exist, 'pixi run' in a container would try to write them
         file = workspace.folder / ".pixi" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
         if not file.exists():
             file.write_text(content)
-    pixi = shutil.which("pixi")
-    if pixi:
-        return _with_pixi(workspace, pixi, path)
-    return _with_rattler(workspace, cache, path)
+    return done
 
 
 def _with_pixi(workspace: Workspace, pixi: str, path: str) -> tuple[str, str]:

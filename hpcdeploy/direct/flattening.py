@@ -1,4 +1,4 @@
-"""Flatten layers into one tar stream for sqfstar."""
+"""Flatten layers into one tar stream for mksquashfs."""
 
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,7 @@ from contextlib import closing
 from itertools import islice
 from typing import BinaryIO
 
-from hpcdeploy.direct.entries import Entry, Layer, tar_header
+from hpcdeploy.direct.entries import Entry, Layer, write_entry
 from hpcdeploy.direct.tree import Tree
 from hpcdeploy.errors import BuildError
 
@@ -59,8 +59,8 @@ class Flattened:
     def write(self, out: BinaryIO) -> None:
         """Write all names as one tar stream: first the folders and links, then the files in the order of their layers.
 
-        sqfstar needs an entry for the root and for each folder; it would create a missing one with the caller as owner and
-        the current time (squashfs-tools 4.6.1).
+        mksquashfs needs an entry for the root and for each folder; it would create a missing one with the caller as owner
+        and the current time (squashfs-tools 4.6.1).
 
         Raises:
             BuildError: A layer changed since it was added, or is damaged.
@@ -68,48 +68,31 @@ class Flattened:
         """
         wanted: dict[int, dict[int, str]] = {}
         links: dict[tuple[int, int], list[str]] = {}
-        with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as archive:
-            _add(archive, self.tree.root.entry(""), "./")
-            for path, node in self.tree.walk():
-                number, place = node.source
-                if node.kind != "file":
-                    _add(archive, node.entry(path), path)
-                elif place in wanted.setdefault(number, {}):
-                    links.setdefault(node.source, []).append(path)
-                else:
-                    wanted[number][place] = path
-            for number, names in sorted(wanted.items()):
-                for place, first in _write_files(archive, self._layers[number], names):
-                    for name in links.pop((number, place), ()):
-                        _add(archive, Entry(path=name, kind="hard link", target=first), name)
+        write_entry(out, self.tree.root.entry(""), "./")
+        for path, node in self.tree.walk():
+            number, place = node.source
+            if node.kind != "file":
+                write_entry(out, node.entry(path), path)
+            elif place in wanted.setdefault(number, {}):
+                links.setdefault(node.source, []).append(path)
+            else:
+                wanted[number][place] = path
+        for number, names in sorted(wanted.items()):
+            for place, first in _write_files(out, self._layers[number], names):
+                for name in links.pop((number, place), ()):
+                    write_entry(out, Entry(path=name, kind="hard link", target=first), name)
+        out.write(bytes(tarfile.RECORDSIZE))
 
 
-def _write_files(archive: tarfile.TarFile, layer: Layer, names: dict[int, str]) -> Iterator[tuple[int, str]]:
+def _write_files(out: BinaryIO, layer: Layer, names: dict[int, str]) -> Iterator[tuple[int, str]]:
     """Write the files of one layer whose positions are in `names`; yield the position and name of each."""
     for place, entry in enumerate(layer.entries()):
         name = names.pop(place, None)
-        if name is None:
-            continue
-        try:
-            _add(archive, entry, name)
-        except OSError as error:
-            if error.errno:
-                raise
-            # tarfile raises an OSError without errno if the content ends before its size.
-            raise BuildError(f"{name!r} became shorter during the build; build again") from error
-        yield place, name
+        if name is not None:
+            write_entry(out, entry, name)
+            yield place, name
     if names:
         raise BuildError(f"{next(iter(names.values()))!r} vanished from its layer during the build; build again")
-
-
-def _add(archive: tarfile.TarFile, entry: Entry, path: str) -> None:
-    header = tar_header(entry, path)
-    if entry.kind == "file" and entry.content is not None:
-        with entry.content() as content:
-            archive.addfile(header, content)
-    else:
-        archive.addfile(header)
-    archive.members = []  # type: ignore[attr-defined]  # tarfile keeps all members, which may be a million
 
 
 def remaining(layers: Sequence[Layer]) -> Flattened:

@@ -13,7 +13,7 @@ import mmap
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -59,7 +59,7 @@ def relocated(folder: Path, place: str, move: Move, *, began: float, time: int) 
         )
     paths = sorted(_walk(folder))
     hashes = {
-        path: _Change(_sha256(path.read_bytes()), _sha256(data), len(data))
+        path: _Change(hashlib.sha256(data).digest(), len(data))
         for path in paths
         if (data := _patched(path, move)) is not None
     }
@@ -78,9 +78,8 @@ def relocated(folder: Path, place: str, move: Move, *, began: float, time: int) 
 
 
 class _Change(NamedTuple):
-    """The sha256 of a file before and after the change of its path, and its size afterwards in bytes."""
+    """The sha256 of a file after the change of its path, and its size in bytes."""
 
-    before: bytes
     after: bytes
     size: int
 
@@ -114,7 +113,7 @@ class _Reader:
         data = _patched(self._path, self._move)
         data = self._path.read_bytes() if data is None else data
         if self.is_record:
-            return _record(data, self._hashes.values())
+            return _record(data, self._path.parent.parent, self._hashes)
         return _wheel_record(data, self._path.parent.parent, self._hashes) if self.is_wheel_record else data
 
 
@@ -145,22 +144,19 @@ def _patched(path: Path, move: Move) -> bytes | None:
     return text.sub(lambda match: match[0].replace(move.old, move.new).ljust(len(match[0]), b"\0"), data)
 
 
-def _sha256(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
+def _record(data: bytes, prefix: Path, changes: Mapping[Path, _Change]) -> bytes:
+    """Return a package's record with the new checksums and sizes, and without folders of this machine.
 
-
-def _record(data: bytes, changes: Iterable[_Change]) -> bytes:
-    """Return a package's record with the new checksums, and without folders of this machine."""
-    for change in changes:
-        data = data.replace(change.before.hex().encode(), change.after.hex().encode())
+    The format is that of rattler's files in ``conda-meta``.
+    """
     try:
         values = json.loads(data)
-    except ValueError as error:
-        raise BuildError(
-            f"a record in conda-meta is not valid JSON: {error}; remove the package cache and try again"
-        ) from error
-    if not isinstance(values, dict):
-        return data
+        for entry in values.get("paths_data", {}).get("paths", ()):
+            change = changes.get(prefix / str(entry.get("_path")))
+            if change is not None:
+                entry["sha256_in_prefix"], entry["size_in_bytes"] = change.after.hex(), change.size
+    except (ValueError, AttributeError, TypeError) as error:
+        raise BuildError(f"a record in conda-meta is malformed: {error}; remove the package cache, and try again") from error
     kept = {name: value for name, value in values.items() if name not in _MACHINE_KEYS}
     return json.dumps(kept, indent=2, ensure_ascii=False).encode()
 

@@ -1,4 +1,4 @@
-"""Pack a tar stream into a squashfs file with sqfstar, and choose the compression."""
+"""Pack a tar stream into a squashfs file with mksquashfs, and choose the compression."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ OPTIONS: dict[Compression, tuple[str, ...]] = {
     "zstd": ("-comp", "zstd", "-Xcompression-level", "3"),
     "gzip": ("-comp", "gzip", "-Xcompression-level", "1"),
 }
-"""Options of mksquashfs and sqfstar. The level follows the compressor, because an option without one gets a slow default.
+"""Options of mksquashfs. The level follows the compressor, because an option without one gets a slow default.
 
 zstd at level 3 makes smaller files than gzip at level 1, in half the time, and reads faster. A kernel that mounts an image
 needs CONFIG_SQUASHFS_ZSTD for it (Linux 4.14; not in the kernels of some old systems).
@@ -29,18 +29,18 @@ _MEMORY = "512M"
 _TAIL = 4000
 
 
-def find_sqfstar() -> str:
-    """Return the path of sqfstar.
+def find_mksquashfs() -> str:
+    """Return the path of mksquashfs.
 
     Raises:
-        MissingProgramError: sqfstar is not on PATH, nor in the folders for administrators.
+        MissingProgramError: mksquashfs is not on PATH, nor in the folders for administrators.
     """
     places = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/local/sbin"))
-    found = shutil.which("sqfstar", path=places)
+    found = shutil.which("mksquashfs", path=places)
     if found:
         return found
     raise MissingProgramError(
-        "sqfstar is not on this machine's PATH; install squashfs-tools 4.5 or later, or build with --builder apptainer"
+        "mksquashfs is not on this machine's PATH; install squashfs-tools 4.5 or later, or build with --builder apptainer"
     )
 
 
@@ -56,13 +56,13 @@ def pack(write: Callable[[BinaryIO], None], target: Path, *, compression: Compre
         time: The time of the file system itself, in seconds since 1970.
 
     Raises:
-        BuildError: sqfstar failed.
-        MissingProgramError: sqfstar is not installed.
+        BuildError: mksquashfs failed.
+        MissingProgramError: mksquashfs is not installed.
     """
-    # All options precede the file's name: sqfstar takes words behind it as names to exclude, without a message.
+    # sqfstar, the other program for tar streams, rejects levels of compression in squashfs-tools 4.5.1.
     argv = [
-        *(find_sqfstar(), *OPTIONS[compression], *BLOCK, "-mkfs-time", str(time), "-all-root", "-root-mode", "0755"),
-        *("-root-uid", "0", "-root-gid", "0", "-mem", _MEMORY, "-no-progress", "-quiet", str(target)),
+        *(find_mksquashfs(), "-", str(target), "-tar", "-noappend", *OPTIONS[compression], *BLOCK, "-mkfs-time", str(time)),
+        *("-all-root", "-root-mode", "0755", "-root-uid", "0", "-root-gid", "0", "-mem", _MEMORY, "-no-progress", "-quiet"),
     ]
     environment = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
     with tempfile.TemporaryFile() as output:
@@ -75,7 +75,7 @@ def pack(write: Callable[[BinaryIO], None], target: Path, *, compression: Compre
                 with process.stdin as stream:
                     write(cast("BinaryIO", stream))
             except BrokenPipeError:
-                broken = True  # sqfstar ended early, and its output has the reason
+                broken = True  # mksquashfs ended early, and its output has the reason
             code = process.wait()
         finally:
             if process.poll() is None:
@@ -86,4 +86,4 @@ def pack(write: Callable[[BinaryIO], None], target: Path, *, compression: Compre
             output.seek(0, os.SEEK_END)
             output.seek(max(0, output.tell() - _TAIL))
             tail = output.read().decode(errors="replace").strip()
-            raise BuildError(f"sqfstar ended with exit code {code}; its last lines:\n{tail}")
+            raise BuildError(f"mksquashfs ended with exit code {code}; its last lines:\n{tail}")

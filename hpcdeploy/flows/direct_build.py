@@ -51,7 +51,7 @@ def build_direct(definition: Definition, build: DirectBuild, image: Path, folder
         flattened.add(base_layer(flattened.tree, when))
         if flattened.tree.devices:
             show.step(f"left out {len(flattened.tree.devices)} device files of the base image, which only root can create")
-        tools, variables = f"sqfstar, {build.compression}", ""
+        tools, variables = f"mksquashfs, {build.compression}", ""
         if plan.pixi is not None:
             check_glibc(flattened, plan.pixi.recipe.glibc)
             installed = install_environment(plan.pixi, definition, base.config, build, folder, show, when)

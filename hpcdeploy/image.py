@@ -1,9 +1,24 @@
 """Define an image in each of its states: its settings, its definition, the built file, and the published file."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from hpcdeploy.frozen import frozen
 from hpcdeploy.source import OciConfig, Source
+
+Compression = Literal["zstd", "gzip"]
+
+MKSQUASHFS: Mapping[Compression, tuple[str, ...]] = {
+    "zstd": ("-comp", "zstd", "-Xcompression-level", "3"),
+    "gzip": ("-comp", "gzip", "-Xcompression-level", "1"),
+}
+"""Options of mksquashfs for each compressor. The level follows the compressor, because mksquashfs and Apptainer have different
+default levels.
+
+zstd at level 3 makes smaller images than gzip at level 1, in half the time, and reads faster. A kernel that mounts an image
+needs CONFIG_SQUASHFS_ZSTD for it (Linux 4.14; not in the kernels of some old systems).
+"""
 
 
 @frozen
@@ -73,6 +88,7 @@ class ImageSettings:
         ports: The network ports on which the command listens.
         bind_points: Absolute paths of empty folders to create in the image, at which a site can mount its own folders.
         secrets: The secrets that steps may read.
+        compression: The compressor of the image's file system.
     """
 
     name: str
@@ -92,6 +108,7 @@ class ImageSettings:
     ports: tuple[int, ...] = ()
     bind_points: tuple[str, ...] = ()
     secrets: tuple[Secret, ...] = ()
+    compression: Compression = "zstd"
 
 
 @frozen
@@ -127,6 +144,7 @@ class Definition:
         notes: Messages for the user that are no errors.
         given: Names and values of the build arguments on the command line. Some of them may also be in `build_args`.
         asked: The references of the images whose configuration was read from a registry, each with the configuration.
+        compression: The compressor of the image's file system.
     """
 
     name: str
@@ -139,6 +157,7 @@ class Definition:
     notes: tuple[str, ...] = ()
     given: tuple[tuple[str, str], ...] = ()
     asked: tuple[tuple[str, OciConfig], ...] = ()
+    compression: Compression = "zstd"
 
 
 @frozen

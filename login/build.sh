@@ -80,6 +80,8 @@ export "${prefix}_TMPDIR=$temporary" "$own_cache=${!own_cache:-$root/cache}" TMP
 unset "${prefix}_BIND" "${prefix}_BINDPATH"
 options=()
 for argument in ${build_args[@]+"${build_args[@]}"}; do options+=(--build-arg "$argument"); done
+# The value follows a "=": with a separate value, Apptainer 1.4.5 deletes letters of it. Older versions lack this option.
+case $("$apptainer" build --help 2>/dev/null) in *--mksquashfs-args*) options+=("--mksquashfs-args=$compression") ;; esac
 [ "$has_secrets" = no ] || start_serving
 
 # Build with umask 022, because folders that the build makes have the umask's mode in the image too.

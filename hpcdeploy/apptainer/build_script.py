@@ -8,7 +8,7 @@ from hpcdeploy import shell
 from hpcdeploy.apptainer.client import build_argument
 from hpcdeploy.apptainer.diagnosis import NO_PROGRAM_BEGINS
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.image import Definition
+from hpcdeploy.image import MKSQUASHFS, Definition
 from hpcdeploy.secret import NO_SECRETS, SecretValue
 from hpcdeploy.shell_script import CALL, Script, Setup, Value, paths_function
 from hpcdeploy.templates import refuse_former
@@ -69,6 +69,7 @@ def building(
         "prefix": "SINGULARITY" if Path(cluster.apptainer).name.startswith("singularity") else "APPTAINER",
         "context_sha256": context_sha256,
         "build_args": tuple(build_argument(name, value) for name, value in definition.build_args),
+        "compression": " ".join(MKSQUASHFS[definition.compression]),
         "plain_http": plain_http,
         "no_program_begins": NO_PROGRAM_BEGINS,
         "force": force,

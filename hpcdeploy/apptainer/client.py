@@ -16,6 +16,7 @@ from hpcdeploy.apptainer.diagnosis import NO_PROGRAM_BEGINS
 from hpcdeploy.definition.checking import newer_than
 from hpcdeploy.errors import BuildError, MissingProgramError
 from hpcdeploy.frozen import frozen
+from hpcdeploy.image import MKSQUASHFS, Compression
 from hpcdeploy.limits import LONGEST_LINE, Lines, interrupts_held
 
 _SPECIAL = frozenset(',"\r\n')
@@ -203,6 +204,7 @@ class ApptainerClient:
         image: Path,
         *,
         build_args: Sequence[tuple[str, str]] = (),
+        compression: Compression = "zstd",
         options: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         on_line: Line = ignore_line,
@@ -214,6 +216,7 @@ class ApptainerClient:
             definition: The path of the definition file.
             image: The path of the new image. An existing file is replaced only if the build succeeds.
             build_args: The build arguments, as pairs of name and value.
+            compression: The compressor of the image's file system, if this version can set it.
             options: Further options of ``build``.
             environment: Environment variables in addition to those of this process.
             on_line: Receives each line of output, after `mask`.
@@ -225,6 +228,7 @@ class ApptainerClient:
         part = image.with_name(f".{image.name}.part")
         part.unlink(missing_ok=True)
         arguments = [word for name, value in build_args for word in ("--build-arg", build_argument(name, value))]
+        arguments += self._compressing(compression)
         command = [*self._command("build"), *arguments, *options, str(part.absolute()), definition.name]
         try:
             self._run(command, cwd=definition.parent, environ=environment, on_line=on_line, mask=mask)
@@ -232,6 +236,31 @@ class ApptainerClient:
             part.replace(image)
         finally:
             part.unlink(missing_ok=True)
+
+    def _compressing(self, compression: Compression) -> list[str]:
+        """Return the option of ``build`` that sets the compressor; empty if this version has no such option.
+
+        The value follows a ``=``: with a separate value, Apptainer 1.4.5 deletes letters of it when it starts itself again.
+        """
+        if not any("--mksquashfs-args" in line for line in self._run([*self._command("build"), "--help"])):
+            return []
+        return [f"--mksquashfs-args={' '.join(MKSQUASHFS[compression])}"]
+
+    def test(self, image: Path) -> None:
+        """Run the tests of an image (``%test``).
+
+        Raises:
+            CommandFailedError: A test failed, or this machine cannot start the image.
+        """
+        self._run([*self._command("test"), str(image.absolute())])
+
+    def starts(self, image: Path) -> bool:
+        """Tell whether this machine can start a program in an image."""
+        try:
+            self._run([*self._command("exec"), "--no-eval", "--pwd", "/", str(image.absolute()), "/bin/sh", "-c", ":"])
+        except CommandFailedError:
+            return False
+        return True
 
     def _check_begins(self, image: Path, environment: Mapping[str, str] | None) -> None:
         """Raise `CommandFailedError` if the image's environment script exits with 0 before the program starts.

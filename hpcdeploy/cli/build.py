@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +27,7 @@ from hpcdeploy.plain_text import written
 if TYPE_CHECKING:
     from hpcdeploy.cli.image_options import BuildArguments
     from hpcdeploy.cli.place import Place
+    from hpcdeploy.flows.builders import Builder
     from hpcdeploy.flows.freshness import BuildInputs
     from hpcdeploy.image import BuiltImage, Definition, ImageSettings, Secret
     from hpcdeploy.known_files import KnownFiles
@@ -65,6 +67,23 @@ SecretPlaces = Annotated[
         show_default=False,
     ),
 ]
+
+
+class Builders(StrEnum):
+    """The builders of an image."""
+
+    apptainer = "apptainer"
+    direct = "direct"
+
+
+BuilderName = Annotated[
+    Builders | None,
+    typer.Option(
+        "--builder",
+        help="Builder: apptainer, or direct to build without Apptainer; default: chosen automatically.",
+        show_default=False,
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the definition as generate does; build nothing.")]
 
 
@@ -75,6 +94,7 @@ class Target:
     on: On = None
     output: Output = None
     fetch: Fetch = False
+    builder: BuilderName = None
 
 
 @spread
@@ -100,6 +120,8 @@ def build(
     from hpcdeploy.flows.secrets import check_given, parse_given, read_secrets
 
     place, on = here(), target.on
+    if on and target.builder == Builders.direct:
+        raise ConfigError("--builder direct builds on this machine; remove --on, or use --builder apptainer")
     chosen = choose_images(place.project, selection.images or (), every=selection.every)
     given = {words: parse_given(words) for words in secret or ()}
     check_given(tuple(given.values()), chosen)
@@ -129,7 +151,7 @@ def build(
         built = _build_on(place, on, definition, secrets, force=force)
         built = download_image(place, built, file) if target.fetch or target.output else built
     else:
-        built = _build_here(place, definition, file, secrets, force=force)
+        built = _build_here(place, settings, definition, file, secrets, force=force, builder=target.builder)
     _record(place, definition, built, inputs, known)
     if json:
         show.as_json(asdict(built))
@@ -144,6 +166,7 @@ def _common_options(target: Target, arguments: GivenArguments, *, force: bool) -
     common = {
         "--on": target.on,
         "--fetch": target.fetch,
+        "--builder": target.builder,
         "--force": force,
         "--build-arg": arguments.build_arg,
         "--build-arg-file": arguments.build_arg_file,
@@ -203,14 +226,30 @@ def _own_options(settings: "ImageSettings", given: Mapping[str, "Secret"], folde
     return [*many.option("--secret", secrets), *many.option("--output", folder and folder / f"{settings.name}.sif")]
 
 
-def _build_here(place: "Place", definition: "Definition", target: Path, secrets: "Secrets", *, force: bool) -> "BuiltImage":
+def _build_here(
+    place: "Place",
+    settings: "ImageSettings",
+    definition: "Definition",
+    target: Path,
+    secrets: "Secrets",
+    *,
+    force: bool,
+    builder: Builders | None,
+) -> "BuiltImage":
     from hpcdeploy.flows.build import LocalBuilds, build_here
+    from hpcdeploy.flows.builders import choose_builder
     from hpcdeploy.folders import cache_folder
 
+    cache = cache_folder(os.environ)
+    wanted: Builder | None = None if builder is None else "direct" if builder == Builders.direct else "apptainer"
+    chosen = choose_builder(settings, place.project.root, definition, wanted=wanted, downloads=cache / "downloads")
+    if chosen.note:
+        show.notes((chosen.note,))
     return build_here(
         definition,
         target,
-        LocalBuilds(work=cache_folder(os.environ) / "builds"),
+        LocalBuilds(work=cache / "builds"),
+        direct=chosen.direct,
         is_recorded=place.store.has_built,
         force=force,
         secrets=secrets,

@@ -11,6 +11,7 @@ from hpcdeploy.config.validators import (
     line,
     name,
     number,
+    one_of,
     project_path,
     text,
     variable,
@@ -25,11 +26,11 @@ SOURCES = ("pixi", "spack", "oci", "dockerfile", "definition")
 """The keys that set an image's source; without any of them the source is the Pixi environment ``default``."""
 
 _FITTING: Mapping[str, frozenset[str]] = {
-    "dockerfile": frozenset({"repository", "tags", "dockerfile", "test", "labels", "build-args"}),
-    "definition": frozenset({"repository", "tags", "definition", "build-args", "secrets"}),
+    "dockerfile": frozenset({"repository", "tags", "dockerfile", "test", "labels", "build-args", "compression"}),
+    "definition": frozenset({"repository", "tags", "definition", "build-args", "secrets", "compression"}),
     "oci": frozenset(
         {"repository", "oci", "files", "setup", "test", "command", "start", "environment", "labels", "build-args"}
-        | {"tags", "ports", "bind-points", "secrets"}
+        | {"tags", "ports", "bind-points", "secrets", "compression"}
     ),
 }
 """For some sources, the keys that an image may have; the file or image of the source defines the other settings.
@@ -267,6 +268,7 @@ IMAGE = Table(
         Key(name="build-args", kind=BUILD_ARGUMENTS),
         Key(name="ports", kind=ListOf(Leaf(_port, {"type": "integer", "minimum": 1, "maximum": 65535}), "a list of ports")),
         Key(name="bind-points", kind=ListOf(Leaf(image_path), "a list of folders in the image")),
+        Key(name="compression", kind=one_of(("zstd", "gzip"))),
         Key(name="secrets", kind=MapOf(identifier, SECRET, 'a table such as { TOKEN = { env = "TOKEN" } }')),
     ),
     _fitting_keys,

@@ -6,23 +6,11 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import BinaryIO, cast
 
 from hpcdeploy.errors import BuildError, MissingProgramError
+from hpcdeploy.image import MKSQUASHFS, Compression
 from hpcdeploy.limits import interrupts_held
-
-Compression = Literal["zstd", "gzip"]
-COMPRESSIONS: tuple[Compression, ...] = ("zstd", "gzip")
-
-OPTIONS: dict[Compression, tuple[str, ...]] = {
-    "zstd": ("-comp", "zstd", "-Xcompression-level", "3"),
-    "gzip": ("-comp", "gzip", "-Xcompression-level", "1"),
-}
-"""Options of mksquashfs. The level follows the compressor, because an option without one gets a slow default.
-
-zstd at level 3 makes smaller files than gzip at level 1, in half the time, and reads faster. A kernel that mounts an image
-needs CONFIG_SQUASHFS_ZSTD for it (Linux 4.14; not in the kernels of some old systems).
-"""
 
 BLOCK = ("-b", "131072")
 _MEMORY = "512M"
@@ -61,7 +49,17 @@ def pack(write: Callable[[BinaryIO], None], target: Path, *, compression: Compre
     """
     # sqfstar, the other program for tar streams, rejects levels of compression in squashfs-tools 4.5.1.
     argv = [
-        *(find_mksquashfs(), "-", str(target), "-tar", "-noappend", *OPTIONS[compression], *BLOCK, "-mkfs-time", str(time)),
+        *(
+            find_mksquashfs(),
+            "-",
+            str(target),
+            "-tar",
+            "-noappend",
+            *MKSQUASHFS[compression],
+            *BLOCK,
+            "-mkfs-time",
+            str(time),
+        ),
         *("-all-root", "-root-mode", "0755", "-root-uid", "0", "-root-gid", "0", "-mem", _MEMORY, "-no-progress", "-quiet"),
     ]
     environment = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}

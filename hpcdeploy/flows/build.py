@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpcdeploy.apptainer import build_script
 from hpcdeploy.apptainer.build_folder import check_temporary, only_build, pack_context, remove, stage_context
@@ -26,6 +27,9 @@ from hpcdeploy.remote.image_build import run_build, unexpected
 from hpcdeploy.remote.session import Session
 from hpcdeploy.secret import NO_SECRETS, SecretValue, masking
 from hpcdeploy.whole_file import sha256_of
+
+if TYPE_CHECKING:
+    from hpcdeploy.flows.direct_base import DirectBuild
 
 
 @frozen
@@ -53,8 +57,9 @@ def build_here(
     force: bool = False,
     secrets: Mapping[str, SecretValue] = NO_SECRETS,
     report: Report = ignore_event,
+    direct: "DirectBuild | None" = None,
 ) -> BuiltImage:
-    """Build `definition` with this machine's Apptainer into `output`, and write the image's record next to it.
+    """Build `definition` on this machine into `output`, and write the image's record next to it.
 
     If `output` is already a build of the same inputs, that image is returned, unless `force` is set. A project may contain
     an image with a forged record file, so `is_recorded` must confirm that the user built the image.
@@ -67,6 +72,8 @@ def build_here(
         force: Build even if the image exists; overwrite any file at `output`.
         secrets: Values by name of the secrets that the definition uses.
         report: Receives the build's progress.
+        direct: How to build without Apptainer. If the user did not choose this and the result may differ from Apptainer's,
+            Apptainer builds the image. None to build with Apptainer.
 
     Raises:
         BuildError: The build failed, a secret has no value, Apptainer is too old, or a record is malformed. After a failed
@@ -78,11 +85,22 @@ def build_here(
     from hpcdeploy.apptainer.client import ApptainerClient
 
     check_secrets(definition, secrets)
+    show = Show(report, masking(secrets.values()))
+    folder = builds.work / definition.inputs[:16]
+    if direct is not None:
+        from hpcdeploy.flows.direct_build import build_directly
+
+        with only_build(folder, show):
+            check_output(output, force=force)
+            if not force and (known := _unchanged(definition, output, is_recorded, show)):
+                return known
+            with _cleaned(folder):
+                builder = build_directly(definition, direct, output, folder / "context", show)
+            if builder:
+                return write_record(describe(definition, output, builder))
     client = ApptainerClient(builds.program, kept_back=kept_back(secrets))
     _check(version := client.version(), definition)
     text = redirect(definition.text, builds.mirrors)
-    show = Show(report, masking(secrets.values()))
-    folder = builds.work / definition.inputs[:16]
     with only_build(folder, show):
         check_output(output, force=force)
         if not force and (known := _unchanged(definition, output, is_recorded, show)):
@@ -97,6 +115,7 @@ def build_here(
                     path,
                     output,
                     build_args=definition.build_args,
+                    compression=definition.compression,
                     options=options,
                     environment=environment,
                     on_line=show.line,

@@ -11,12 +11,11 @@ from hpcdeploy.definition.base_images import mirrored
 from hpcdeploy.direct.archives import Archive
 from hpcdeploy.direct.flattening import Flattened
 from hpcdeploy.direct.layers import TarLayer
-from hpcdeploy.direct.squashfs import Compression
 from hpcdeploy.environments.oci_layers import OciImage
 from hpcdeploy.errors import BuildError
 from hpcdeploy.flows.direct_plan import DirectPlan
 from hpcdeploy.frozen import frozen
-from hpcdeploy.image import PublishedImage
+from hpcdeploy.image import Compression, PublishedImage
 
 _LIBC = ("lib/x86_64-linux-gnu/libc.so.6", "lib64/libc.so.6", "usr/lib64/libc.so.6", "usr/lib/libc.so.6")
 _LIBC_SIZE = 32 << 20

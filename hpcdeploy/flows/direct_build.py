@@ -9,6 +9,8 @@ from pathlib import Path
 
 from hpcdeploy import __version__
 from hpcdeploy.apptainer.build_progress import Show
+from hpcdeploy.apptainer.client import ApptainerClient, CommandFailedError, find_program
+from hpcdeploy.apptainer.diagnosis import explain
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.direct.entries import CheckedContent, Entry, OwnLayer
 from hpcdeploy.direct.flattening import Flattened
@@ -16,9 +18,9 @@ from hpcdeploy.direct.metadata import ImageText, base_layer, metadata_layer, sif
 from hpcdeploy.direct.sif_writer import write_sif
 from hpcdeploy.direct.squashfs import pack
 from hpcdeploy.environments.oci_layers import OciImage
-from hpcdeploy.errors import ConfigError
+from hpcdeploy.errors import BuildError, ConfigError, MissingProgramError
 from hpcdeploy.flows.direct_base import DirectBuild, base_image, check_glibc
-from hpcdeploy.flows.direct_environment import install_environment
+from hpcdeploy.flows.direct_environment import DoubtError, install_environment
 from hpcdeploy.flows.direct_plan import DirectPlan
 from hpcdeploy.image import Definition
 
@@ -73,6 +75,67 @@ def build_direct(definition: Definition, build: DirectBuild, image: Path, folder
                 time=when,
             )
     return f"hpcdeploy {__version__} direct ({tools})"
+
+
+def build_directly(definition: Definition, build: DirectBuild, output: Path, folder: Path, show: Show) -> str:
+    """Build and test the image at `output`, atomically; return the builder for the image's record.
+
+    The result is empty if the build was given up, because the user did not choose this builder and Apptainer is there.
+
+    Args:
+        definition: The definition.
+        build: The plan and the builder's settings.
+        output: The path of the image.
+        folder: A folder for temporary files, which is created here. The caller removes it.
+        show: Receives the steps.
+
+    Raises:
+        BuildError: The build or a test failed.
+        MissingProgramError: A program or library is missing.
+        RegistryError: The base image cannot be downloaded.
+    """
+    folder.mkdir(parents=True)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    part = output.with_name(f".{output.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        builder = build_direct(definition, build, part, folder, show)
+        part.chmod(0o755)
+        _test(definition, part, show)
+        part.replace(output)
+    except DoubtError as error:
+        if not has_apptainer():
+            raise
+        show.step(f"building with Apptainer instead: {error}")
+        return ""
+    finally:
+        part.unlink(missing_ok=True)
+    return builder
+
+
+def has_apptainer() -> bool:
+    """Tell whether Apptainer is on PATH."""
+    try:
+        find_program()
+    except MissingProgramError:
+        return False
+    return True
+
+
+def _test(definition: Definition, image: Path, show: Show) -> None:
+    """Run ``%test`` with this machine's Apptainer. Without one, or where it starts no containers, say so."""
+    if not check_definition(definition.text, dict(definition.build_args))[-1].section("test"):
+        return
+    if has_apptainer():
+        client = ApptainerClient()
+        if client.starts(image):
+            show.step("running %test")
+            try:
+                client.test(image)
+            except CommandFailedError as error:
+                raise BuildError(f"%test of {definition.name!r} failed:\n{explain(error.tail)}") from error
+            return
+    show.step("%test was not run, because no Apptainer starts containers on this machine; run 'apptainer test' on a cluster")
 
 
 def build_time(environ: Mapping[str, str]) -> int:

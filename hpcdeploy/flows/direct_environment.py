@@ -63,6 +63,8 @@ def install_environment(
     show.step("installing the environment")
     began = time.time()
     hook, installer = install(workspace, build.downloads, path)
+    # The path of pixi on this machine means nothing in the image.
+    hook = "".join(line for line in hook.splitlines(keepends=True) if not line.startswith("export PIXI_EXE="))
     scripts = scripts_that_run(workspace.prefix)
     if scripts and not build.is_chosen:
         raise DoubtError(

@@ -13,7 +13,7 @@ from hpcdeploy.definition.parts import with_mount_point
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.flows.sources.contract import Prepared, Request, S, no_registry
 from hpcdeploy.generated_file import is_generated, write_generated
-from hpcdeploy.image import ContextFile, Definition, ImageSettings
+from hpcdeploy.image import Compression, ContextFile, Definition, ImageSettings
 from hpcdeploy.regular_file import LARGEST_TEXT, UnsuitableFileError, read_regular
 from hpcdeploy.source import DefinitionSource, DockerfileSource, ImageConfigOf, OciConfig, OciSource, PixiSource, SpackSource
 
@@ -69,12 +69,13 @@ def generate(
         text=text,
         files=prepared.files,
         build_args=tuple(given.items()),
-        inputs=_inputs(text, prepared.files, given),
+        inputs=_inputs(text, prepared.files, given, settings.compression),
         secrets=secrets,
         base=stages[-1].header.get("from", ""),
         notes=prepared.notes,
         given=tuple(build_args),
         asked=tuple(configs.items()),
+        compression=settings.compression,
     )
 
 
@@ -111,9 +112,11 @@ def _prepare(
             return dockerfile.prepare(request(source))
 
 
-def _inputs(text: str, files: Sequence[ContextFile], build_args: Mapping[str, str]) -> str:
+def _inputs(text: str, files: Sequence[ContextFile], build_args: Mapping[str, str], compression: Compression) -> str:
     listed = sorted((file.staged, file.mode, file.sha256) for file in files)
-    text_of_all = json.dumps({"definition": text, "files": listed, "build_args": dict(build_args)}, sort_keys=True)
+    # The default is not part of the inputs, so that images of earlier versions keep theirs.
+    chosen = {} if compression == "zstd" else {"compression": compression}
+    text_of_all = json.dumps({"definition": text, "files": listed, "build_args": dict(build_args), **chosen}, sort_keys=True)
     return hashlib.sha256(text_of_all.encode()).hexdigest()
 
 

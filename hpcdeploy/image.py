@@ -13,8 +13,8 @@ MKSQUASHFS: Mapping[Compression, tuple[str, ...]] = {
     "zstd": ("-comp", "zstd", "-Xcompression-level", "3"),
     "gzip": ("-comp", "gzip", "-Xcompression-level", "1"),
 }
-"""Options of mksquashfs for each compressor. The level follows the compressor, because mksquashfs and Apptainer have different
-default levels.
+"""Options of mksquashfs for each compressor. The level follows the compressor, because mksquashfs and Apptainer have
+different default levels.
 
 zstd at level 3 makes smaller images than gzip at level 1, in half the time, and reads faster. A kernel that mounts an image
 needs CONFIG_SQUASHFS_ZSTD for it (Linux 4.14; not in the kernels of some old systems).

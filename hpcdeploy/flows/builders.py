@@ -73,8 +73,8 @@ def choose_builder(
         return Choice()
     remedy = "" if missing else "; --builder direct accepts this"
     raise MissingProgramError(
-        f"apptainer or singularity is not on this machine's PATH, and the image {definition.name!r} was not built without it: "
-        f"{'; '.join(doubts)}{remedy}. Install Apptainer, or build on a cluster that has it: hpcdeploy build --on CLUSTER"
+        f"apptainer or singularity is not on this machine's PATH, and the image {definition.name!r} was not built without "
+        f"it: {'; '.join(doubts)}{remedy}. Install Apptainer, or build on a cluster with it: hpcdeploy build --on CLUSTER"
     )
 
 

@@ -135,7 +135,7 @@ def write_entry(out: BinaryIO, entry: Entry, path: str) -> None:
     """
     info = tarfile.TarInfo(path or ".")
     info.mode, info.uid, info.gid = entry.mode & 0o7777, entry.uid, entry.gid
-    info.mtime = min(max(entry.mtime, 0), _LAST_TIME)
+    info.mtime = stored_time(entry.mtime)
     info.type = _TYPES[entry.kind]
     if entry.kind == "file":
         info.size = entry.size
@@ -147,6 +147,11 @@ def write_entry(out: BinaryIO, entry: Entry, path: str) -> None:
         with entry.content() as content:
             _copy(out, content, entry.size, path)
         out.write(bytes(-entry.size % tarfile.BLOCKSIZE))
+
+
+def stored_time(mtime: int) -> int:
+    """Return a time as squashfs can store it."""
+    return min(max(mtime, 0), _LAST_TIME)
 
 
 def _copy(out: BinaryIO, content: IO[bytes], size: int, path: str) -> None:

@@ -6,7 +6,7 @@ from contextlib import closing
 from itertools import islice
 from typing import BinaryIO
 
-from hpcdeploy.direct.entries import Entry, Layer, write_entry
+from hpcdeploy.direct.entries import Entry, Layer, stored_time, write_entry
 from hpcdeploy.direct.tree import Tree
 from hpcdeploy.errors import BuildError
 
@@ -38,6 +38,10 @@ class Flattened:
             where = name_of(layer)
             for number, entry in enumerate(layer.entries()):
                 self.tree.apply(entry, number, where, whiteouts=layer.has_whiteouts)
+
+    def newest(self) -> int:
+        """Return the latest time of all names, in seconds since 1970, as `write` writes it."""
+        return max(stored_time(node.mtime) for node in (self.tree.root, *(node for _, node in self.tree.walk())))
 
     def read(self, path: str, most: int) -> bytes | None:
         """Return the first `most` bytes of the file at `path`, with links followed; None if there is no such file.

@@ -32,8 +32,8 @@ def find_mksquashfs() -> str:
     )
 
 
-def pack(write: Callable[[BinaryIO], None], target: Path, *, compression: Compression, time: int) -> None:
-    """Write a squashfs file from a tar stream.
+def pack(write: Callable[[BinaryIO], None], target: Path, *, compression: Compression, newest: int) -> None:
+    """Write a squashfs file from a tar stream. Equal streams give equal bytes.
 
     All files belong to root, as in an image that an ordinary user builds with Apptainer.
 
@@ -41,7 +41,7 @@ def pack(write: Callable[[BinaryIO], None], target: Path, *, compression: Compre
         write: Writes the stream.
         target: The new file.
         compression: The compressor.
-        time: The time of the file system itself, in seconds since 1970.
+        newest: The latest time in the stream, in seconds since 1970.
 
     Raises:
         BuildError: mksquashfs failed.
@@ -49,20 +49,13 @@ def pack(write: Callable[[BinaryIO], None], target: Path, *, compression: Compre
     """
     # sqfstar, the other program for tar streams, rejects levels of compression in squashfs-tools 4.5.1.
     argv = [
-        *(
-            find_mksquashfs(),
-            "-",
-            str(target),
-            "-tar",
-            "-noappend",
-            *MKSQUASHFS[compression],
-            *BLOCK,
-            "-mkfs-time",
-            str(time),
-        ),
-        *("-all-root", "-root-mode", "0755", "-root-uid", "0", "-root-gid", "0", "-mem", _MEMORY, "-no-progress", "-quiet"),
+        *(find_mksquashfs(), "-", str(target), "-tar", "-noappend", *MKSQUASHFS[compression], *BLOCK),
+        *("-all-root", "-root-mode", "0755", "-root-uid", "0", "-root-gid", "0"),
+        *("-mem", _MEMORY, "-no-progress", "-quiet"),
     ]
-    environment = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
+    # mksquashfs gives the root folder the current time, whatever the stream says (4.5.1 and 4.6.1). This variable limits all
+    # times, and is the time of the file system.
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(newest)}
     with tempfile.TemporaryFile() as output:
         with interrupts_held():
             process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, env=environment)

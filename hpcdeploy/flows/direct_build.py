@@ -64,7 +64,7 @@ def build_direct(definition: Definition, build: DirectBuild, image: Path, folder
         flattened.add(metadata_layer(text))
         show.step("packing the image")
         partition = folder / "partition"
-        pack(flattened.write, partition, compression=build.compression, time=when)
+        pack(flattened.write, partition, compression=build.compression, newest=flattened.newest())
         with image.open("xb") as out:
             write_sif(
                 out,

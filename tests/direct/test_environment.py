@@ -1,0 +1,190 @@
+"""A locked environment is installed with py-rattler or pixi, and activated on this machine."""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.apptainer.build_progress import Show
+from hpcdeploy.direct.environment import Workspace, install, post_link_scripts, scripts_that_run
+from hpcdeploy.errors import BuildError
+from hpcdeploy.flows.direct_base import DirectBuild
+from hpcdeploy.flows.direct_environment import DoubtError, Installed, install_environment
+from hpcdeploy.flows.direct_plan import DirectPlan, plan_direct
+from hpcdeploy.flows.generate import generate
+from hpcdeploy.image import ImageSettings
+from hpcdeploy.source import OciConfig, PixiSource
+from hpcdeploy_lab import channel
+from tests.direct.conda_channel import served
+
+EXAMPLE = Path(__file__).parent.parent.parent / "examples/pixi-gpu"
+SETTINGS = ImageSettings(name="example", source=PixiSource(environment="gpu"))
+PIXI = """\
+#!{python}
+import sys
+sys.path[:0] = {path}
+from hpcdeploy_lab.pixi_standin.main import main
+sys.exit(main())
+"""
+
+
+@pytest.fixture
+def pixi_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    with served(tmp_path) as home:
+        monkeypatch.setenv("PIXI_HOME", str(home))
+        yield home
+
+
+@pytest.fixture
+def standin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The lab's stand-in for pixi as a program on PATH, with a mirror that it can read: a folder."""
+    program = tmp_path / "programs/pixi"
+    program.parent.mkdir()
+    program.write_text(PIXI.format(python=sys.executable, path=sys.path))
+    program.chmod(0o755)
+    channel.write(tmp_path / "packages")
+    home = tmp_path / "standin-home"
+    home.mkdir()
+    (home / "config.toml").write_text(f'[mirrors]\n"{channel.URL}" = ["file://{tmp_path / "packages"}"]\n')
+    monkeypatch.setenv("PIXI_HOME", str(home))
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    return program
+
+
+def build(project: Path, folder: Path, settings: ImageSettings = SETTINGS, *, chosen: bool = True) -> Installed:
+    definition = generate(settings, project)
+    plan = plan_direct(settings, project, definition)
+    assert isinstance(plan, DirectPlan), plan
+    assert plan.pixi is not None
+    direct = DirectBuild(plan=plan, compression="zstd", downloads=folder / "downloads", is_chosen=chosen)
+    base = OciConfig(env=(("PATH", "/usr/local/bin:/usr/bin:/bin"),))
+    return install_environment(plan.pixi, definition, base, direct, folder, Show(lambda _: None), 1)
+
+
+def contents(installed: Installed) -> dict[str, bytes]:
+    found = {}
+    for entry in installed.layer.entries():
+        if entry.content is not None:
+            with entry.content() as content:
+                found[entry.path] = content.read()
+    return found
+
+
+VARIABLES = {
+    "CONDA_PREFIX": "/app/.pixi/envs/gpu",
+    "DEMO_ACTIVATED": "hpcdeploy-demo-activation 1.0.0",
+    "DEMO_GREETING": "hello from [activation.env]",
+    "DEMO_PREFIX": "/app/.pixi/envs/gpu",
+    "PIXI_PROJECT_MANIFEST": "/app/pixi.toml",
+    "PIXI_PROJECT_VERSION": "0.1.0",
+}
+
+
+@pytest.mark.usefixtures("pixi_home")
+def test_rattler_installs_what_the_image_has_and_the_activation_knows_only_paths_of_the_image(tmp_path: Path) -> None:
+    installed = build(EXAMPLE, tmp_path)
+    assert installed.installer.startswith("py-rattler ")
+    for name, value in VARIABLES.items():
+        assert f'export {name}="{value}"\n' in installed.variables
+    assert 'export PATH="/app/.pixi/envs/gpu/bin""${PATH:+:$PATH}"\n' in installed.variables
+    found = contents(installed)
+    assert b'prefix="/app/.pixi/envs/gpu"' in found["app/.pixi/envs/gpu/bin/hpcdeploy-demo"]
+    assert found["app/entrypoint.sh"].startswith(b"#!/bin/bash\nexport PATH=")
+    assert [path for path, content in found.items() if os.fsencode(tmp_path) in content] == []
+
+
+@pytest.mark.usefixtures("standin")
+def test_pixi_installs_and_activates_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    with_pixi = build(EXAMPLE, tmp_path / "a")
+    assert with_pixi.installer.startswith("pixi ")
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    (tmp_path / "b").mkdir()
+    with served(tmp_path / "b") as home:
+        monkeypatch.setenv("PIXI_HOME", str(home))
+        with_rattler = build(EXAMPLE, tmp_path / "b")
+    assert with_pixi.variables == with_rattler.variables
+    one, other = contents(with_pixi), contents(with_rattler)
+    assert set(one) - set(other) == {"app/.pixi/envs/gpu/conda-meta/pixi"}
+    differ = {path for path in other if one[path] != other[path]}
+    assert differ == {"app/.pixi/.gitignore", "app/.pixi/.condapackageignore"}
+    assert [path for path, content in one.items() if os.fsencode(tmp_path) in content] == []
+
+
+@pytest.mark.usefixtures("pixi_home")
+def test_scripts_of_packages_run_only_where_the_user_chose_this_builder(tmp_path: Path) -> None:
+    with pytest.raises(DoubtError, match=r"runs 1 scripts of packages, such as etc/conda/activate.d/hpcdeploy-demo.sh"):
+        build(EXAMPLE, tmp_path, chosen=False)
+
+
+@pytest.mark.usefixtures("pixi_home")
+def test_a_package_with_another_checksum_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "channel/noarch/hpcdeploy-demo-runtime-1.2.0-0.tar.bz2").open("ab") as package:
+        package.write(b"more")
+    with pytest.raises(BuildError, match="cannot be installed"):
+        build(EXAMPLE, tmp_path)
+
+
+def test_a_pixi_that_fails_is_one_message(standin: Path, tmp_path: Path) -> None:
+    standin.write_text("#!/bin/sh\necho no such channel >&2\nexit 3\n")
+    with pytest.raises(BuildError, match=r"ended with exit code 3:\nno such channel"):
+        build(EXAMPLE, tmp_path)
+
+
+@pytest.mark.usefixtures("pixi_home")
+def test_an_activation_that_fails_is_one_message_and_leaves_no_folder(tmp_path: Path) -> None:
+    project = Path(shutil.copytree(EXAMPLE, tmp_path / "project"))
+    manifest = project / "pixi.toml"
+    line = "[activation.env]"
+    manifest.write_text(manifest.read_text().replace(line, f'{line}\nBROKEN = "${{undefined?is missing}}"', 1))
+    with pytest.raises(BuildError, match="is missing"):
+        build(project, tmp_path)
+    assert not (tmp_path / "app/.hpcdeploy").exists()
+
+
+def test_a_folder_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    workspace = Workspace(
+        folder=tmp_path / ("x" * 100),
+        manifest="pixi.toml",
+        name="a",
+        version="",
+        environment="default",
+        platform="",
+        row="linux-64",
+        platforms=("linux-64",),
+        variables=(),
+        activation=(),
+        wheels=(),
+    )
+    with pytest.raises(BuildError, match="set XDG_CACHE_HOME to a shorter path"):
+        install(workspace, tmp_path, "/bin")
+    assert scripts_that_run(workspace.prefix) == ()
+
+
+def test_a_post_link_script_is_found_by_the_record_of_its_package(tmp_path: Path) -> None:
+    (tmp_path / "conda-meta").mkdir()
+    (tmp_path / "conda-meta/a-1-0.json").write_text('{"name": "a", "files": ["bin/.a-post-link.sh"]}')
+    (tmp_path / "conda-meta/b-1-0.json").write_text('{"name": "b", "files": ["bin/.a-post-link.sh"]}')
+    assert post_link_scripts(tmp_path) == ("a",)
+
+
+@pytest.mark.usefixtures("pixi_home")
+def test_two_installations_at_two_times_under_two_umasks_give_the_same_entries(tmp_path: Path) -> None:
+    results = []
+    for name, umask in (("a", 0o077), ("b", 0o002)):
+        old = os.umask(umask)
+        try:
+            (tmp_path / name).mkdir()
+            installed = build(EXAMPLE, tmp_path / name)
+        finally:
+            os.umask(old)
+        entries = [replace(entry, content=None) for entry in installed.layer.entries()]
+        results.append((entries, contents(installed), installed.variables))
+        time.sleep(1.1)
+    assert results[0] == results[1]

@@ -204,7 +204,6 @@ class ApptainerClient:
         image: Path,
         *,
         build_args: Sequence[tuple[str, str]] = (),
-        compression: Compression = "zstd",
         options: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         on_line: Line = ignore_line,
@@ -216,7 +215,6 @@ class ApptainerClient:
             definition: The path of the definition file.
             image: The path of the new image. An existing file is replaced only if the build succeeds.
             build_args: The build arguments, as pairs of name and value.
-            compression: The compressor of the image's file system, if this version can set it.
             options: Further options of ``build``.
             environment: Environment variables in addition to those of this process.
             on_line: Receives each line of output, after `mask`.
@@ -228,7 +226,6 @@ class ApptainerClient:
         part = image.with_name(f".{image.name}.part")
         part.unlink(missing_ok=True)
         arguments = [word for name, value in build_args for word in ("--build-arg", build_argument(name, value))]
-        arguments += self._compressing(compression)
         command = [*self._command("build"), *arguments, *options, str(part.absolute()), definition.name]
         try:
             self._run(command, cwd=definition.parent, environ=environment, on_line=on_line, mask=mask)
@@ -237,12 +234,16 @@ class ApptainerClient:
         finally:
             part.unlink(missing_ok=True)
 
-    def _compressing(self, compression: Compression) -> list[str]:
+    def compressing(self, compression: Compression) -> list[str]:
         """Return the option of ``build`` that sets the compressor; empty if this version has no such option.
 
         The value follows a ``=``: with a separate value, Apptainer 1.4.5 deletes letters of it when it starts itself again.
         """
-        if not any("--mksquashfs-args" in line for line in self._run([*self._command("build"), "--help"])):
+        try:
+            described = self._run([*self._command("build"), "--help"])
+        except CommandFailedError:
+            return []
+        if not any("--mksquashfs-args" in line for line in described):
             return []
         return [f"--mksquashfs-args={' '.join(MKSQUASHFS[compression])}"]
 

@@ -248,8 +248,7 @@ def _build_here(
     return build_here(
         definition,
         target,
-        LocalBuilds(work=cache / "builds"),
-        direct=chosen.direct,
+        LocalBuilds(work=cache / "builds", direct=chosen.direct),
         is_recorded=place.store.has_built,
         force=force,
         secrets=secrets,

@@ -55,12 +55,12 @@ def write_sif(
     parts = [(_DEFINITION, "", definition), *((_JSON, one.name, one.content) for one in objects)]
     offset, table = _CONTENT, b""
     for number, (kind, name, content) in enumerate(parts, 1):
-        table += _descriptor(number, kind, offset, len(content), len(content), time, name)
+        table += _descriptor(number, kind, (offset, len(content), len(content)), time, name)
         offset += len(content)
     start = -(-offset // _ALIGNMENT) * _ALIGNMENT
     size = partition.stat().st_size
     extra = struct.pack("<ii3s", _SQUASHFS, _PRIMARY, _AMD64)
-    table += _descriptor(len(parts) + 1, _PARTITION, start, size, start - offset + size, time, "", extra)
+    table += _descriptor(len(parts) + 1, _PARTITION, (start, size, start - offset + size), time, "", extra)
     used = len(parts) + 1
     header = _HEADER.pack(
         *(_LAUNCH, b"SIF_MAGIC", b"01", _AMD64, _uuid(key).bytes, time, time),
@@ -76,11 +76,10 @@ def write_sif(
     os.fsync(out.fileno())
 
 
-def _descriptor(
-    number: int, kind: int, offset: int, size: int, padded: int, time: int, name: str, extra: bytes = b""
-) -> bytes:
+def _descriptor(number: int, kind: int, place: tuple[int, int, int], time: int, name: str, extra: bytes = b"") -> bytes:
+    """Return a descriptor; `place` is the offset, the size, and the size with padding, in bytes."""
     owner = (0, 0)
-    return _DESCRIPTOR.pack(kind, _USED, number, _GROUP, 0, offset, size, padded, time, time, *owner, name.encode(), extra)
+    return _DESCRIPTOR.pack(kind, _USED, number, _GROUP, 0, *place, time, time, *owner, name.encode(), extra)
 
 
 def _uuid(key: str) -> uuid.UUID:

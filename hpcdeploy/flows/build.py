@@ -13,7 +13,7 @@ from hpcdeploy.apptainer import build_script
 from hpcdeploy.apptainer.build_folder import check_temporary, only_build, pack_context, remove, stage_context
 from hpcdeploy.apptainer.build_progress import UNCHANGED, Report, Show, ignore_event
 from hpcdeploy.apptainer.build_record import check_output, describe, read_image, read_record, write_record
-from hpcdeploy.apptainer.client import Version, check_version, parse_version
+from hpcdeploy.apptainer.client import ApptainerClient, Version, check_version, parse_version
 from hpcdeploy.apptainer.diagnosis import explain
 from hpcdeploy.apptainer.secret_pipes import check_secrets, kept_back, secret_lines, serving
 from hpcdeploy.definition.base_images import needs_plain_http, redirect
@@ -41,11 +41,14 @@ class LocalBuilds:
             its temporary files there too, unless APPTAINER_TMPDIR is set.
         program: The name or path of the Apptainer program; empty to find Apptainer on PATH.
         mirrors: Pairs of a registry and the registry that replaces it during a build.
+        direct: How to build without Apptainer. If the user did not choose this and the result may differ from Apptainer's,
+            Apptainer builds the image. None to build with Apptainer.
     """
 
     work: Path
     program: str = ""
     mirrors: Sequence[tuple[str, str]] = ()
+    direct: "DirectBuild | None" = None
 
 
 def build_here(
@@ -57,7 +60,6 @@ def build_here(
     force: bool = False,
     secrets: Mapping[str, SecretValue] = NO_SECRETS,
     report: Report = ignore_event,
-    direct: "DirectBuild | None" = None,
 ) -> BuiltImage:
     """Build `definition` on this machine into `output`, and write the image's record next to it.
 
@@ -72,8 +74,6 @@ def build_here(
         force: Build even if the image exists; overwrite any file at `output`.
         secrets: Values by name of the secrets that the definition uses.
         report: Receives the build's progress.
-        direct: How to build without Apptainer. If the user did not choose this and the result may differ from Apptainer's,
-            Apptainer builds the image. None to build with Apptainer.
 
     Raises:
         BuildError: The build failed, a secret has no value, Apptainer is too old, or a record is malformed. After a failed
@@ -82,22 +82,11 @@ def build_here(
         DefinitionError: The definition is invalid.
         MissingProgramError: Apptainer is not installed.
     """
-    from hpcdeploy.apptainer.client import ApptainerClient
-
     check_secrets(definition, secrets)
     show = Show(report, masking(secrets.values()))
     folder = builds.work / definition.inputs[:16]
-    if direct is not None:
-        from hpcdeploy.flows.direct_build import build_directly
-
-        with only_build(folder, show):
-            check_output(output, force=force)
-            if not force and (known := _unchanged(definition, output, is_recorded, show)):
-                return known
-            with _cleaned(folder):
-                builder = build_directly(definition, direct, output, folder / "context", show)
-            if builder:
-                return write_record(describe(definition, output, builder))
+    if built := _without_apptainer(definition, output, builds, show, is_recorded, force=force):
+        return built
     client = ApptainerClient(builds.program, kept_back=kept_back(secrets))
     _check(version := client.version(), definition)
     text = redirect(definition.text, builds.mirrors)
@@ -115,13 +104,36 @@ def build_here(
                     path,
                     output,
                     build_args=definition.build_args,
-                    compression=definition.compression,
-                    options=options,
+                    options=(*client.compressing(definition.compression), *options),
                     environment=environment,
                     on_line=show.line,
                     mask=show.mask,
                 )
         return write_record(describe(definition, output, version.text))
+
+
+def _without_apptainer(
+    definition: Definition,
+    output: Path,
+    builds: LocalBuilds,
+    show: Show,
+    is_recorded: Callable[[BuiltImage], bool],
+    *,
+    force: bool,
+) -> BuiltImage | None:
+    """Build the image without Apptainer, and write its record; None if Apptainer is to build it."""
+    if builds.direct is None:
+        return None
+    from hpcdeploy.flows.direct_build import build_directly
+
+    folder = builds.work / definition.inputs[:16]
+    with only_build(folder, show):
+        check_output(output, force=force)
+        if not force and (known := _unchanged(definition, output, is_recorded, show)):
+            return known
+        with _cleaned(folder):
+            builder = build_directly(definition, builds.direct, output, folder / "context", show)
+        return write_record(describe(definition, output, builder)) if builder else None
 
 
 def _unchanged(

@@ -89,8 +89,8 @@ def build(
                 settings, project, definition, wanted="direct", downloads=folder / "downloads", mirrors=mirrors
             )
             output = folder / f"{settings.name}.sif"
-            builds = LocalBuilds(work=folder / "b", mirrors=mirrors)
-            ours = build_here(definition, output, builds, is_recorded=lambda _: False, direct=chosen.direct)
+            builds = LocalBuilds(work=folder / "b", mirrors=mirrors, direct=chosen.direct)
+            ours = build_here(definition, output, builds, is_recorded=lambda _: False)
             copied = f"{place.root}/{settings.name}-direct.sif"
             real = shell(transport, f'mkdir -p "{place.root}" && printf %s "{copied}"')
             transport.put(output, real)
@@ -143,7 +143,7 @@ def tree(image: Path, tools: Path, folder: Path) -> dict[str, tuple[str, ...]]:
     unsquashfs = [str(tools / "unsquashfs"), "-no-progress", "-offset", str(partition.offset)]
     subprocess.run([*unsquashfs, "-dest", str(folder), "-no-xattrs", str(image)], capture_output=True, check=True)
     listed = subprocess.run([*unsquashfs, "-lln", str(image)], capture_output=True, check=True).stdout.decode()
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     for line in listed.splitlines():
         match = re.fullmatch(r"([dlsrwxtST-]{10}) (\S+) +\d+ \S+ \S+ squashfs-root/?(.*)", line)
         if match:
@@ -235,9 +235,9 @@ def test_two_builds_in_two_folders_give_the_same_bytes(
         assert chosen.note.endswith("the result is the same")
         old = os.umask(umask)
         try:
-            builds = LocalBuilds(work=tmp_path / name / "work")
+            builds = LocalBuilds(work=tmp_path / name / "work", direct=chosen.direct)
             output = tmp_path / name / "image.sif"
-            built = build_here(definition, output, builds, is_recorded=lambda _: False, direct=chosen.direct)
+            built = build_here(definition, output, builds, is_recorded=lambda _: False)
         finally:
             os.umask(old)
         digests.add(built.sha256)

@@ -25,9 +25,10 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 def pixi_hook(workspace: "Workspace", path: str) -> str:
     """Return the script that ``pixi shell-hook`` would print, with paths of this machine.
 
-    The order is pixi's: PATH and the prefix, pixi's variables, the scripts of packages, and the variables of
-    ``[activation.env]`` (prefix-dev/pixi, ``get_activator`` in crates/pixi_core/src/activation.rs). Variables of packages
-    are in ``etc/conda/env_vars.d`` and ``conda-meta/state`` (conda's documentation, "Managing environments").
+    The order is pixi's: PATH and the prefix, pixi's variables, the scripts of packages, those of the workspace, and
+    the variables of ``[activation.env]`` (prefix-dev/pixi, ``get_activator`` in crates/pixi_core/src/activation.rs).
+    Variables of packages are in ``etc/conda/env_vars.d`` and ``conda-meta/state`` (conda's documentation, "Managing
+    environments").
 
     Args:
         workspace: The workspace with its installed environment.
@@ -51,6 +52,7 @@ def pixi_hook(workspace: "Workspace", path: str) -> str:
     lines = [f'export PATH="{prefix}/bin:{path}"']
     lines += [f"export {name}={shlex.quote(value)}" for name, value in {**variables, **_package_variables(prefix)}.items()]
     lines += [f". {shlex.quote(str(script))}" for script in sorted((prefix / "etc/conda/activate.d").glob("*.sh"))]
+    lines += [f". {shlex.quote(str(workspace.folder / name))}" for name in workspace.scripts]
     lines += [f"export {name}={_expanding(value)}" for name, value in workspace.activation]
     lines.append(f'export PS1="({full}) ${{PS1:-}}"')
     return "".join(f"{line}\n" for line in lines)

@@ -3,6 +3,7 @@
 import tarfile
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, Self, cast
 
@@ -26,8 +27,10 @@ class Archive:
 
     def __enter__(self) -> Self:
         try:
-            self._archive = tarfile.open(self._path)
-            self._members = {member.name.removeprefix("./"): member for member in self._archive if member.isfile()}
+            with ExitStack() as opened:
+                self._archive = opened.enter_context(tarfile.open(self._path))
+                self._members = {member.name.removeprefix("./"): member for member in self._archive if member.isfile()}
+                opened.pop_all()  # `__exit__` closes the archive
         except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
             raise BuildError(f"{self._path} cannot be read as a tar archive: {error}; create the archive again") from error
         return self

@@ -40,6 +40,7 @@ class Workspace:
         row: The lock file's name of the platform.
         platforms: The manifest's names of all platforms of the environment.
         variables: Variables that make pixi assume the virtual packages of the platform.
+        scripts: The workspace's activation scripts, relative to `folder`.
         activation: The variables of ``[activation.env]``.
         wheels: The locked PyPI packages.
     """
@@ -53,6 +54,7 @@ class Workspace:
     row: str
     platforms: tuple[str, ...]
     variables: tuple[tuple[str, str], ...]
+    scripts: tuple[str, ...]
     activation: tuple[tuple[str, str], ...]
     wheels: tuple[Wheel, ...]
 

@@ -59,7 +59,9 @@ class TarLayer:
                 yield from _members(stream, self.where)
                 if isinstance(stream, _Hashing):
                     self._check(stream)
-        except (tarfile.TarError, EOFError, zlib.error, ValueError) as error:
+        except (tarfile.TarError, EOFError, zlib.error, ValueError, OSError) as error:
+            if isinstance(error, OSError) and error.errno:
+                raise  # an error of this machine; those of gzip and tarfile have no number
             raise BuildError(f"{self.where} is damaged: {error}; create the image again") from error
 
     def _check(self, stream: "_Hashing") -> None:

@@ -5,7 +5,14 @@ import time
 from pathlib import Path
 
 from hpcdeploy.apptainer.build_progress import Show
-from hpcdeploy.definition.pixi import WORKSPACE, PixiRecipe, render_activation, staged_workspace_file
+from hpcdeploy.definition.pixi import (
+    WORKSPACE,
+    PixiRecipe,
+    render_activation,
+    staged_beside,
+    staged_more,
+    staged_workspace_file,
+)
 from hpcdeploy.direct.activation import activate
 from hpcdeploy.direct.entries import CheckedContent, Entry, OwnLayer, text_entry
 from hpcdeploy.direct.environment import Workspace, install, post_link_scripts, scripts_that_run
@@ -97,13 +104,15 @@ def install_environment(
 
 
 def _workspace(plan: PixiPlan, definition: Definition, folder: Path) -> Workspace:
-    """Copy the files that Pixi needs to `folder`, and return the workspace."""
+    """Copy the files that Pixi and the activation need to `folder`, and return the workspace."""
     recipe, read = plan.recipe, plan.read
-    staged = {file.staged: file for file in definition.files}
-    for name in recipe.workspace:
-        target = folder / name
+    roots = (staged_workspace_file(""), staged_beside(""), f"{staged_more('')}/")
+    for file in definition.files:
+        root = next((root for root in roots if file.staged.startswith(root)), None)
+        if root is None:
+            continue
+        target = folder / file.staged.removeprefix(root)
         target.parent.mkdir(parents=True, exist_ok=True)
-        file = staged[staged_workspace_file(name)]
         with CheckedContent(file.source, file.sha256) as content:
             target.write_bytes(content.read())
     return Workspace(
@@ -116,6 +125,7 @@ def _workspace(plan: PixiPlan, definition: Definition, folder: Path) -> Workspac
         row=read.choice.row.key,
         platforms=tuple(one.name for one in read.workspace.platforms_for(read.environment)),
         variables=_overrides(recipe),
+        scripts=plan.scripts,
         activation=tuple(read.environment.variables.items()),
         wheels=plan.wheels,
     )

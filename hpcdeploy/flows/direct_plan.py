@@ -22,10 +22,11 @@ _PARTS = "defs/parts"
 
 @frozen
 class PixiPlan:
-    """A Pixi environment to install: the recipe of its definition, and its workspace."""
+    """A Pixi environment to install: the recipe of its definition, its workspace, and the workspace's activation scripts."""
 
     recipe: PixiRecipe
     read: LockedWorkspace
+    scripts: tuple[str, ...]
     wheels: tuple[Wheel, ...]
 
 
@@ -150,7 +151,7 @@ def _pixi(
         folders=_folders(settings),
         exports=tuple(guard.export(name, value) for name, value in settings.environment),
         labels=settings.labels,
-        pixi=PixiPlan(recipe=recipe, read=read, wheels=wheels),
+        pixi=PixiPlan(recipe=recipe, read=read, scripts=scripts, wheels=wheels),
         doubts=tuple(f"the activation script {name} would run on this machine" for name in scripts),
     )
 

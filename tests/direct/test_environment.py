@@ -148,6 +148,23 @@ def test_an_activation_that_fails_is_one_message_and_leaves_no_folder(tmp_path: 
     assert not (tmp_path / "app/.hpcdeploy").exists()
 
 
+@pytest.mark.usefixtures("pixi_home")
+def test_a_script_of_the_workspace_runs_with_the_files_in_its_folder(tmp_path: Path) -> None:
+    project = Path(shutil.copytree(EXAMPLE, tmp_path / "project"))
+    (project / "scripts").mkdir()
+    (project / "scripts/activate.sh").write_text('. "$PIXI_PROJECT_ROOT/scripts/more.sh"\nexport FROM_SCRIPT="$MORE here"\n')
+    (project / "scripts/more.sh").write_text('MORE="$(hpcdeploy-demo | head -1),"\n')
+    manifest = project / "pixi.toml"
+    both = '[activation]\nscripts = ["scripts/activate.sh"]\n[activation.env]'
+    manifest.write_text(manifest.read_text().replace("[activation.env]", both, 1))
+    installed = build(project, tmp_path)
+    assert 'export FROM_SCRIPT="hpcdeploy-demo 1.2.0, installed in /app/.pixi/envs/gpu, here"\n' in installed.variables
+    plan = plan_direct(SETTINGS, project, generate(SETTINGS, project))
+    assert isinstance(plan, DirectPlan)
+    assert plan.doubts == ("the activation script scripts/activate.sh would run on this machine",)
+    assert {path for _, path in plan.copies} >= {"app/scripts/activate.sh", "app/scripts/more.sh"}
+
+
 def test_a_folder_that_is_too_long_is_refused(tmp_path: Path) -> None:
     workspace = Workspace(
         folder=tmp_path / ("x" * 100),
@@ -159,6 +176,7 @@ def test_a_folder_that_is_too_long_is_refused(tmp_path: Path) -> None:
         row="linux-64",
         platforms=("linux-64",),
         variables=(),
+        scripts=(),
         activation=(),
         wheels=(),
     )

@@ -98,11 +98,20 @@ def _with_pixi(workspace: Workspace, pixi: str, path: str) -> tuple[str, str]:
     environment = {**os.environ, **dict(workspace.variables), "PYTHONNOUSERSITE": "1"}
     for name in ("PIXI_PROJECT_MANIFEST", "PIXI_IN_SHELL", "PIXI_PROJECT_ROOT", "CONDA_PREFIX"):
         environment.pop(name, None)  # pixi would use the workspace in which hpcdeploy itself runs
+    _keep_inside(workspace.folder / ".pixi" / "config.toml")
     platform = ["--platform", workspace.platform] if workspace.platform else []
     _run([pixi, "install", "--locked", *words, *platform], workspace.folder, environment)
     as_is = ["--as-is"] if workspace.platform else []
     hook = _run([pixi, "shell-hook", *words, *as_is, "-s", "bash"], workspace.folder, {**environment, "PATH": path})
     return hook, f"pixi {_run([pixi, '--version'], workspace.folder, environment).strip().removeprefix('pixi ')}"
+
+
+def _keep_inside(settings: Path) -> None:
+    """Make pixi install into the workspace, also if the user's settings have ``detached-environments``."""
+    text = settings.read_text() if settings.is_file() else ""
+    if "detached-environments" not in text:
+        settings.parent.mkdir(parents=True, exist_ok=True)
+        settings.write_text(f"detached-environments = false\n{text}")
 
 
 def _run(argv: Sequence[str], folder: Path, environment: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ import mmap
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -36,8 +36,8 @@ class Move:
     new: bytes
 
 
-def relocated(folder: Path, place: str, move: Move, *, began: float, time: int) -> Iterator[Entry]:
-    """Yield the entries of `folder` as the folder `place` of an image, with the old path replaced by the shorter new one.
+class RelocatedLayer:
+    """The entries of a folder as another folder of an image, with the old path replaced by the shorter new one.
 
     Modes depend on no umask: files are 0755 if their owner may execute them, else 0644, and folders are 0755. Times from
     packages are kept, because compiled Python files contain the time of their source.
@@ -52,29 +52,46 @@ def relocated(folder: Path, place: str, move: Move, *, began: float, time: int) 
     Raises:
         BuildError: A file is too large to be rewritten, or the new path is longer.
     """
-    if len(move.new) > len(move.old):
-        raise BuildError(
-            f"the build's folder {os.fsdecode(move.old)!r} is shorter than {os.fsdecode(move.new)!r}, so the path in binary "
-            "files cannot be replaced; set XDG_CACHE_HOME to a folder with a longer path"
-        )
-    paths = sorted(_walk(folder))
-    hashes = {
-        path: _Change(hashlib.sha256(data).digest(), len(data))
-        for path in paths
-        if (data := _patched(path, move)) is not None
-    }
-    for path in paths:
-        info = path.lstat()
-        mtime = int(info.st_mtime) if info.st_mtime < began else time
-        name = f"{place}/{path.relative_to(folder)}" if path != folder else place
-        if stat.S_ISDIR(info.st_mode):
-            yield Entry(path=name, kind="folder", mode=0o755, mtime=time)
-        elif stat.S_ISLNK(info.st_mode):
-            target = str(path.readlink()).replace(os.fsdecode(move.old), os.fsdecode(move.new))
-            yield Entry(path=name, kind="link", mode=0o777, target=target, mtime=time)
-        elif stat.S_ISREG(info.st_mode):
-            mode = 0o755 if info.st_mode & 0o100 else 0o644
-            yield _file(name, _Reader(path, move, hashes), mode, mtime)
+
+    has_whiteouts = False
+    where = "the environment"
+
+    def __init__(self, folder: Path, place: str, move: Move, *, began: float, time: int) -> None:
+        if len(move.new) > len(move.old):
+            raise BuildError(
+                f"the build's folder {os.fsdecode(move.old)!r} is shorter than {os.fsdecode(move.new)!r}, so the path in "
+                "binary files cannot be replaced; set XDG_CACHE_HOME to a folder with a longer path"
+            )
+        self._folder, self._place, self._move, self._began, self._time = folder, place, move, began, time
+        self._changes = {
+            path: _Change(hashlib.sha256(data).digest(), len(data))
+            for path in _walk(folder)
+            if (data := _patched(path, move)) is not None
+        }
+
+    def entries(self) -> Generator[Entry, None, None]:
+        """Yield the entries, sorted by name in each folder.
+
+        Raises:
+            BuildError: A record of a package is malformed.
+        """
+        for path in _walk(self._folder):
+            info = path.lstat()
+            name = f"{self._place}/{path.relative_to(self._folder)}" if path != self._folder else self._place
+            if stat.S_ISDIR(info.st_mode):
+                yield Entry(path=name, kind="folder", mode=0o755, mtime=self._time)
+            elif stat.S_ISLNK(info.st_mode):
+                target = str(path.readlink()).replace(os.fsdecode(self._move.old), os.fsdecode(self._move.new))
+                yield Entry(path=name, kind="link", mode=0o777, target=target, mtime=self._time)
+            elif stat.S_ISREG(info.st_mode):
+                reader = _Reader(path, self._move, self._changes)
+                yield Entry(
+                    path=name,
+                    mode=0o755 if info.st_mode & 0o100 else 0o644,
+                    mtime=int(info.st_mtime) if info.st_mtime < self._began else self._time,
+                    size=reader.size,
+                    content=reader.open,
+                )
 
 
 class _Change(NamedTuple):
@@ -117,14 +134,12 @@ class _Reader:
         return _wheel_record(data, self._path.parent.parent, self._hashes) if self.is_wheel_record else data
 
 
-def _file(name: str, reader: _Reader, mode: int, mtime: int) -> Entry:
-    return Entry(path=name, mode=mode, mtime=mtime, size=reader.size, content=reader.open)
-
-
 def _walk(folder: Path) -> Iterator[Path]:
+    """Yield a folder and everything in it, sorted in each folder. Links are not followed."""
     yield folder
     for parent, folders, files in os.walk(folder):
-        yield from (Path(parent) / name for name in (*folders, *files))
+        folders.sort()
+        yield from (Path(parent) / name for name in sorted((*folders, *files)))
 
 
 def _patched(path: Path, move: Move) -> bytes | None:

@@ -57,7 +57,7 @@ def build_direct(definition: Definition, build: DirectBuild, image: Path, folder
         if plan.pixi is not None:
             check_glibc(flattened, plan.pixi.recipe.glibc)
             installed = install_environment(plan.pixi, definition, base.config, build, folder, show, when)
-            flattened.add(installed.layer)
+            flattened.add(*installed.layers)
             variables, tools = installed.variables, f"{installed.installer}, {tools}"
         flattened.add(_files(plan, when))
         text = _text(definition, plan, base, variables, when)

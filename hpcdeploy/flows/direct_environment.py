@@ -14,9 +14,9 @@ from hpcdeploy.definition.pixi import (
     staged_workspace_file,
 )
 from hpcdeploy.direct.activation import activate
-from hpcdeploy.direct.entries import CheckedContent, Entry, OwnLayer, text_entry
+from hpcdeploy.direct.entries import CheckedContent, Entry, Layer, OwnLayer, text_entry
 from hpcdeploy.direct.environment import Workspace, install, post_link_scripts, scripts_that_run
-from hpcdeploy.direct.relocation import Move, relocated
+from hpcdeploy.direct.relocation import Move, RelocatedLayer
 from hpcdeploy.errors import BuildError
 from hpcdeploy.flows.direct_base import DirectBuild
 from hpcdeploy.flows.direct_plan import PixiPlan
@@ -36,12 +36,12 @@ class Installed:
     """An installed and activated environment.
 
     Attributes:
-        layer: The entries of the image.
+        layers: The layers of the image.
         variables: The lines that set the variables of the activation.
         installer: The name and version of the program that installed the packages.
     """
 
-    layer: OwnLayer
+    layers: tuple[Layer, ...]
     variables: str
     installer: str
 
@@ -99,8 +99,8 @@ def install_environment(
         ),
     ]
     move = Move(old=os.fsencode(old), new=os.fsencode(new))
-    entries = relocated(workspace.prefix, f"{place}/envs/{recipe.environment}", move, began=began, time=when)
-    return Installed(layer=OwnLayer([*own, *entries]), variables=variables, installer=installer)
+    environment = RelocatedLayer(workspace.prefix, f"{place}/envs/{recipe.environment}", move, began=began, time=when)
+    return Installed(layers=(OwnLayer(own), environment), variables=variables, installer=installer)
 
 
 def _workspace(plan: PixiPlan, definition: Definition, folder: Path) -> Workspace:

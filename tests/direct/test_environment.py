@@ -69,7 +69,7 @@ def build(project: Path, folder: Path, settings: ImageSettings = SETTINGS, *, ch
 
 def contents(installed: Installed) -> dict[str, bytes]:
     found = {}
-    for entry in installed.layer.entries():
+    for entry in (entry for layer in installed.layers for entry in layer.entries()):
         if entry.content is not None:
             with entry.content() as content:
                 found[entry.path] = content.read()
@@ -202,7 +202,7 @@ def test_two_installations_at_two_times_under_two_umasks_give_the_same_entries(t
             installed = build(EXAMPLE, tmp_path / name)
         finally:
             os.umask(old)
-        entries = [replace(entry, content=None) for entry in installed.layer.entries()]
+        entries = [replace(entry, content=None) for layer in installed.layers for entry in layer.entries()]
         results.append((entries, contents(installed), installed.variables))
         time.sleep(1.1)
     assert results[0] == results[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.direct.entries import Entry
-from hpcdeploy.direct.relocation import Move, relocated
+from hpcdeploy.direct.relocation import Move, RelocatedLayer
 from hpcdeploy.errors import BuildError
 
 NEW = b"/app"
@@ -25,7 +25,8 @@ def prefix(tmp_path: Path) -> Path:
 
 def read(prefix: Path, workspace: Path, *, began: float = 0) -> dict[str, tuple[Entry, bytes]]:
     found = {}
-    for entry in relocated(prefix, "app/env", Move(old=os.fsencode(workspace), new=NEW), began=began, time=1):
+    layer = RelocatedLayer(prefix, "app/env", Move(old=os.fsencode(workspace), new=NEW), began=began, time=1)
+    for entry in layer.entries():
         content = b""
         if entry.content is not None:
             with entry.content() as opened:
@@ -96,7 +97,7 @@ def test_modes_and_times_depend_on_the_packages_only(prefix: Path, tmp_path: Pat
 
 def test_a_longer_path_is_refused(prefix: Path) -> None:
     with pytest.raises(BuildError, match="longer path"):
-        list(relocated(prefix, "x", Move(old=b"/a", new=b"/longer"), began=0, time=0))
+        RelocatedLayer(prefix, "x", Move(old=b"/a", new=b"/longer"), began=0, time=0)
 
 
 def test_a_malformed_record_is_refused(prefix: Path, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import base64
 import hashlib
 import io
 import json
-import mmap
 import os
 import re
 import stat
@@ -24,6 +23,7 @@ from hpcdeploy.frozen import frozen
 LARGEST_PATCHED = 2 * 10**9
 """Maximum size in bytes of a file that contains the path and is therefore rewritten in memory."""
 
+_BLOCK = 1 << 20
 _MACHINE_KEYS = ("extracted_package_dir", "package_tarball_full_path", "link")
 """Keys of a package's record that name folders of the machine that installed it."""
 
@@ -144,19 +144,28 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _patched(path: Path, move: Move) -> bytes | None:
     """Return the content of a file with the path replaced; None if the file does not contain the path."""
-    if path.is_symlink() or not path.is_file() or path.stat().st_size < len(move.old):
+    info = path.lstat()
+    if not stat.S_ISREG(info.st_mode) or info.st_size < len(move.old) or not _contains(path, move.old):
         return None
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content.find(move.old) < 0:
-            return None
-        if len(content) > LARGEST_PATCHED:
-            raise BuildError(f"{path.name} contains the environment's path and is too large to be rewritten in memory")
-        data = content[:]
+    if info.st_size > LARGEST_PATCHED:
+        raise BuildError(f"{path.name} contains the environment's path and is too large to be rewritten in memory")
+    data = path.read_bytes()
     if b"\0" not in data:
         return data.replace(move.old, move.new)
     # In a binary file, replace the path up to the end of its string, and fill the string to its old length.
     text = re.compile(re.escape(move.old) + rb"[^\0]*+")
     return text.sub(lambda match: match[0].replace(move.old, move.new).ljust(len(match[0]), b"\0"), data)
+
+
+def _contains(path: Path, text: bytes) -> bool:
+    """Tell whether a file, which may be larger than the memory, contains a text. ``mmap.find`` takes longer."""
+    rest = b""
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(_BLOCK):
+            if text in (block := rest + block):
+                return True
+            rest = block[-len(text) + 1 :]
+    return False
 
 
 def _record(data: bytes, prefix: Path, changes: Mapping[Path, _Change]) -> bytes:

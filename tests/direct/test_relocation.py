@@ -105,3 +105,16 @@ def test_a_malformed_record_is_refused(prefix: Path, tmp_path: Path) -> None:
     (prefix / "conda-meta/a.json").write_text("[1]")
     with pytest.raises(BuildError, match="malformed"):
         read(prefix, tmp_path / "app")
+
+
+def test_a_path_is_found_wherever_it_is_in_a_large_file(
+    prefix: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpcdeploy.direct.relocation._BLOCK", 64)
+    old = os.fsencode(tmp_path / "app")
+    for before in range(60, 70):
+        (prefix / str(before)).write_bytes(b"x" * before + old + b"/y\n")
+    found = read(prefix, tmp_path / "app")
+    assert {name: content for name, (_, content) in found.items() if name.isdigit()} == {
+        str(before): b"x" * before + b"/app/y\n" for before in range(60, 70)
+    }

@@ -14,6 +14,9 @@ from hpcdeploy.errors import BuildError
 
 OpenBlob = Callable[[], BinaryIO]
 _BLOCK = 1 << 20
+_BUFFER = 32 << 10
+"""Size of tarfile's buffer in bytes. tarfile copies the buffer for each header, so a large one takes long."""
+
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 _LONGEST_HEADER = 1 << 20
@@ -133,7 +136,7 @@ class _Header(tarfile.TarInfo):
 
 def _members(stream: object, where: str) -> Iterator[Entry]:
     with contextlib.closing(
-        tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|", bufsize=_BLOCK, tarinfo=_Header)
+        tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|", bufsize=_BUFFER, tarinfo=_Header)
     ) as archive:
         for info in archive:
             archive.members = []  # type: ignore[attr-defined]  # tarfile keeps all members, which may be a million

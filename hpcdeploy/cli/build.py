@@ -242,13 +242,11 @@ def _build_here(
 
     cache = cache_folder(os.environ)
     wanted: Builder | None = None if builder is None else "direct" if builder == Builders.direct else "apptainer"
-    chosen = choose_builder(settings, place.project.root, definition, wanted=wanted, downloads=cache / "downloads")
-    if chosen.note:
-        show.notes((chosen.note,))
+    direct = choose_builder(settings, place.project.root, definition, wanted=wanted, downloads=cache / "downloads")
     return build_here(
         definition,
         target,
-        LocalBuilds(work=cache / "builds", direct=chosen.direct),
+        LocalBuilds(work=cache / "builds", direct=direct),
         is_recorded=place.store.has_built,
         force=force,
         secrets=secrets,

@@ -3,6 +3,7 @@
 import importlib.util
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,18 +12,9 @@ from hpcdeploy.errors import DefinitionError, MissingProgramError
 from hpcdeploy.flows.direct_base import DirectBuild
 from hpcdeploy.flows.direct_build import has_apptainer
 from hpcdeploy.flows.direct_plan import DirectPlan, Refused, plan_direct
-from hpcdeploy.frozen import frozen
 from hpcdeploy.image import Definition, ImageSettings
 
 Builder = Literal["apptainer", "direct"]
-
-
-@frozen
-class Choice:
-    """A chosen builder: how to build without Apptainer (None for Apptainer), and a note for the user (empty for none)."""
-
-    direct: DirectBuild | None = None
-    note: str = ""
 
 
 def choose_builder(
@@ -33,8 +25,8 @@ def choose_builder(
     wanted: Builder | None,
     downloads: Path,
     mirrors: Sequence[tuple[str, str]] = (),
-) -> Choice:
-    """Choose the builder for an image on this machine.
+) -> DirectBuild | None:
+    """Return how to build an image on this machine without Apptainer, or None to build it with Apptainer.
 
     Without a wish, hpcdeploy builds the image itself if the result is that of Apptainer; else Apptainer builds it.
 
@@ -51,7 +43,7 @@ def choose_builder(
         MissingProgramError: The chosen builder, or for an automatic choice every builder, is missing on this machine.
     """
     if wanted == "apptainer":
-        return Choice()
+        return None
     plan = plan_direct(settings, project, definition)
     if isinstance(plan, Refused):
         return _refused(plan, definition, wanted)
@@ -64,13 +56,13 @@ def choose_builder(
     )
     if wanted == "direct":
         find_mksquashfs()
-        return Choice(direct=direct, note="building without Apptainer (direct builder)")
+        return replace(direct, note="building without Apptainer")
     missing = _missing(plan)
     doubts = [*plan.doubts, *missing]
     if not doubts:
-        return Choice(direct=direct, note="building without Apptainer (direct builder): the result is the same")
+        return replace(direct, note="building without Apptainer: the result is the same")
     if has_apptainer():
-        return Choice()
+        return None
     remedy = "" if missing else "; --builder direct accepts this"
     raise MissingProgramError(
         f"apptainer or singularity is not on this machine's PATH, and the image {definition.name!r} was not built without "
@@ -78,7 +70,7 @@ def choose_builder(
     )
 
 
-def _refused(plan: Refused, definition: Definition, wanted: Builder | None) -> Choice:
+def _refused(plan: Refused, definition: Definition, wanted: Builder | None) -> DirectBuild | None:
     reasons = "; ".join(plan.reasons)
     if wanted == "direct":
         raise DefinitionError(
@@ -86,7 +78,7 @@ def _refused(plan: Refused, definition: Definition, wanted: Builder | None) -> C
             "apptainer, or on a cluster: --on CLUSTER"
         )
     if has_apptainer():
-        return Choice()
+        return None
     raise MissingProgramError(
         f"apptainer or singularity is not on this machine's PATH, and the image {definition.name!r} cannot be built without "
         f"it: {reasons}. Install Apptainer, or build on a cluster that has it: hpcdeploy build --on CLUSTER"
@@ -104,6 +96,3 @@ def _missing(plan: DirectPlan) -> list[str]:
     if plan.pixi is not None and not shutil.which("pixi") and not has_rattler:
         lacking.append("neither pixi nor py-rattler (pip install 'hpcdeploy[direct]') is installed")
     return lacking
-
-
-__all__ = ["Builder", "Choice", "choose_builder"]

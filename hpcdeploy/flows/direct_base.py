@@ -32,6 +32,7 @@ class DirectBuild:
         downloads: The folder for layers and packages that later builds use again.
         mirrors: Pairs of a registry and its mirror.
         is_chosen: The user chose this builder. Otherwise a build whose result may differ from Apptainer's is given up.
+        note: What to tell the user about the choice of the builder.
     """
 
     plan: DirectPlan
@@ -39,6 +40,7 @@ class DirectBuild:
     downloads: Path
     mirrors: Sequence[tuple[str, str]] = ()
     is_chosen: bool = False
+    note: str = ""
 
 
 def base_image(build: DirectBuild, stack: ExitStack) -> tuple[OciImage, list[TarLayer]]:

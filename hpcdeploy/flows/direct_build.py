@@ -98,6 +98,7 @@ def build_directly(definition: Definition, build: DirectBuild, output: Path, fol
     output.parent.mkdir(parents=True, exist_ok=True)
     part = output.with_name(f".{output.name}.part")
     part.unlink(missing_ok=True)
+    show.step(build.note)
     try:
         builder = build_direct(definition, build, part, folder, show)
         part.chmod(0o755)

@@ -89,7 +89,7 @@ def build(
                 settings, project, definition, wanted="direct", downloads=folder / "downloads", mirrors=mirrors
             )
             output = folder / f"{settings.name}.sif"
-            builds = LocalBuilds(work=folder / "b", mirrors=mirrors, direct=chosen.direct)
+            builds = LocalBuilds(work=folder / "b", mirrors=mirrors, direct=chosen)
             ours = build_here(definition, output, builds, is_recorded=lambda _: False)
             copied = f"{place.root}/{settings.name}-direct.sif"
             real = shell(transport, f'mkdir -p "{place.root}" && printf %s "{copied}"')
@@ -232,10 +232,11 @@ def test_two_builds_in_two_folders_give_the_same_bytes(
     for name, umask, zone in (("a", 0o077, "UTC"), ("b", 0o002, "Asia/Tokyo")):
         monkeypatch.setenv("TZ", zone)
         chosen = choose_builder(settings, tmp_path, definition, wanted=None, downloads=tmp_path / name)
+        assert chosen is not None
         assert chosen.note.endswith("the result is the same")
         old = os.umask(umask)
         try:
-            builds = LocalBuilds(work=tmp_path / name / "work", direct=chosen.direct)
+            builds = LocalBuilds(work=tmp_path / name / "work", direct=chosen)
             output = tmp_path / name / "image.sif"
             built = build_here(definition, output, builds, is_recorded=lambda _: False)
         finally:

@@ -3,7 +3,7 @@
 import functools
 import http.server
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,11 +16,11 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[Path]:
+def served(folder: Path, packages: Iterable[channel.Package] = channel.PACKAGES) -> Iterator[Path]:
     """Serve the channel's packages in `folder`; yield a folder for PIXI_HOME whose settings name the server as a mirror."""
-    packages, home = folder / "channel", folder / "pixi-home"
-    channel.write(packages)
-    handler = functools.partial(_Quiet, directory=str(packages))
+    place, home = folder / "channel", folder / "pixi-home"
+    channel.write(place, packages)
+    handler = functools.partial(_Quiet, directory=str(place))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         home.mkdir()

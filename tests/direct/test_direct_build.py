@@ -78,8 +78,8 @@ def build(project: Path, tmp_path: Path) -> Build:
     def run(settings: ImageSettings = SETTINGS, *, force: bool = False, known: bool = False) -> BuiltImage:
         definition = generate(settings, project)
         chosen = choose_builder(settings, project, definition, wanted=None, downloads=tmp_path / "downloads")
-        assert chosen.direct is not None
-        builds = LocalBuilds(work=tmp_path / "work", direct=chosen.direct)
+        assert chosen is not None
+        builds = LocalBuilds(work=tmp_path / "work", direct=chosen)
         return build_here(definition, tmp_path / "image.sif", builds, is_recorded=lambda _: known, force=force)
 
     return run
@@ -147,7 +147,7 @@ def test_a_file_that_changes_during_the_build_is_refused(
     definition = generate(SETTINGS, project)
     chosen = choose_builder(SETTINGS, project, definition, wanted=None, downloads=tmp_path)
     (project / "data.txt").write_text("other\n"[:5])
-    builds = LocalBuilds(work=tmp_path / "work", direct=chosen.direct)
+    builds = LocalBuilds(work=tmp_path / "work", direct=chosen)
     with pytest.raises(BuildError, match="changed while the build was prepared"):
         build_here(definition, tmp_path / "image.sif", builds, is_recorded=lambda _: False)
     assert not (tmp_path / "image.sif").exists()

@@ -1,5 +1,7 @@
 """A locked environment is installed with py-rattler or pixi, and activated on this machine."""
 
+import base64
+import hashlib
 import os
 import shutil
 import sys
@@ -9,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tomli
 
 from hpcdeploy.apptainer.build_progress import Show
 from hpcdeploy.direct.environment import Workspace, install, post_link_scripts, scripts_that_run
@@ -19,7 +22,7 @@ from hpcdeploy.flows.direct_plan import DirectPlan, plan_direct
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import ImageSettings
 from hpcdeploy.source import OciConfig, PixiSource
-from hpcdeploy_lab import channel
+from hpcdeploy_lab import channel, wheel
 from tests.direct.conda_channel import served
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples/pixi-gpu"
@@ -206,3 +209,54 @@ def test_two_installations_at_two_times_under_two_umasks_give_the_same_entries(t
         results.append((entries, contents(installed), installed.variables))
         time.sleep(1.1)
     assert results[0] == results[1]
+
+
+WORKSPACE = f"""\
+[workspace]
+name = "with-wheel"
+channels = ["{channel.URL}"]
+platforms = ["linux-64"]
+[dependencies]
+python = "*"
+[pypi-dependencies]
+{wheel.NAME} = "*"
+"""
+PYTHON = channel.Package(
+    name="python",
+    version="3.13.1",
+    files={"bin/python": channel.Member(content=b"#!/bin/sh\nexec /usr/bin/python3\n", executable=True)},
+)
+
+
+def test_wheels_of_the_lock_file_are_installed_beside_conda_s_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    with served(tmp_path, (PYTHON,)) as home:
+        monkeypatch.setenv("PIXI_HOME", str(home))
+        [address] = tomli.loads((home / "config.toml").read_text())["mirrors"][channel.URL]
+        (tmp_path / "channel" / wheel.FILE).write_bytes(wheel.build())
+        sums = channel.checksums(channel.build(PYTHON))
+        entry = f"conda: {channel.URL}/{channel.SUBDIR}/{PYTHON.file_name}"
+        pypi = f"pypi: {address}/{wheel.FILE}"
+        project = tmp_path / "project"
+        project.mkdir()
+        (project / "pixi.toml").write_text(WORKSPACE)
+        (project / "pixi.lock").write_text(
+            f"version: 6\nenvironments:\n  default:\n    channels:\n    - url: {channel.URL}/\n    packages:\n"
+            f"      linux-64:\n      - {entry}\n      - {pypi}\npackages:\n"
+            f"- {entry}\n  sha256: {sums['sha256']}\n  md5: {sums['md5']}\n"
+            f"- {pypi}\n  name: {wheel.NAME}\n  version: {wheel.VERSION}\n"
+            f"  sha256: {hashlib.sha256(wheel.build()).hexdigest()}\n"
+        )
+        installed = build(project, tmp_path, ImageSettings(name="wheel", source=PixiSource()), chosen=False)
+    found = contents(installed)
+    site = "app/.pixi/envs/default/lib/python3.13/site-packages"
+    [info] = {os.path.dirname(path) for path in found if path.endswith("/METADATA")}  # noqa: PTH120 - a path of the image
+    assert info.startswith(site)
+    assert found[f"{info}/INSTALLER"] == b"hpcdeploy"
+    [script] = [path for path in found if path.startswith("app/.pixi/envs/default/bin/") and not path.endswith("/python")]
+    assert found[script].startswith(b"#!/app/.pixi/envs/default/bin/python\n")
+    digest = base64.urlsafe_b64encode(hashlib.sha256(found[script]).digest()).rstrip(b"=").decode()
+    assert f"sha256={digest},{len(found[script])}" in found[f"{info}/RECORD"].decode()
+    assert [path for path, content in found.items() if os.fsencode(tmp_path) in content] == []

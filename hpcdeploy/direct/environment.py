@@ -181,20 +181,22 @@ def _records(workspace: Workspace) -> "list[RepoDataRecord]":
 
 
 def _install_records(records: "Sequence[RepoDataRecord]", workspace: Workspace, cache: Path) -> None:
-    from rattler import Config, install
+    from rattler import Config, PackageCache, ValidationMode, install
     from rattler.exceptions import InstallerError
 
     own = workspace.folder / ".pixi" / "config.toml"
     config = Config.load_from_default_locations("pixi")
     if own.is_file():
         config = config.merge(Config.load_from_files([own]))
+    # An earlier build may have been killed, or the disk may have lost data: compare the cached files with their checksums.
+    packages = PackageCache.new_layered([cache / "conda"], cache_origin=True, validation_mode=ValidationMode.full())
     old = os.umask(0o022)
     try:
         asyncio.run(
             install(
                 list(records),
                 workspace.prefix,
-                cache_dir=cache / "conda",
+                package_cache=packages,
                 config=config,
                 show_progress=False,
                 execute_link_scripts=False,

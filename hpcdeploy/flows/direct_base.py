@@ -16,6 +16,7 @@ from hpcdeploy.errors import BuildError
 from hpcdeploy.flows.direct_plan import DirectPlan
 from hpcdeploy.frozen import frozen
 from hpcdeploy.image import Compression, PublishedImage
+from hpcdeploy.whole_file import sha256_of
 
 _LIBC = ("lib/x86_64-linux-gnu/libc.so.6", "lib64/libc.so.6", "usr/lib64/libc.so.6", "usr/lib/libc.so.6")
 _LIBC_SIZE = 32 << 20
@@ -57,7 +58,7 @@ def base_image(build: DirectBuild, stack: ExitStack) -> tuple[OciImage, list[Tar
         with _locked(build.downloads / "layers"):
             for layer in image.layers:
                 path = build.downloads / "layers" / layer.digest.removeprefix("sha256:")
-                if not path.is_file():
+                if not path.is_file() or sha256_of(path) != path.name:
                     blob = PublishedImage(repository="", manifest="", sha256=path.name, size=layer.size)
                     registry.download(blob, path)
                 openers.append(lambda path=path: path.open("rb"))  # type: ignore[misc]  # binds the loop's value

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import DefinitionError, MissingProgramError
 from hpcdeploy.flows.build import LocalBuilds, build_here, build_on
 from hpcdeploy.flows.builders import choose_builder
+from hpcdeploy.flows.direct_base import DirectBuild, base_image
+from hpcdeploy.flows.direct_plan import DirectPlan
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import BuiltImage, Definition, FileCopy, ImageSettings, Step
 from hpcdeploy.registry.lookup import image_config
@@ -219,6 +222,19 @@ def test_the_record_names_the_builder_and_the_image_is_compressed_with_zstd(both
         with file.open("rb") as opened:
             [partition] = read_contents(opened, file.name).sif.partitions
         assert partition.compression == "zstd"
+
+
+def test_a_damaged_layer_of_an_earlier_build_is_downloaded_again(lab: Lab, container: Container, tmp_path: Path) -> None:
+    reference = container.push(lab, f"direct-tests/{OWN}")
+    direct = DirectBuild(plan=DirectPlan(kind="docker", base=reference), compression="zstd", downloads=tmp_path)
+    for _ in range(2):
+        with ExitStack() as stack:
+            image, layers = base_image(direct, stack)
+            assert sum(1 for layer in layers for _ in layer.entries()) > 1000
+        layer = tmp_path / "layers" / image.layers[0].digest.removeprefix("sha256:")
+        with layer.open("r+b") as file:
+            file.seek(1000)
+            file.write(b"damaged")
 
 
 def test_two_builds_in_two_folders_give_the_same_bytes(

@@ -134,6 +134,15 @@ def test_a_package_with_another_checksum_is_refused(tmp_path: Path) -> None:
         build(EXAMPLE, tmp_path)
 
 
+@pytest.mark.usefixtures("pixi_home")
+def test_a_damaged_file_of_the_package_cache_is_not_installed(tmp_path: Path) -> None:
+    first = contents(build(EXAMPLE, tmp_path))
+    shutil.rmtree(tmp_path / "app")
+    [cached] = (tmp_path / "downloads").rglob("share/hpcdeploy-demo/version.txt")
+    cached.write_text("9.9.9\n")
+    assert contents(build(EXAMPLE, tmp_path)) == first
+
+
 def test_a_pixi_that_fails_is_one_message(standin: Path, tmp_path: Path) -> None:
     standin.write_text("#!/bin/sh\necho no such channel >&2\nexit 3\n")
     with pytest.raises(BuildError, match=r"ended with exit code 3:\nno such channel"):

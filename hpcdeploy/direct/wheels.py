@@ -1,5 +1,6 @@
 """Install locked wheels from an index into an environment: download, check the checksum, and unpack."""
 
+import fcntl
 import hashlib
 import os
 import sysconfig
@@ -49,12 +50,18 @@ def fetch(wheel: Wheel, folder: Path) -> Path:
         BuildError: The wheel cannot be downloaded, is too large, or has another sha256.
         OSError: The file cannot be written.
     """
+    target = folder / wheel.sha256 / wheel.file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another build may download the same wheel
+        if not target.is_file() or _sha256(target) != wheel.sha256:
+            _download(wheel, target)
+    return target
+
+
+def _download(wheel: Wheel, target: Path) -> None:
     import requests
 
-    target = folder / wheel.sha256 / wheel.file
-    if target.is_file() and _sha256(target) == wheel.sha256:
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{wheel.file}.part")
     found, size = hashlib.sha256(), 0
     try:
@@ -76,7 +83,6 @@ def fetch(wheel: Wheel, folder: Path) -> Path:
         raise BuildError(f"{wheel.name} cannot be downloaded from {urlsplit(wheel.url).hostname}: {error}") from error
     finally:
         part.unlink(missing_ok=True)
-    return target
 
 
 def install(wheels: Sequence[Path], prefix: Path, python: str, interpreter: str) -> None:

@@ -14,6 +14,8 @@ import pytest
 
 from hpcdeploy.apptainer.contents import read_contents
 from hpcdeploy.cluster import Cluster
+from hpcdeploy.direct.flattening import remaining
+from hpcdeploy.direct.squashfs import pack
 from hpcdeploy.errors import DefinitionError, MissingProgramError
 from hpcdeploy.flows.build import LocalBuilds, build_here, build_on
 from hpcdeploy.flows.builders import choose_builder
@@ -31,6 +33,7 @@ from tests.builds.test_build_on_cluster import shell
 from tests.builds.test_oci_source import SETTINGS as OCI
 from tests.builds.test_oci_source import WHOLE
 from tests.direct.conda_channel import served
+from tests.direct.layer_files import file, hard, layer, link
 from tests.sessions import session
 from tests.shared import OWN
 
@@ -224,17 +227,39 @@ def test_the_record_names_the_builder_and_the_image_is_compressed_with_zstd(both
         assert partition.compression == "zstd"
 
 
+def test_what_a_layer_has_reaches_the_file_system(tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of names above 100 bytes, links to paths above 100 bytes, attributes with NUL bytes, hard links and set-id bits."""
+    monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
+    capability = b"\1\0\0\2\0\x20" + bytes(14)
+    attributes = {"security.capability": capability.decode(errors="surrogateescape"), "user.mine": "é"}
+    special = file("bin/a", b"x", 0o6755, pax_headers={f"SCHILY.xattr.{name}": value for name, value in attributes.items()})
+    long, target = "/".join(("n" * 90, "m" * 90, "é" * 60)), "/" + "t" * 150
+    flattened = remaining(
+        (layer(special, hard("b", "bin/a"), file(long, b"long"), link("l" * 120, target), link("é", "/é")),)
+    )
+    pack(flattened.write, tmp_path / "image", compression="zstd", newest=flattened.newest())
+    out = tmp_path / "out"
+    subprocess.run([str(tools / "unsquashfs"), "-dest", str(out), str(tmp_path / "image")], capture_output=True, check=True)
+    assert (out / long).read_bytes() == b"long"
+    assert [os.readlink(out / name) for name in ("l" * 120, "é")] == [target, "/é"]
+    assert (out / "b").samefile(out / "bin/a")
+    assert (out / "b").stat().st_mode & 0o7777 == 0o6755
+    assert {name: os.getxattr(out / "b", name) for name in attributes} == {
+        "security.capability": capability, "user.mine": "é".encode(),
+    }  # fmt: skip
+
+
 def test_a_damaged_layer_of_an_earlier_build_is_downloaded_again(lab: Lab, container: Container, tmp_path: Path) -> None:
     reference = container.push(lab, f"direct-tests/{OWN}")
     direct = DirectBuild(plan=DirectPlan(kind="docker", base=reference), compression="zstd", downloads=tmp_path)
     for _ in range(2):
         with ExitStack() as stack:
             image, layers = base_image(direct, stack)
-            assert sum(1 for layer in layers for _ in layer.entries()) > 1000
-        layer = tmp_path / "layers" / image.layers[0].digest.removeprefix("sha256:")
-        with layer.open("r+b") as file:
-            file.seek(1000)
-            file.write(b"damaged")
+            assert sum(1 for one in layers for _ in one.entries()) > 1000
+        stored = tmp_path / "layers" / image.layers[0].digest.removeprefix("sha256:")
+        with stored.open("r+b") as opened:
+            opened.seek(1000)
+            opened.write(b"damaged")
 
 
 def test_two_builds_in_two_folders_give_the_same_bytes(

@@ -29,7 +29,7 @@ class Archive:
         try:
             with ExitStack() as opened:
                 self._archive = opened.enter_context(tarfile.open(self._path))
-                self._members = {member.name.removeprefix("./"): member for member in self._archive if member.isfile()}
+                self._members = {member.name.removeprefix("./"): member for member in self._archive if not member.isdir()}
                 opened.pop_all()  # `__exit__` closes the archive
         except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
             raise BuildError(f"{self._path} cannot be read as a tar archive: {error}; create the archive again") from error
@@ -59,7 +59,17 @@ class Archive:
         member = self._members.get(name)
         if member is None:
             raise BuildError(f"{self._path} has no file {name[:200]!r}, which its image needs; create the archive again")
-        return lambda: cast("BinaryIO", self._archive.extractfile(member))
+        return lambda: self._open(member)
+
+    def _open(self, member: tarfile.TarInfo) -> BinaryIO:
+        """Open a file of the archive. docker before 25 stores a layer that occurs twice as a link to its first file."""
+        try:
+            opened = self._archive.extractfile(member)
+        except (KeyError, tarfile.TarError) as error:
+            raise BuildError(f"{self._path} has a broken link {member.name[:200]!r}; create the archive again") from error
+        if opened is None:
+            raise BuildError(f"{self._path} has no content for {member.name[:200]!r}; create the archive again")
+        return cast("BinaryIO", opened)
 
     def _oci(self) -> OciImage:
         listed = read_manifest(self._read("index.json"))
@@ -83,5 +93,5 @@ class Archive:
         member = self._members.get(name)
         if member is None or member.size > LARGEST_DOCUMENT:
             raise EnvironmentFileError(f"it has no file {name[:200]!r} of at most {LARGEST_DOCUMENT} bytes")
-        file = self._archive.extractfile(member)
-        return file.read() if file else b""
+        with self._open(member) as opened:
+            return opened.read(LARGEST_DOCUMENT)

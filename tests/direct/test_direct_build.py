@@ -21,7 +21,7 @@ from hpcdeploy.flows.direct_build import DEFAULT_TIME, build_time
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import BuiltImage, FileCopy, ImageSettings
 from hpcdeploy.source import OciSource
-from tests.direct.layer_files import digest, file, folder, tar
+from tests.direct.layer_files import digest, file, folder, hard, link, tar
 
 MKSQUASHFS = """\
 #!/bin/sh
@@ -45,7 +45,7 @@ UPPER = tar([file("etc/.wh.gone")])
 Build = Callable[..., BuiltImage]
 
 
-def archive(path: Path, *, diff_id: str = "") -> None:
+def archive(path: Path, *, diff_id: str = "", linked: str = "") -> None:
     config = {
         "os": "linux",
         "architecture": "amd64",
@@ -54,7 +54,8 @@ def archive(path: Path, *, diff_id: str = "") -> None:
     }
     listed = [{"Config": "c.json", "RepoTags": ["a:1"], "Layers": ["1.tar", "2.tar"]}]
     documents = {"manifest.json": json.dumps(listed).encode(), "c.json": json.dumps(config).encode()}
-    members = [file(name, content) for name, content in {**documents, "1.tar": LOWER, "2.tar": UPPER}.items()]
+    members = [file(name, content) for name, content in {**documents, "a/1.tar": LOWER, "2.tar": UPPER}.items()]
+    members.append(link("1.tar", linked) if linked else hard("1.tar", "a/1.tar"))
     path.write_bytes(tar(members))
 
 
@@ -139,6 +140,14 @@ def test_a_damaged_layer_is_refused_and_nothing_remains(build: Build, project: P
     with pytest.raises(BuildError, match=r"layer 1 of the base image has the digest sha256:.*expected sha256:0000"):
         build()
     assert [name for name in remaining(tmp_path) if not name.endswith("/lock")] == []
+
+
+def test_a_layer_may_be_a_link_in_the_archive_but_not_a_broken_one(build: Build, project: Path) -> None:
+    archive(project / "image.tar", linked="./a/1.tar")
+    assert build().size > 0
+    archive(project / "image.tar", linked="a/none.tar")
+    with pytest.raises(BuildError, match=r"has a broken link '1\.tar'"):
+        build(force=True)
 
 
 def test_a_file_that_changes_during_the_build_is_refused(

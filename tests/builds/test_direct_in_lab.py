@@ -306,3 +306,31 @@ def test_what_only_apptainer_can_build_is_refused_by_name(change: dict[str, obje
         choose_builder(settings, EXAMPLE, definition, wanted="direct", downloads=tmp_path)
     with pytest.raises(MissingProgramError, match="cannot be built without it"):
         choose_builder(settings, EXAMPLE, definition, wanted=None, downloads=tmp_path)
+
+
+CONTAINER_UNIVERSE = """
+cd "$SCRATCH/{own}"
+cat > direct.sub <<END
+universe = container
+container_image = $1
+executable = /app/.pixi/envs/gpu/bin/hpcdeploy-demo
+transfer_executable = false
+should_transfer_files = YES
+output = direct.out
+error = direct.err
+log = direct.log
+request_memory = 100
+queue
+END
+rm -f direct.out direct.err direct.log
+condor_submit direct.sub >&2
+condor_wait -wait 120 direct.log >&2
+cat direct.out direct.err
+"""
+
+
+@pytest.mark.usefixtures("htcondor")
+def test_htcondor_s_container_universe_runs_the_same(pixi: Both, transport: Transport) -> None:
+    theirs, ours = (shell(transport, CONTAINER_UNIVERSE.format(own=OWN), path) for path in pixi.paths)
+    assert theirs == ours
+    assert "installed in /app/.pixi/envs/gpu\nactivated by: hpcdeploy-demo-activation 1.0.0\n" in ours

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from hpcdeploy.architecture import of_machine
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.frozen import frozen
-from hpcdeploy.image import EPOCH, ContextFile
+from hpcdeploy.image import EPOCH, ZSTD, Compression, ContextFile
 
 _ENVIRONMENT = "hpcdeploy environment 1"
 _IMAGE = "hpcdeploy image 1"
@@ -29,26 +29,8 @@ _RELEASE = re.compile(
 """The two lines of a definition with the release of hpcdeploy: the comment at the top, and the label (``defs/*.def``)."""
 
 
-@frozen
-class Compression:
-    """The compression of the image's squashfs file system.
-
-    Attributes:
-        name: The compressor, such as ``gzip`` or ``zstd``.
-        level: The level of the compressor; 0 for the level that the builder chooses.
-        block: The size of a block in bytes.
-    """
-
-    name: str
-    level: int = 0
-    block: int = 131_072
-
-
 _LATEST = (1 << 32) - 1
 """The latest time in squashfs, and in a compiled Python file."""
-
-APPTAINER_DEFAULT = Compression(name="gzip")
-"""The compression of a build without ``--mksquashfs-args``."""
 
 
 @frozen
@@ -88,7 +70,7 @@ class EnvironmentInputs:
     build_args: tuple[tuple[str, str], ...] = ()
     bases: tuple[tuple[str, str], ...] = ()
     architecture: str = "amd64"
-    compression: Compression = APPTAINER_DEFAULT
+    compression: Compression = ZSTD
     epoch: int = EPOCH
 
 

@@ -118,6 +118,7 @@ class Delivery:
         place: For an image that an HTCondor worker fetches: its ``docker://`` address, its URL, or its path on CVMFS. Empty
             for other images.
         upload: The image as an upload, which is used if the image is not or cannot be pulled; None for none.
+        untested: The image's ``%test`` did not run where it was built, so it runs on the login node before the first job.
     """
 
     sha256: str
@@ -129,6 +130,7 @@ class Delivery:
     in_job: bool = False
     place: str = ""
     upload: StagedFile | None = None
+    untested: bool = False
 
     @property
     def fetched_from(self) -> str:

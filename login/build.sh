@@ -125,6 +125,8 @@ own_cache=${prefix}_CACHEDIR
 export "${prefix}_TMPDIR=$temporary" "$own_cache=${!own_cache:-$root/cache}" TMPDIR="$temporary"
 unset "${prefix}_BIND" "${prefix}_BINDPATH"
 for argument in ${build_args[@]+"${build_args[@]}"}; do options+=(--build-arg "$argument"); done
+# The value follows a "=": with a separate value, Apptainer 1.4.5 deletes letters of it. Older versions lack this option.
+case $("$apptainer" build --help 2>/dev/null </dev/null) in *--mksquashfs-args*) options+=("--mksquashfs-args=$compression") ;; esac
 [ -z "$downloads" ] || start_keeping
 make_image
 [ "$made" = yes ] || return 0

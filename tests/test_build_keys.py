@@ -7,7 +7,6 @@ import pytest
 
 from hpcdeploy.build_keys import (
     CodeEntry,
-    Compression,
     EnvironmentInputs,
     architecture_of,
     code_entries,
@@ -15,7 +14,7 @@ from hpcdeploy.build_keys import (
     image_key,
     without_release,
 )
-from hpcdeploy.image import ContextFile
+from hpcdeploy.image import GZIP, ZSTD, ContextFile
 
 FILE = ContextFile(source=Path("/project/pixi.lock"), staged="workspace/pixi.lock", mode=0o644, sha256="a" * 64)
 INPUTS = EnvironmentInputs(
@@ -43,9 +42,9 @@ ENTRY = CodeEntry(path="/app/src/main.py", mode=0o644, sha256="b" * 64)
         replace(INPUTS, bases=(("debian:12", "sha256:2"),)),
         replace(INPUTS, bases=()),
         replace(INPUTS, architecture="arm64"),
-        replace(INPUTS, compression=Compression(name="zstd", level=3)),
-        replace(INPUTS, compression=Compression(name="gzip", level=1)),
-        replace(INPUTS, compression=Compression(name="gzip", block=1 << 20)),
+        replace(INPUTS, compression=replace(ZSTD, level=4)),
+        replace(INPUTS, compression=GZIP),
+        replace(INPUTS, compression=replace(ZSTD, block=1 << 20)),
     ],
 )
 def test_each_input_changes_the_key_of_the_environment(other: EnvironmentInputs) -> None:

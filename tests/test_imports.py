@@ -11,7 +11,7 @@ ROWS = (
     ("cli",),
     ("flows",),
     ("remote",),
-    ("apptainer", "engine", "registry", "scheduler", "transport", "store"),
+    ("apptainer", "direct", "engine", "registry", "scheduler", "transport", "store"),
     ("build_keys", "cache_items", "config", "definition", "picture", "tags"),
     (
         *("templates", "sandbox", "compiled_templates", "boundary", "environments", "image", "job", "job_field"),

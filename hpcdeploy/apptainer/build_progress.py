@@ -17,6 +17,7 @@ SEARCHED = 4 * LONGEST_LINE
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # control sequences: ECMA-48, 5.4
 _IDLE = re.compile(
     r"gocryptfs not found|Instance stats will not be available|/run/secrets': destination is already in the mount point list"
+    r"|Non-gzip squashfs compression might not work"
 )
 _INFO = re.compile(r"INFO:\s+(?P<text>.+)")
 

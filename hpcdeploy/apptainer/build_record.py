@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from hpcdeploy import __version__
 from hpcdeploy.apptainer.sif import HEAD, architecture_in
 from hpcdeploy.checked_values import read_json, whole_number
 from hpcdeploy.errors import BuildError, ConfigError
-from hpcdeploy.image import BuiltImage, Definition
+from hpcdeploy.image import BuiltImage, Definition, Toolchain
 from hpcdeploy.regular_file import LARGEST_TEXT, UnsuitableFileError, read_regular
 from hpcdeploy.whole_file import sha256_of, write_whole
 
@@ -99,10 +99,9 @@ def check_output(
 def describe(
     definition: Definition,
     image: Path,
-    version: str,
+    toolchain: Toolchain,
     *,
-    builder: str = "apptainer",
-    tools: Sequence[tuple[str, str]] = (),
+    untested: bool = False,
     sha256: Checksum = sha256_of,
 ) -> BuiltImage:
     """Return the values of the record of `image`, which was just built from `definition`.
@@ -110,9 +109,8 @@ def describe(
     Args:
         definition: The definition.
         image: The image file.
-        version: The name and version of the program that built the image, such as ``apptainer 1.4.5``.
-        builder: The builder (`hpcdeploy.image.BuiltImage.builder`).
-        tools: Names and versions of further tools (`hpcdeploy.image.BuiltImage.tools`).
+        toolchain: What built the image.
+        untested: The image has a ``%test`` that did not run.
         sha256: Computes the checksum of the image.
     """
     return BuiltImage(
@@ -120,14 +118,15 @@ def describe(
         sha256=sha256(image),
         size=image.stat().st_size,
         inputs=definition.inputs,
-        apptainer=version,
+        apptainer=toolchain.program,
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         path=str(image),
         base=definition.base,
         environment=definition.environment,
-        builder=builder,
-        tools=(("hpcdeploy", __version__), *tools),
+        builder=toolchain.builder,
+        tools=(("hpcdeploy", __version__), *toolchain.tools),
         architecture=_architecture(image),
+        untested=untested,
     )
 
 
@@ -166,6 +165,7 @@ def _later_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     pairs = [pair for pair in tools if isinstance(pair, list) and len(pair) == 2] if isinstance(tools, list) else []
     return {
         **{name: text for name, text in texts.items() if isinstance(text, str)},
+        "untested": values.get("untested") is True,
         "environment": environment if isinstance(environment, str) and _SHA256.fullmatch(environment) else "",
         "tools": tuple((str(name), str(version)) for name, version in pairs[:_MOST_TOOLS]),
     }

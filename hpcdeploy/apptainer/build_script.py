@@ -19,7 +19,7 @@ from hpcdeploy.templates import refuse_former
 
 FAILED = 12
 
-_PACKING = ("-mem", "512M")
+_LIMITS = ("-mem", "512M")
 """Options of mksquashfs: the limit of its memory; without it, mksquashfs uses a quarter of the machine's memory."""
 
 
@@ -138,7 +138,8 @@ def _packing(definition: Definition, original: str, text: str) -> dict[str, Valu
     return {
         "epoch": definition.epoch,
         "rewrites": json.dumps(sif_edit.rewrites_of(definition.epoch, mirror_addresses(original, text))),
-        "packing_options": json.dumps(_PACKING),
+        "packing_options": json.dumps([*definition.compression.options, *_LIMITS]),
+        "compression": " ".join(definition.compression.options),
         "packer": library_file("squashfs.py"),
         "sif_editor": Path(sif_edit.__file__).read_text(encoding="utf-8"),
     }

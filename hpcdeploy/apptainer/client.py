@@ -16,6 +16,7 @@ from hpcdeploy.apptainer.diagnosis import NO_PROGRAM_BEGINS
 from hpcdeploy.definition.checking import newer_than
 from hpcdeploy.errors import BuildError, MissingProgramError
 from hpcdeploy.frozen import frozen
+from hpcdeploy.image import Compression
 from hpcdeploy.limits import LONGEST_LINE, Lines, interrupts_held
 
 _SPECIAL = frozenset(',"\r\n')
@@ -134,11 +135,11 @@ def check_version(
 _SQUASHFS = re.compile(r"mksquashfs version (?P<version>[0-9][0-9A-Za-z.-]{0,40})")
 
 
-def squashfs_version() -> tuple[tuple[str, str], ...]:
-    """Return the name and version of the mksquashfs on PATH, which Apptainer uses; nothing if there is none."""
+def squashfs_version(program: str = "mksquashfs") -> tuple[tuple[str, str], ...]:
+    """Return the name and version of mksquashfs; nothing if there is none. Apptainer uses the one on PATH."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(
-            ["mksquashfs", "-version"],
+            [program, "-version"],
             capture_output=True,
             check=False,
             stdin=subprocess.DEVNULL,
@@ -267,6 +268,19 @@ class ApptainerClient:
         finally:
             part.unlink(missing_ok=True)
 
+    def compressing(self, compression: Compression) -> list[str]:
+        """Return the option of ``build`` that sets the compressor; empty if this version has no such option.
+
+        The value follows a ``=``: with a separate value, Apptainer 1.4.5 deletes letters of it when it starts itself again.
+        """
+        try:
+            described = self._run([*self._command("build"), "--help"])
+        except CommandFailedError:
+            return []
+        if not any("--mksquashfs-args" in line for line in described):
+            return []
+        return [f"--mksquashfs-args={' '.join(compression.options)}"]
+
     def test(
         self,
         image: Path,
@@ -282,6 +296,14 @@ class ApptainerClient:
         """
         command = [*self._command("test"), "--no-home", "--pwd", "/", str(image.absolute())]
         self._run(command, cwd=image.parent, environ=environment, on_line=on_line, mask=mask)
+
+    def starts(self, image: Path) -> bool:
+        """Tell whether this machine can start a program in an image."""
+        try:
+            self._run([*self._command("exec"), "--no-eval", "--pwd", "/", str(image.absolute()), "/bin/sh", "-c", ":"])
+        except CommandFailedError:
+            return False
+        return True
 
     def _check_begins(self, image: Path, environment: Mapping[str, str] | None) -> None:
         """Raise `CommandFailedError` if the image's environment script exits with 0 before the program starts.

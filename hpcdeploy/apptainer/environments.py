@@ -7,10 +7,12 @@ an incomplete or damaged image is detected. An entry is never changed: code is a
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from hpcdeploy.checked_values import read_json, whole_number
 from hpcdeploy.frozen import frozen
+from hpcdeploy.image import Toolchain
 from hpcdeploy.private import private_folder
 from hpcdeploy.regular_file import LARGEST_TEXT, UnsuitableFileError, read_regular
 from hpcdeploy.whole_file import sha256_of, write_whole
@@ -26,11 +28,13 @@ class Environment:
         image: The path of the image.
         problem: The reason why code cannot be appended to it; empty if it can. With a problem, there is no image.
         beside: The names beside the code, by the path of their folder in the image.
+        toolchain: What built the image.
     """
 
     image: Path
     problem: str = ""
     beside: Mapping[str, tuple[str, ...]]
+    toolchain: Toolchain
 
 
 class Environments:
@@ -70,27 +74,32 @@ class Environments:
                 {str(folder): tuple(map(str, names)) for folder, names in values["beside"].items()},
             )
             size, sha256 = whole_number(values["size"]), str(values["sha256"])
+            built = values["toolchain"]
+            tools = tuple((str(name), str(version)) for name, version in built["tools"])
+            toolchain = Toolchain(builder=str(built["builder"]), program=str(built["program"]), tools=tools)
         except (OSError, UnsuitableFileError, ValueError, KeyError, TypeError, AttributeError):
             image.unlink(missing_ok=True)
             record.unlink(missing_ok=True)
             return None
         if problem:
-            return Environment(image=image, problem=str(problem), beside={})
+            return Environment(image=image, problem=str(problem), beside={}, toolchain=toolchain)
         if image.is_file() and image.stat().st_size == size and self._checksum(image) == sha256:
-            return Environment(image=image, beside=beside)
+            return Environment(image=image, beside=beside, toolchain=toolchain)
         record.unlink()
         if image.exists():
             image.replace(image.with_suffix(".damaged"))
         return None
 
-    def keep(self, key: str, made: Path, beside: Mapping[str, tuple[str, ...]], problem: str = "") -> Environment:
+    def keep(
+        self, key: str, made: Path, toolchain: Toolchain, beside: Mapping[str, tuple[str, ...]], problem: str = ""
+    ) -> Environment:
         """Add the image `made` under `key`, or only the `problem` that forbids appending; return the entry.
 
         Raises:
             OSError: The entry cannot be written. There is then no entry.
         """
         self._record(key).unlink(missing_ok=True)
-        values = {"problem": problem, "beside": dict(beside), "size": 0, "sha256": ""}
+        values = {"problem": problem, "beside": dict(beside), "toolchain": asdict(toolchain), "size": 0, "sha256": ""}
         if not problem:
             values |= {"size": made.stat().st_size, "sha256": self._checksum(made)}
             made.chmod(0o600)
@@ -98,7 +107,7 @@ class Environments:
                 os.fsync(file.fileno())
             made.replace(self.path(key))
         write_whole(self._record(key), json.dumps(values))
-        return Environment(image=self.path(key), problem=problem, beside=beside)
+        return Environment(image=self.path(key), problem=problem, beside=beside, toolchain=toolchain)
 
     def _record(self, key: str) -> Path:
         return self.folder / f"{key}.json"

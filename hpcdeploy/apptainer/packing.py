@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hpcdeploy.apptainer.sif_edit import rewrites_of
-from hpcdeploy.build_keys import APPTAINER_DEFAULT, Compression
 from hpcdeploy.errors import BuildError
 from hpcdeploy.frozen import frozen
+from hpcdeploy.image import ZSTD, Compression
 from hpcdeploy.shell import word
 from hpcdeploy.shell_script import library_file
 
@@ -92,7 +92,7 @@ class Packing:
     """
 
     epoch: int
-    compression: Compression = APPTAINER_DEFAULT
+    compression: Compression = ZSTD
     addresses: Mapping[str, str]
     places: tuple[str, ...] = ()
 
@@ -112,17 +112,6 @@ class Packed:
     left: int
 
 
-def options_of(compression: Compression) -> list[str]:
-    """Return the options of mksquashfs for a compression; none for Apptainer's own choice.
-
-    The level is always given with the compressor: Apptainer passes a level for gzip, which other compressors refuse.
-    """
-    if compression == APPTAINER_DEFAULT:
-        return []
-    level = ["-Xcompression-level", str(compression.level)] if compression.level else []
-    return ["-comp", compression.name, *level, "-b", str(compression.block)]
-
-
 def install_packer(folder: Path, tools: SquashfsTools, packing: Packing) -> Path:
     """Write the program ``mksquashfs`` to the new `folder`, which must be first on Apptainer's PATH; return the report.
 
@@ -134,7 +123,7 @@ def install_packer(folder: Path, tools: SquashfsTools, packing: Packing) -> Path
     plan = {
         "program": tools.mksquashfs,
         "epoch": packing.epoch,
-        "options": [*options_of(packing.compression), "-mem", MEMORY],
+        "options": [*packing.compression.options, "-mem", MEMORY],
         "rewrites": rewrites_of(packing.epoch, packing.addresses),
         "places": list(packing.places),
         "started": time.time(),

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from hpcdeploy.cli.image_options import BuildArguments
     from hpcdeploy.cli.place import Place
     from hpcdeploy.cluster import Cluster
+    from hpcdeploy.flows.build import LocalBuilds
+    from hpcdeploy.flows.builders import Builder
     from hpcdeploy.flows.freshness import BuildInputs
     from hpcdeploy.image import BuiltImage, Definition, ImageSettings, Secret
     from hpcdeploy.known_files import KnownFiles
@@ -75,6 +78,23 @@ ExactTools = Annotated[
     bool, typer.Option("--exact-tools", help="Build again if the last build used other versions of the tools.")
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Use and keep no downloads of package managers.")]
+
+
+class Builders(StrEnum):
+    """The builders of an image."""
+
+    apptainer = "apptainer"
+    direct = "direct"
+
+
+BuilderName = Annotated[
+    Builders | None,
+    typer.Option(
+        "--builder",
+        help="Builder: apptainer, or direct to build without Apptainer; default: chosen automatically.",
+        show_default=False,
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the definition as generate does; build nothing.")]
 
 
@@ -85,6 +105,7 @@ class Target:
     on: On = None
     output: Output = None
     fetch: Fetch = False
+    builder: BuilderName = None
     check_reproducible: CheckReproducible = False
 
 
@@ -151,8 +172,7 @@ def build(
         built = _build_on(place, on, definition, secrets, earlier, report=progress.report)
         built = download_image(place, built, file) if target.fetch or target.output else built
     else:
-        twice = target.check_reproducible
-        built = _build_here(place, definition, file, secrets, earlier, twice=twice, report=progress.report)
+        built = _build_here(place, settings, definition, target, secrets, earlier, report=progress.report)
     _record(place, definition, built, inputs, known)
     if json:
         show.as_json({**asdict(built), "unchanged": progress.unchanged})
@@ -166,6 +186,8 @@ def _cluster_of(target: Target) -> str | None:
 
     if target.on and target.check_reproducible:
         raise ConfigError("--check-reproducible builds on this machine; use it without --on")
+    if target.on and target.builder == Builders.direct:
+        raise ConfigError("--builder direct builds on this machine; remove --on, or use --builder apptainer")
     return target.on
 
 
@@ -176,6 +198,7 @@ def _common_options(target: Target, arguments: GivenArguments, earlier: Earlier)
     common = {
         "--on": target.on,
         "--fetch": target.fetch,
+        "--builder": target.builder,
         "--force": earlier.force,
         "--exact-tools": earlier.exact_tools,
         "--no-cache": earlier.no_cache,
@@ -260,38 +283,52 @@ def _own_options(settings: "ImageSettings", given: Mapping[str, "Secret"], folde
     return [*many.option("--secret", secrets), *many.option("--output", folder and folder / f"{settings.name}.sif")]
 
 
+def _local_builds(
+    place: "Place", settings: "ImageSettings", definition: "Definition", builder: Builders | None, earlier: Earlier
+) -> "LocalBuilds":
+    """Choose the builder, and the folders of builds on this machine."""
+    from hpcdeploy.apptainer.local_cache import LocalCache
+    from hpcdeploy.flows.build import LocalBuilds
+    from hpcdeploy.flows.builders import choose_builder
+    from hpcdeploy.folders import cache_folder
+
+    cache = LocalCache(root=cache_folder(os.environ))
+    wanted: Builder | None = None if builder is None else "direct" if builder == Builders.direct else "apptainer"
+    root = place.project.root
+    return LocalBuilds(
+        work=cache.builds,
+        images=cache.images,
+        verified=cache.verified,
+        downloads=None if earlier.no_cache else cache.downloads_of(root, definition.name),
+        project=str(root),
+        direct=choose_builder(settings, root, definition, wanted=wanted, downloads=cache.root / "downloads"),
+    )
+
+
 def _build_here(
     place: "Place",
+    settings: "ImageSettings",
     definition: "Definition",
-    target: Path,
+    target: Target,
     secrets: "Secrets",
     earlier: Earlier,
     *,
-    twice: bool,
     report: "Report",
 ) -> "BuiltImage":
     from hpcdeploy.apptainer.build_record import check_output
     from hpcdeploy.apptainer.build_script import Repeating
-    from hpcdeploy.apptainer.local_cache import LocalCache
-    from hpcdeploy.flows.build import LocalBuilds, build_here
-    from hpcdeploy.folders import cache_folder
+    from hpcdeploy.flows.build import build_here
 
-    cache = LocalCache(root=cache_folder(os.environ))
-    builds = LocalBuilds(
-        work=cache.builds,
-        images=cache.images,
-        verified=cache.verified,
-        downloads=None if earlier.no_cache else cache.downloads_of(place.project.root, definition.name),
-        project=str(place.project.root),
-    )
-    if twice:
+    file = target.output or file_of(place, settings)
+    builds = _local_builds(place, settings, definition, target.builder, earlier)
+    if target.check_reproducible:
         from hpcdeploy.flows.reproducible import build_twice
 
-        check_output(target, force=earlier.force)
-        return build_twice(definition, target, builds, secrets=secrets, report=report)
+        check_output(file, force=earlier.force)
+        return build_twice(definition, file, builds, secrets=secrets, report=report)
     return build_here(
         definition,
-        target,
+        file,
         builds,
         is_recorded=place.store.has_built,
         repeating=Repeating(force=earlier.force, exact_tools=earlier.exact_tools),

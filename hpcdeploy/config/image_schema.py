@@ -12,6 +12,7 @@ from hpcdeploy.config.validators import (
     line,
     name,
     number,
+    one_of,
     project_path,
     text,
     variable,
@@ -26,11 +27,11 @@ SOURCES = ("pixi", "spack", "oci", "dockerfile", "definition")
 """The keys that set an image's source; without any of them the source is the Pixi environment ``default``."""
 
 _FITTING: Mapping[str, frozenset[str]] = {
-    "dockerfile": frozenset({"repository", "tags", "platform", "dockerfile", "test", "labels", "build-args"}),
-    "definition": frozenset({"repository", "tags", "platform", "definition", "build-args", "secrets"}),
+    "dockerfile": frozenset({"repository", "tags", "platform", "dockerfile", "test", "labels", "build-args", "compression"}),
+    "definition": frozenset({"repository", "tags", "platform", "definition", "build-args", "secrets", "compression"}),
     "oci": frozenset(
         {"repository", "oci", "files", "setup", "test", "command", "start", "environment", "labels", "build-args"}
-        | {"tags", "platform", "ports", "bind-points", "secrets"}
+        | {"tags", "platform", "ports", "bind-points", "secrets", "compression"}
     ),
 }
 """The keys that may be combined with a source, by source: the source itself defines the other settings of the image.
@@ -285,6 +286,7 @@ IMAGE = Table(
         Key(name="build-args", kind=BUILD_ARGUMENTS),
         Key(name="ports", kind=ListOf(Leaf(_port, {"type": "integer", "minimum": 1, "maximum": 65535}), "a list of ports")),
         Key(name="bind-points", kind=ListOf(Leaf(image_path), "a list of folders in the image")),
+        Key(name="compression", kind=one_of(("zstd", "gzip"))),
         Key(name="secrets", kind=MapOf(identifier, SECRET, 'a table such as { TOKEN = { env = "TOKEN" } }')),
     ),
     _fitting_keys,

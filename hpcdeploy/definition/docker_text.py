@@ -233,6 +233,8 @@ def settings_notes(settings: ImageSettings, *, tests: bool) -> tuple[str, ...]:
         notes.append("'test' has no effect in the Dockerfile: only Apptainer runs tests")
     if settings.start:
         notes.append("'start' is not in the Dockerfile: Docker's containers run the command")
+    if settings.compression != "zstd":
+        notes.append("'compression' has no effect in the Dockerfile: the program that builds the image chooses")
     if any(TEMPLATE.search(step.run) for step in settings.setup):
         notes.append("arguments in 'setup' ({{ NAME }}) are already replaced: docker build --build-arg does not change them")
     if names := [secret.name for secret in settings.secrets]:

@@ -151,7 +151,6 @@ def render_pixi(recipe: PixiRecipe, *, overrides: Path | None = None) -> str:
         "environment": recipe.environment,
         "build": base_image(settings.base, "the base image"),
         "final": base_image(settings.final_base or settings.base, "the final base image"),
-        "cuda": recipe.cuda,
         "platform": guard.platform_name(recipe.platform),
         "overrides": tuple(guard.override(*pair) for pair in recipe.overrides),
         "workspace": tuple(
@@ -169,11 +168,7 @@ def render_pixi(recipe: PixiRecipe, *, overrides: Path | None = None) -> str:
         "editable_workspace": any(package.editable and package.destination == WORKSPACE for package in recipe.own),
         "beside": BESIDE if activation.beside else "",
         "more": MORE if activation.more else "",
-        "started": tuple(
-            {"name": one.name, "text": guard.word(one.text), "extends": one.extends} for one in activation.started
-        ),
-        "outside": activation.outside,
-        "surroundings": activation.surroundings,
+        **_activation_values(recipe),
         "glibc": guard.glibc_version(recipe.glibc),
         "install_secrets": required_secrets(settings, recipe.secrets, "the installation ('pixi')"),
         "lock_sha256": recipe.lock_sha256,
@@ -181,6 +176,24 @@ def render_pixi(recipe: PixiRecipe, *, overrides: Path | None = None) -> str:
     text = templates.render("defs/pixi.def", values, overrides=overrides)
     check_definition(text)
     return text
+
+
+def render_activation(recipe: PixiRecipe) -> str:
+    """Render the bash script that computes ``activate.sh`` without a container (``defs/pixi_activation.sh``)."""
+    return templates.render("defs/pixi_activation.sh", _activation_values(recipe))
+
+
+def _activation_values(recipe: PixiRecipe) -> dict[str, object]:
+    """Return the values of ``defs/parts/pixi_activation.def``."""
+    activation = recipe.activation
+    return {
+        "cuda": recipe.cuda,
+        "started": tuple(
+            {"name": one.name, "text": guard.word(one.text), "extends": one.extends} for one in activation.started
+        ),
+        "outside": activation.outside,
+        "surroundings": activation.surroundings,
+    }
 
 
 def pixi_arguments(recipe: PixiRecipe) -> dict[str, str]:

@@ -112,6 +112,7 @@ class Workspace:
         platforms: All platforms of the workspace, in the manifest's order.
         environments: All environments, including ``default``.
         reads: Other files that Pixi reads, relative to the manifest.
+        version: The workspace's version; empty if it has none.
     """
 
     file: str
@@ -119,6 +120,7 @@ class Workspace:
     platforms: tuple[Platform, ...]
     environments: tuple[Environment, ...]
     reads: tuple[str, ...] = ()
+    version: str = ""
 
     def environment(self, name: str) -> Environment:
         """Return an environment by name.
@@ -178,10 +180,11 @@ def read_manifest(text: str, file: str = "pixi.toml") -> Workspace:
         EnvironmentFileError: The manifest is malformed.
     """
     top: Table = _load(text, file)
-    where, fallback = file, ""
+    where, fallback, version = file, "", ""
     if Path(file).name == "pyproject.toml":
         project = _table(top.get("project"), f"{file}: project")
         fallback = _text(project.get("name"), f"{file}: project.name")
+        version = _text(project.get("version"), f"{file}: project.version")
         tool = _table(top.get("tool"), f"{file}: tool")
         if "pixi" not in tool:
             raise EnvironmentFileError(f"{file} has no [tool.pixi], so it is not a Pixi manifest; use a workspace's folder")
@@ -204,6 +207,7 @@ def read_manifest(text: str, file: str = "pixi.toml") -> Workspace:
         platforms=_declared(platforms, environments.values(), where),
         environments=tuple(environments.values()),
         reads=tuple(_reads(head, f"{where}: workspace")),
+        version=_text(head.get("version"), f"{where}: workspace.version") or version,
     )
 
 

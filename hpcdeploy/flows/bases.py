@@ -6,8 +6,6 @@ from pathlib import Path
 
 from hpcdeploy.architecture import AMD64
 from hpcdeploy.build_keys import (
-    APPTAINER_DEFAULT,
-    Compression,
     EnvironmentInputs,
     architecture_of,
     code_entries,
@@ -98,7 +96,6 @@ def with_keys(
     definition: Definition,
     bases: Sequence[tuple[str, str]],
     *,
-    compression: Compression = APPTAINER_DEFAULT,
     machine: str = "",
     epoch: int = EPOCH,
 ) -> Definition:
@@ -107,7 +104,6 @@ def with_keys(
     Args:
         definition: The definition, without keys.
         bases: The references of base images, each with its digest. Only those that occur in the definition count.
-        compression: The compression of the image.
         epoch: The time of all files of the image, in seconds since 1970.
         machine: The processor of the building machine, a word of uname(1); empty for this machine. It counts only for a
             definition without an architecture.
@@ -127,7 +123,7 @@ def with_keys(
             build_args=definition.build_args,
             bases=used,
             architecture=architecture,
-            compression=compression,
+            compression=definition.compression,
             epoch=epoch,
         )
     )

@@ -6,8 +6,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpcdeploy import __version__
 from hpcdeploy.apptainer import build_script
@@ -15,7 +16,7 @@ from hpcdeploy.apptainer.build_folder import check_temporary, only_build, pack_c
 from hpcdeploy.apptainer.build_progress import FROM_CACHE, UNCHANGED, Report, Show, ignore_event
 from hpcdeploy.apptainer.build_record import check_output, describe, read_image, read_record, write_record
 from hpcdeploy.apptainer.build_script import NORMAL, Repeating
-from hpcdeploy.apptainer.client import Version, check_version, parse_version, squashfs_version
+from hpcdeploy.apptainer.client import ApptainerClient, Version, check_version, parse_version
 from hpcdeploy.apptainer.diagnosis import explain
 from hpcdeploy.apptainer.emulation import HANDLERS, needs_emulator
 from hpcdeploy.apptainer.environments import Environments
@@ -23,12 +24,11 @@ from hpcdeploy.apptainer.image_cache import ImageCache
 from hpcdeploy.apptainer.placing import forget, place, remove_unfinished, remove_unrecorded, unfinished
 from hpcdeploy.apptainer.secret_pipes import check_secrets, kept_back, secret_lines
 from hpcdeploy.apptainer.verified_files import VerifiedFiles
-from hpcdeploy.build_keys import APPTAINER_DEFAULT, Compression
 from hpcdeploy.definition.base_images import pinned, redirect
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.code import MARK, belongs_to, environment_files
 from hpcdeploy.errors import BuildError, TransportError
-from hpcdeploy.flows.local_build import LocalBuild, build_image, left_in, variable
+from hpcdeploy.flows.local_build import Apptainer, LocalBuild, apptainer_toolchain, build_image, left_in, variable
 from hpcdeploy.frozen import frozen
 from hpcdeploy.image import BuiltImage, Definition
 from hpcdeploy.progress import Carrying, Progress, ignore_progress, silently
@@ -37,6 +37,9 @@ from hpcdeploy.remote.image_build import run_build, unexpected
 from hpcdeploy.remote.session import Session
 from hpcdeploy.secret import NO_SECRETS, SecretValue, masking
 from hpcdeploy.whole_file import sha256_of
+
+if TYPE_CHECKING:
+    from hpcdeploy.flows.direct_base import DirectBuild
 
 
 @frozen
@@ -48,7 +51,7 @@ class LocalBuilds:
             its temporary files there too, unless APPTAINER_TMPDIR is set.
         program: The name or path of the Apptainer program; empty to find Apptainer on PATH.
         mirrors: Pairs of a registry and the registry that replaces it during a build.
-        compression: The compression of the images.
+        direct: How to build without Apptainer; None to build with Apptainer.
         environments: The private folder with the images without code; None for a folder beside `work`.
         images: The private folder in which built images are kept by key; None to keep none.
         verified: The private folder with the checksums of unchanged images.
@@ -60,7 +63,7 @@ class LocalBuilds:
     work: Path
     program: str = ""
     mirrors: Sequence[tuple[str, str]] = ()
-    compression: Compression = APPTAINER_DEFAULT
+    direct: "DirectBuild | None" = None
     environments: Path | None = None
     images: Path | None = None
     verified: Path | None = None
@@ -89,7 +92,7 @@ def build_here(
     secrets: Mapping[str, SecretValue] = NO_SECRETS,
     report: Report = ignore_event,
 ) -> BuiltImage:
-    """Build `definition` with this machine's Apptainer into `output`, and write the image's record next to it.
+    """Build `definition` on this machine into `output`, and write the image's record next to it.
 
     If `output` is already a build with the same key, or the cache has one, that image is returned, and Apptainer is not
     started. A project may contain an image with a forged record file, so `is_recorded` must confirm that the user built the
@@ -141,30 +144,32 @@ def _build(
     force: bool,
 ) -> BuiltImage:
     """Build the image and its record at `output`. The build's `folder` is locked, and is empty afterwards."""
-    from hpcdeploy.apptainer.client import ApptainerClient
 
-    client = ApptainerClient(builds.program, kept_back=kept_back(secrets))
-    _check(version := client.version(), definition)
-    arch = _arch_option(definition, version, builds.handlers)
-    check_temporary(os.environ.get(variable("TMPDIR", version)) or str(folder / "tmp"))
+    @cache
+    def apptainer() -> Apptainer:
+        client = ApptainerClient(builds.program, kept_back=kept_back(secrets))
+        _check(version := client.version(), definition)
+        check_temporary(os.environ.get(variable("TMPDIR", version)) or str(folder / "tmp"))
+        return Apptainer(client=client, version=version, arch=_arch_option(definition, version, builds.handlers))
+
+    if builds.direct is None:
+        apptainer()  # refuse a build that is impossible before anything is done
     build = LocalBuild(
-        client=client,
-        version=version,
+        apptainer=apptainer,
+        direct=builds.direct,
         work=builds.work,
         environments=Environments(builds.environments or builds.work.parent / "environments", builds.checksums.sha256),
         mirrors=tuple(builds.mirrors),
         secrets=secrets,
         show=show,
-        arch=arch,
-        compression=builds.compression,
         force=force,
         downloads=builds.downloads,
         project=builds.project,
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     with unfinished(output) as made, _explained(definition):
-        build_image(build, definition, made, folder)
-        built = describe(definition, made, version.text, tools=squashfs_version(), sha256=builds.checksums.sha256)
+        toolchain, untested = build_image(build, definition, made, folder)
+        built = describe(definition, made, toolchain, untested=untested, sha256=builds.checksums.sha256)
         with builds.checksums.renaming(made):
             place(made, output, builds.work)
     return write_record(replace(built, path=str(output)))
@@ -187,12 +192,17 @@ SameTools = Callable[[BuiltImage], bool]
 
 
 def _same_tools(builds: LocalBuilds) -> SameTools:
-    """Return a function that tells whether an image was built with the tools that would build it now."""
-    from hpcdeploy.apptainer.client import ApptainerClient
+    """Return a function that tells whether an image was built with the tools that would build it now.
 
-    version = ApptainerClient(builds.program).version().text
-    tools = (("hpcdeploy", __version__), *squashfs_version())
-    return lambda image: (image.builder, image.apptainer, image.tools) == ("apptainer", version, tools)
+    If the builder was chosen automatically, both may have built the image (`DoubtError`).
+    """
+    from hpcdeploy.flows.direct_build import direct_toolchain, has_apptainer
+
+    toolchains = [direct_toolchain(builds.direct)] if builds.direct else []
+    if not builds.direct or (not builds.direct.is_chosen and has_apptainer()):
+        toolchains.append(apptainer_toolchain(ApptainerClient(builds.program).version()))
+    known = [(one.builder, one.program, (("hpcdeploy", __version__), *one.tools)) for one in toolchains]
+    return lambda image: (image.builder, image.apptainer, image.tools) in known
 
 
 def _existing(

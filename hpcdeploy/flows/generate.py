@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpcdeploy.architecture import AMD64, Architecture
+from hpcdeploy.architecture import AMD64
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.code import code_of, why_baked
 from hpcdeploy.definition.guard import argument
@@ -15,7 +15,7 @@ from hpcdeploy.definition.parts import with_mount_point
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.flows.sources.contract import Prepared, Request, S, no_registry
 from hpcdeploy.generated_file import Writings, is_generated, write_generated
-from hpcdeploy.image import ContextFile, Definition, FileCopy, ImageSettings
+from hpcdeploy.image import COMPRESSIONS, ContextFile, Definition, FileCopy, ImageSettings
 from hpcdeploy.regular_file import LARGEST_TEXT, UnsuitableFileError, read_regular
 from hpcdeploy.source import DefinitionSource, DockerfileSource, ImageConfigOf, OciConfig, OciSource, PixiSource, SpackSource
 
@@ -67,7 +67,7 @@ def generate(
         text=text,
         files=prepared.files,
         build_args=tuple(all_args.items()),
-        inputs=_inputs(text, prepared.files, all_args, settings.architecture),
+        inputs=_inputs(text, prepared.files, all_args, settings),
         secrets=secrets,
         base=stages[-1].header.get("from", ""),
         notes=prepared.notes,
@@ -77,6 +77,7 @@ def generate(
         why_baked=why_baked(settings, prepared.files, project),
         # A definition that the user wrote is built for the building machine, unless its settings name a platform.
         architecture=settings.platform if isinstance(settings.source, DefinitionSource) else settings.architecture,
+        compression=COMPRESSIONS[settings.compression],
     )
 
 
@@ -122,11 +123,14 @@ def _check_known(given: Mapping[str, str], known: Mapping[str, str], image: str)
         )
 
 
-def _inputs(text: str, files: Sequence[ContextFile], build_args: Mapping[str, str], architecture: Architecture) -> str:
+def _inputs(text: str, files: Sequence[ContextFile], build_args: Mapping[str, str], settings: ImageSettings) -> str:
     listed = sorted((file.staged, file.mode, file.sha256) for file in files)
     values: dict[str, object] = {"definition": text, "files": listed, "build_args": dict(build_args)}
-    if architecture != AMD64:  # else builds of earlier releases would have other inputs
-        values["platform"] = architecture.platform
+    # Defaults are not among the values, because builds of earlier releases would have other inputs.
+    if settings.architecture != AMD64:
+        values["platform"] = settings.architecture.platform
+    if settings.compression != "zstd":
+        values["compression"] = settings.compression
     text_of_all = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text_of_all.encode()).hexdigest()
 

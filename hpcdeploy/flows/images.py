@@ -154,7 +154,7 @@ def delivery_of(image: str, project: Project, cluster: Cluster, store: Store, re
         return pulled(registries.resolve(newest_reference(image, project)))
     publications = store.publications(built.sha256)
     if publications:
-        return pulled(publications[0])
+        return replace(pulled(publications[0]), untested=built.untested)
     return _unpushed(built, store.latest_build_on(project.root, image, cluster.name), cluster)
 
 
@@ -223,7 +223,7 @@ def _unpushed(built: BuiltImage, built_there: BuiltImage | None, cluster: Cluste
             f"the image {built.name!r} was built but never pushed,{elsewhere or gone} so {cluster.name} cannot get it; run "
             f"{first}, or build the image on {cluster.name}: 'hpcdeploy build --on {cluster.name}'"
         )
-    delivery = Delivery(sha256=built.sha256, size=built.size)
+    delivery = Delivery(sha256=built.sha256, size=built.size, untested=built.untested)
     if not is_here:
         return delivery
     source = str(Path(built.path).resolve())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hpcdeploy.architecture import AMD64, Architecture
 from hpcdeploy.environments.oci import config_behind
+from hpcdeploy.environments.oci_layers import OciImage, image_behind
 from hpcdeploy.errors import ConfigError, EnvironmentFileError, RegistryError
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.progress import Progress, ignore_progress
@@ -157,6 +158,21 @@ class Registry:
             self._compare(f"sha256:{digest_of(content)}", expected=self.reference.digest or claimed)
             try:
                 return config_behind(content, lambda digest: client.read_manifest(digest)[0], client.read_blob, architecture)
+            except EnvironmentFileError as error:
+                raise RegistryError(f"{self.reference} cannot be used as a base: {error}") from error
+
+    def image(self) -> OciImage:
+        """Return the configuration and the layers of a container image for linux/amd64. Digests are verified.
+
+        Raises:
+            RegistryError: Also if the reference is not that of a container image, or of one for another platform.
+        """
+        client = self._client("Looking up")
+        with client.session:
+            content, claimed = client.read_manifest(self.reference.asked)
+            self._compare(f"sha256:{digest_of(content)}", expected=self.reference.digest or claimed)
+            try:
+                return image_behind(content, lambda digest: client.read_manifest(digest)[0], client.read_blob)
             except EnvironmentFileError as error:
                 raise RegistryError(f"{self.reference} cannot be used as a base: {error}") from error
 

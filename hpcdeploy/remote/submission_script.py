@@ -66,17 +66,17 @@ def submission(
         functions=(set_paths(cluster), paths_function("set_job_paths", paths), *files.functions),
         before_setup=("variables.sh",),
         setup=Setup(lines=cluster.setup, must_succeed=True),
-        files=_files(run, files, pulled=bool(pulled), limited=bool(limited), uploads=bool(needed)),
+        files=_files(run, files, delivery, pulled=bool(pulled), limited=bool(limited), uploads=bool(needed)),
     ).text()
 
 
-def _files(run: Run, job: JobFiles, *, pulled: bool, limited: bool, uploads: bool) -> tuple[str, ...]:
+def _files(run: Run, job: JobFiles, delivery: Delivery, *, pulled: bool, limited: bool, uploads: bool) -> tuple[str, ...]:
     """Return the library files of the script.
 
     Args:
         run: The run.
-        run: The run.
         job: The job's files and values.
+        delivery: How the image gets to the cluster.
         pulled: The script pulls the image on the login node.
         limited: The image is stored in the image cache, which has a maximum size.
         uploads: The run has files that may have to be uploaded.
@@ -86,6 +86,7 @@ def _files(run: Run, job: JobFiles, *, pulled: bool, limited: bool, uploads: boo
         *(("open_lock.sh",) if pulled or limited else ()),
         *(("make_temporary.sh", "image_mode.sh", "pull.sh") if pulled else ()),
         *(("cache.sh",) if limited else ()),
+        *(("test_image.sh",) if delivery.untested and not delivery.in_job else ()),
         *(("unpack.sh",) if job.trees else ()),
         *FIND[:2],
         *(("uploads.sh",) if uploads else ()),
@@ -120,6 +121,8 @@ def _image_values(cluster: Cluster, delivery: Delivery, *, limited: bool) -> dic
     }
     if pulled or limited:
         values["image_size"] = delivery.size
+    if delivery.untested:
+        values["apptainer"] = cluster.apptainer
     if limited:
         values["schedulers"] = tuple(cluster.schedulers)
     if pulled:

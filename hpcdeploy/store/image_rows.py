@@ -12,7 +12,7 @@ from hpcdeploy.checked_values import typed
 from hpcdeploy.image import BuiltImage, PublishedImage
 from hpcdeploy.store.record_file import RecordFile, bytes_value, json_value, text_value
 
-_LATER = ("environment", "builder", "tools", "architecture")
+_LATER = ("environment", "builder", "tools", "architecture", "untested")
 """Fields of a build that are in a table of their own, because older releases reject a build with unknown fields."""
 
 _KEYS_TABLE = (

@@ -11,6 +11,7 @@ import pytest
 
 from hpcdeploy.apptainer.client import ApptainerClient, CommandFailedError, find_program
 from hpcdeploy.errors import MissingProgramError
+from hpcdeploy.image import GZIP, ZSTD
 from hpcdeploy.secret import SecretValue, masking
 
 PROGRAM = """#!/bin/bash
@@ -18,6 +19,7 @@ case $1 in
 --version) echo "apptainer version 1.4.5" ;;
 exec) grep -q "leaves" image.def || sh -c "${!#}"; ! grep -q "broken" image.def ;;
 build)
+  if [ "$2" = --help ]; then [ ! -e old ] || exit 1; echo "  --mksquashfs-args string   more arguments"; exit; fi
   for last; do image=$previous previous=$last; done
   if grep -q flood "$last"; then
     for number in {1..3000}; do echo "INFO: line $number of a long story" >&2; echo "out $number"; done
@@ -75,6 +77,17 @@ def test_a_build_passes_arguments_as_words_without_sudo_and_renames_the_image(fo
     words = ["build", *(word for one in given for word in ("--build-arg", one)), part, "image.def"]
     assert image.read_text().splitlines() == [*words, "0022", "more"]
     assert not Path(part).exists()
+
+
+def test_the_compressor_and_its_level_are_one_word_where_this_version_can_set_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    client = ApptainerClient()
+    assert client.compressing(ZSTD) == ["--mksquashfs-args=-comp zstd -Xcompression-level 3 -b 131072"]
+    assert client.compressing(GZIP) == ["--mksquashfs-args=-comp gzip -Xcompression-level 1 -b 131072"]
+    (folder / "old").touch()
+    assert client.compressing(ZSTD) == []
 
 
 def test_a_failed_build_is_an_error_and_leaves_the_old_image_alone(folder: Path) -> None:

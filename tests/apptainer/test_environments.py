@@ -8,8 +8,10 @@ from hpcdeploy.apptainer.append import mode_of
 from hpcdeploy.apptainer.environments import Environments
 from hpcdeploy.build_keys import epoch_of
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.image import Toolchain
 
 KEY = "ab" * 32
+TOOLCHAIN = Toolchain(builder="direct", program="hpcdeploy 1.0 (direct)", tools=(("mksquashfs", "4.6.1"),))
 BESIDE = {"/app": ("pixi.toml", "a b")}
 
 
@@ -17,7 +19,7 @@ def kept(tmp_path: Path, content: bytes = b"image") -> Environments:
     environments = Environments(tmp_path / "environments")
     made = environments.prepare(KEY)
     made.write_bytes(content)
-    environments.keep(KEY, made, BESIDE)
+    environments.keep(KEY, made, TOOLCHAIN, BESIDE)
     return environments
 
 
@@ -56,7 +58,7 @@ def test_an_image_without_a_record_is_none_and_left_files_are_removed(tmp_path: 
 
 def test_a_problem_is_remembered_without_an_image(tmp_path: Path) -> None:
     environments = Environments(tmp_path / "environments")
-    environments.keep(KEY, environments.prepare(KEY), {}, "the image has other files at /app")
+    environments.keep(KEY, environments.prepare(KEY), TOOLCHAIN, {}, "the image has other files at /app")
     found = environments.find(KEY)
     assert found is not None
     assert found.problem == "the image has other files at /app"

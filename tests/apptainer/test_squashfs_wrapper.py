@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.apptainer.packing import Packed, Packing, SquashfsTools, install_packer, options_of, read_report
-from hpcdeploy.build_keys import Compression
+from hpcdeploy.apptainer.packing import Packed, Packing, SquashfsTools, install_packer, read_report
 from hpcdeploy.definition.code import MARK
+from hpcdeploy.image import GZIP, ZSTD
 from hpcdeploy.templates import shipped_root
 
 PROGRAM = (shipped_root() / "login" / "squashfs.py").read_text()
@@ -109,15 +109,14 @@ def test_options_for_times_and_compression_are_replaced(tree: Tree) -> None:
     given = ("-noappend", "-all-time", "5", "-comp", "gzip", "-Xcompression-level", "1", "-quiet")
     tree.pack(options=given)
     times = ["-mem", "512M", "-all-time", str(EPOCH), "-mkfs-time", str(EPOCH)]
-    assert tree.words == [str(tree.root), "out", "-noappend", "-comp", "gzip", "-Xcompression-level", "1", "-quiet", *times]
+    assert tree.words == [str(tree.root), "out", "-noappend", "-quiet", *ZSTD.options, *times]
 
 
-def test_another_compressor_replaces_that_of_apptainer_with_its_level(tmp_path: Path) -> None:
+def test_another_compressor_replaces_that_of_apptainer_with_its_level_and_block(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
-    zstd = Packing(epoch=EPOCH, addresses={}, compression=Compression(name="zstd", level=3))
-    tree.pack(options=("-noappend", "-comp", "gzip", "-Xcompression-level", "1"), packing=zstd)
-    assert tree.words[2:8] == ["-noappend", "-comp", "zstd", "-Xcompression-level", "3", "-b"]
-    assert options_of(Compression(name="gzip")) == []
+    gzip = Packing(epoch=EPOCH, addresses={}, compression=GZIP)
+    tree.pack(options=("-noappend", "-comp", "zstd", "-Xcompression-level", "3", "-b", "4096"), packing=gzip)
+    assert tree.words[2:9] == ["-noappend", "-comp", "gzip", "-Xcompression-level", "1", "-b", "131072"]
 
 
 def test_texts_of_apptainer_lose_the_time_and_the_mirror(tree: Tree) -> None:

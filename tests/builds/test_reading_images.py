@@ -39,7 +39,7 @@ def test_the_reader_says_what_apptainer_says(transport: Transport, built: BuiltI
     assert [row[3].strip() for row in listed] == places
     assert [int(row[0]) for row in listed] == [item.id for item in contents.sif.objects]
     primary, overlay = contents.sif.partitions
-    assert (primary.part_type, primary.compression) == ("primary system", "gzip")
+    assert (primary.part_type, primary.compression) == ("primary system", "zstd")
     assert (overlay.part_type, overlay.compression) == ("overlay", "zstd")
     [signed] = contents.sif.signatures
     assert (signed.link, signed.links_group, signed.hash) == (1, True, "SHA-256")

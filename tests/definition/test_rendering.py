@@ -7,10 +7,11 @@ import pytest
 
 from hpcdeploy import __version__
 from hpcdeploy.definition.grammar import SECTION_LIMIT, TEMPLATE, Stage, read_definition, substitute
-from hpcdeploy.definition.pixi import PixiRecipe, render_pixi
+from hpcdeploy.definition.pixi import PixiRecipe, render_activation, render_pixi
 from tests.definition.samples import AWKWARD, AWKWARD_WORDS, GPU, MINIMAL, RECIPES, SLIM
 from tests.definition.sections import SHELLS, check_with_shellcheck
 from tests.golden import check_golden
+from tests.shellcheck import findings
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -134,3 +135,12 @@ def test_a_template_of_the_project_wins(tmp_path: Path) -> None:
     (tmp_path / "defs").mkdir()
     (tmp_path / "defs/pixi.def").write_text("Bootstrap: docker\nFrom: [= final.source =]\nStage: final\n%post\ntrue\n")
     assert render_pixi(SLIM, overrides=tmp_path).splitlines()[1] == "From: ubuntu:24.04"
+
+
+@every_recipe
+def test_the_activation_without_a_container_is_that_of_the_definition(recipe: PixiRecipe) -> None:
+    script = render_activation(recipe)
+    build = stages(recipe)[0].section("post")
+    begins = script.index("    # Write the changes of the activation as plain exports.")
+    assert script[begins:].rstrip("\n") in build
+    assert findings(f"#!/bin/bash\n{script}", "--exclude=SC1090,SC1091,SC2016,SC2154") == ""

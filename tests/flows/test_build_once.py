@@ -26,6 +26,7 @@ from hpcdeploy.whole_file import sha256_of
 
 DIGEST = "sha256:" + "d" * 64
 PROGRAM = """#!/bin/bash
+[ "$*" = "build --help" ] && exit
 echo "$1" >>"{log}"
 case $1 in
 --version) echo apptainer version "$(cat "{version}")" ;;

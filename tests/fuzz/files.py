@@ -1,5 +1,7 @@
 """Files that others wrote: environments, Dockerfiles, definitions, settings, SSH's files, images, and our own records."""
 
+import contextlib
+import gzip
 import hashlib
 import io
 import json
@@ -10,6 +12,7 @@ from typing import Any
 
 import tomli
 import yaml
+import zstandard
 
 from hpcdeploy.apptainer.build_record import read_record, record_path
 from hpcdeploy.apptainer.contents import read_contents, read_head
@@ -27,6 +30,10 @@ from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.dockerfile.context import read_ignore
 from hpcdeploy.definition.dockerfile.rendering import render_dockerfile
 from hpcdeploy.definition.grammar import read_definition, substitute
+from hpcdeploy.direct.archives import Archive
+from hpcdeploy.direct.flattening import Flattened
+from hpcdeploy.direct.layers import TarLayer
+from hpcdeploy.direct.metadata import base_layer
 from hpcdeploy.engine.instances import Instance, Instances
 from hpcdeploy.environments.inventory import compare, items_of, root_items, spack_items
 from hpcdeploy.environments.pixi import read_manifest
@@ -35,7 +42,7 @@ from hpcdeploy.environments.pixi_lock import read_lock
 from hpcdeploy.environments.pixi_package import package_places
 from hpcdeploy.environments.spack import expanded, group_escapes, group_targets, read_environment
 from hpcdeploy.environments.spack_lock import read_lock as read_spack_lock
-from hpcdeploy.errors import EnvironmentFileError, HpcdeployError
+from hpcdeploy.errors import BuildError, EnvironmentFileError, HpcdeployError
 from hpcdeploy.flows.freshness import BuildInputs
 from hpcdeploy.flows.ignoring import kept, read_rules
 from hpcdeploy.flows.sources.oci import read_archive
@@ -48,6 +55,7 @@ from hpcdeploy.transport.ssh_config import ConfigFiles, read_options
 from hpcdeploy.transport.ssh_settings import Person, parse_jump, parse_ssh_g, settings_from
 from tests.apptainer.sifs import DEFINITION, JSON, LABELS, Part, partition, sif, signature, squashfs
 from tests.definition.dockerfile.samples import SAMPLES, plan_of
+from tests.direct import layer_files
 from tests.environments.test_pixi_lock import V5
 from tests.fuzz.damage import as_json, as_toml, as_yaml, contents, texts
 from tests.fuzz.parser import Parser
@@ -144,6 +152,14 @@ OCI_ARCHIVE = tar_of(**{"index.json": b'{"schemaVersion": 2, "manifests": []}', 
 DOCKER_ARCHIVE = tar_of(
     **{"manifest.json": b'[{"Config": "c.json", "RepoTags": ["a:1"], "Layers": []}]', "c.json": json.dumps(CONFIG).encode()}
 )
+LAYER = layer_files.tar(
+    [
+        *(layer_files.folder("a"), layer_files.file("a/b", b"content", pax_headers={"SCHILY.xattr.user.x": "y"})),
+        *(layer_files.hard("c", "a/b"), layer_files.link("d", "/a"), layer_files.file("d/e"), layer_files.file("a/.wh.b")),
+        *(layer_files.file("a/.wh..wh..opq"), layer_files.device("n"), layer_files.file("x" * 150, b"long")),
+    ]
+)
+LAYERS = (LAYER, gzip.compress(LAYER, mtime=0), zstandard.compress(LAYER))
 PERSON = Person(user="me", uid=1000, home=Path("/home/me"), machine="m", environment=(("HOME", "/home/me"),))
 
 
@@ -269,10 +285,21 @@ def archive(content: bytes) -> None:
         path = Path(folder) / "x.tar"
         path.write_bytes(content)
         for kind in ("oci-archive", "docker-archive"):
-            try:
+            with contextlib.suppress(EnvironmentFileError):
                 read_archive(path, kind)
-            except EnvironmentFileError:
+            try:
+                with Archive(path, kind) as opened:
+                    for one in opened.image().layers:
+                        opened.opener(one)
+            except BuildError:
                 continue
+
+
+def image_layer(content: bytes) -> None:
+    flattened = Flattened()
+    flattened.add(TarLayer(lambda: io.BytesIO(content), "a layer"))
+    flattened.add(base_layer(flattened.tree, 0))
+    flattened.write(io.BytesIO())
 
 
 def image_record(text: str) -> None:
@@ -364,6 +391,7 @@ FILES = (
     Parser(name="ignore-files", inputs=texts(("*.txt\n!b.txt\n/c\nd/**/f\n[a-c]\n# x\n\\ \n",)), read=ignoring),
     Parser(name="sif", inputs=contents((LABELLED,)), read=sif_file),
     Parser(name="sif-metadata", inputs=as_json([{"data": {"attributes": {"labels": {"a": "b"}}}}]), read=sif_metadata),
+    Parser(name="image-layer", inputs=contents(LAYERS), read=image_layer),
     Parser(name="image-archive", inputs=contents((OCI_ARCHIVE, DOCKER_ARCHIVE)), read=archive),
     Parser(name="image-record", inputs=as_json([IMAGE]), read=image_record),
     Parser(

@@ -5,6 +5,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import requests
 from requests.adapters import BaseAdapter
 
 from hpcdeploy.environments.oci import config_behind, read_config
+from hpcdeploy.environments.oci_layers import LayerBlob, image_behind, image_of
 from hpcdeploy.errors import EnvironmentFileError, HpcdeployError
 from hpcdeploy.plain_text import plain
 from hpcdeploy.registry.authentication import may_ask_realm, merge_scopes, parse_challenges
@@ -59,6 +61,15 @@ INDEX = {
             "digest": "sha256:" + "1" * 64,
             "platform": {"os": "linux", "architecture": "amd64", "variant": "v2"},
         }
+    ],
+}
+LAYERED_IMAGE = {**CONFIG, "rootfs": {"type": "layers", "diff_ids": ["sha256:" + "2" * 64]}}
+LAYERED = json.dumps(LAYERED_IMAGE).encode()
+LAYERS = {
+    **OCI,
+    "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": f"sha256:{sha256(LAYERED).hexdigest()}"},
+    "layers": [
+        {"mediaType": "application/vnd.oci.image.layer.v1.tar+zstd", "digest": "sha256:" + "3" * 64, "size": 9},
     ],
 }
 CHALLENGES = (
@@ -183,6 +194,16 @@ def as_index(text: str) -> None:
     config_behind(content, lambda _digest: content, lambda _digest: json.dumps(CONFIG).encode())
 
 
+def as_layers(text: str) -> None:
+    content = text.encode("utf-8", "surrogatepass")
+    found = image_behind(content, lambda _digest: content, lambda _digest: LAYERED)
+    assert all(layer.size > 0 for layer in found.layers)
+
+
+def as_layered_image(text: str) -> None:
+    image_of(text.encode("utf-8", "surrogatepass"), (LayerBlob(digest="sha256:" + "3" * 64, size=9, diff_id=""),))
+
+
 def as_credentials(text: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.json"
@@ -220,6 +241,8 @@ REGISTRIES = (
     Parser(name="manifest", inputs=as_json([MANIFEST]), read=as_manifest),
     Parser(name="tag-details", inputs=as_json([MANIFEST, INDEX, OCI]), read=as_tag_details),
     Parser(name="image-index", inputs=as_json([INDEX, OCI]), read=as_index, errors=(EnvironmentFileError,)),
+    Parser(name="image-layers", inputs=as_json([LAYERS]), read=as_layers, errors=(EnvironmentFileError,)),
+    Parser(name="layered-image", inputs=as_json([LAYERED_IMAGE]), read=as_layered_image, errors=(EnvironmentFileError,)),
     Parser(name="image-configuration", inputs=as_json([CONFIG]), read=as_image, errors=(EnvironmentFileError,)),
     Parser(name="registry-error", inputs=as_json([{"errors": [{"code": "DENIED", "message": "no"}]}]), read=as_error),
     Parser(name="tags", inputs=as_json([{"name": "lab/train", "tags": ["1.0", "latest"]}]), read=as_tags),

@@ -8,15 +8,16 @@ from hpcdeploy.definition import guard
 from hpcdeploy.definition.base_images import check_glibc, choose_base, load_bases
 from hpcdeploy.definition.pixi import PixiRecipe, pixi_arguments, render_pixi, staged_workspace_file
 from hpcdeploy.environments.channel_address import holds_credentials
-from hpcdeploy.environments.pixi import Environment, is_manifest, read_manifest
-from hpcdeploy.environments.pixi_choice import choose_platform
-from hpcdeploy.environments.pixi_lock import lock_file_of, read_lock_table
-from hpcdeploy.environments.pixi_platform import DEFAULT_GLIBC, overrides
+from hpcdeploy.environments.pixi import Environment, Workspace, is_manifest, read_manifest
+from hpcdeploy.environments.pixi_choice import Choice, choose_platform
+from hpcdeploy.environments.pixi_lock import LockedEnvironment, lock_file_of, read_lock_table
+from hpcdeploy.environments.pixi_platform import DEFAULT_GLIBC, Platform, overrides
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.sources.activation import activation_files, read_activation
 from hpcdeploy.flows.sources.contract import Prepared, Request
 from hpcdeploy.flows.sources.local_packages import own_packages, own_source, package_sources
 from hpcdeploy.flows.sources.staging import context_file, copied_files, read_text
+from hpcdeploy.frozen import frozen
 from hpcdeploy.known_files import digest_of, document_of
 from hpcdeploy.source import PixiSource
 
@@ -89,8 +90,38 @@ def find_manifest(folder: Path, within: Boundary) -> Path:
     )
 
 
-def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tuple[str, ...]]:
-    boundary = Boundary(request.project)
+@frozen
+class LockedWorkspace:
+    """A workspace's files, and the environment and platform of an image.
+
+    Attributes:
+        manifest: The manifest's path.
+        text: The manifest's text.
+        lock_text: The lock file's text.
+        workspace: The content of the manifest.
+        environment: The environment on its platform.
+        locked: The locked packages.
+        choice: The platform.
+        platform: The platform with the image's CUDA version.
+    """
+
+    manifest: Path
+    text: str
+    lock_text: str
+    workspace: Workspace
+    environment: Environment
+    locked: LockedEnvironment
+    choice: Choice
+    platform: Platform
+
+
+def read_workspace(request: Request[PixiSource]) -> LockedWorkspace:
+    """Read the manifest and the lock file of an image, and choose its platform.
+
+    Raises:
+        EnvironmentFileError: A file is missing, malformed, or outside the project.
+    """
+    folder, boundary = request.project / request.source.workspace, Boundary(request.project)
     manifest = find_manifest(folder, boundary)
     text = read_text(manifest, boundary)
     workspace = read_manifest(text, str(manifest))
@@ -112,8 +143,22 @@ def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tup
         platform=request.source.platform,
         architecture=request.settings.architecture,
     )
-    environment, locked = environment.on(choice.platform), lock.read(environment.name, choice.row)
-    platform = choice.platform if wanted is None else replace(choice.platform, cuda=wanted)
+    return LockedWorkspace(
+        manifest=manifest,
+        text=text,
+        lock_text=lock_text,
+        workspace=workspace,
+        environment=environment.on(choice.platform),
+        locked=lock.read(environment.name, choice.row),
+        choice=choice,
+        platform=choice.platform if wanted is None else replace(choice.platform, cuda=wanted),
+    )
+
+
+def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tuple[str, ...]]:
+    boundary, read = Boundary(request.project), read_workspace(request)
+    manifest, lock_file, environment = read.manifest, folder / LOCK, read.environment
+    locked, choice, platform = read.locked, read.choice, read.platform
     own_settings = (SETTINGS,) if (folder / SETTINGS).exists() else ()
     scripts = _scripts(environment, manifest)
     needed = (manifest.name, LOCK, *own_settings, *scripts)
@@ -129,12 +174,14 @@ def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tup
         lock_sha256=digest_of(lock_file),
         secrets=request.source.secrets,
         glibc=platform.glibc or DEFAULT_GLIBC,
-        own=(*own, *package_sources(workspace, environment, own, folder, boundary)),
+        own=(*own, *package_sources(read.workspace, environment, own, folder, boundary)),
         activation=activation,
         platform=platform.name if choice.others else "",
         overrides=overrides(platform),
     )
-    exposed = [file.name for file, content in ((manifest, text), (lock_file, lock_text)) if holds_credentials(content)]
+    exposed = [
+        file.name for file, content in ((manifest, read.text), (lock_file, read.lock_text)) if holds_credentials(content)
+    ]
     chosen = tuple(note for note in (choice.note, choice.cuda_note) if note)
     return recipe, (*chosen, *notes, *(_credentials_note(name) for name in exposed))
 

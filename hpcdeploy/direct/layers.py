@@ -1,0 +1,183 @@
+"""Read the layers of OCI images: tar archives, compressed with gzip or zstd or not at all."""
+
+import contextlib
+import gzip
+import hashlib
+import tarfile
+import zlib
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import IO, BinaryIO, cast
+
+from hpcdeploy.direct.entries import Entry, Kind
+from hpcdeploy.errors import BuildError
+
+OpenBlob = Callable[[], BinaryIO]
+_BLOCK = 1 << 20
+_BUFFER = 32 << 10
+"""Size of tarfile's buffer in bytes. tarfile copies the buffer for each header, so a large one takes long."""
+
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+
+_LONGEST_HEADER = 1 << 20
+"""Maximum size in bytes of a PAX or GNU header. tarfile reads a header into memory, and a short blob may decompress to
+gigabytes."""
+
+_MOST_BEHIND = 64 << 20
+"""Maximum number of bytes after the end of an archive. Archives are padded to blocks of up to 10 MB."""
+
+_KINDS: dict[bytes, Kind] = {
+    tarfile.REGTYPE: "file", tarfile.AREGTYPE: "file", tarfile.CONTTYPE: "file", tarfile.GNUTYPE_SPARSE: "file",
+    tarfile.DIRTYPE: "folder", tarfile.SYMTYPE: "link", tarfile.LNKTYPE: "hard link", tarfile.FIFOTYPE: "pipe",
+    tarfile.CHRTYPE: "device", tarfile.BLKTYPE: "device",
+}  # fmt: skip
+
+
+class TarLayer:
+    """A layer of an OCI image.
+
+    Args:
+        open_blob: Opens the layer's file.
+        where: The layer, for messages.
+        diff_id: The sha256 digest of the archive without compression (``sha256:...``), from the image's configuration.
+            The first reading checks it. Empty to check nothing.
+    """
+
+    has_whiteouts = True
+
+    def __init__(self, open_blob: OpenBlob, where: str, *, diff_id: str = "") -> None:
+        self._open_blob = open_blob
+        self.where = where
+        self._unchecked = diff_id
+
+    def entries(self) -> Generator[Entry, None, None]:
+        """Yield the entries in the order of the archive.
+
+        Raises:
+            BuildError: The archive is damaged, has another digest, or needs a library for zstd that is not installed.
+        """
+        try:
+            with self._open_blob() as blob, decompressed(blob) as plain:
+                stream = _Hashing(plain) if self._unchecked else plain
+                yield from _members(stream, self.where)
+                if isinstance(stream, _Hashing):
+                    self._check(stream)
+        except (tarfile.TarError, EOFError, zlib.error, ValueError, OSError) as error:
+            if isinstance(error, OSError) and error.errno:
+                raise  # an error of this machine; those of gzip and tarfile have no number
+            raise BuildError(f"{self.where} is damaged: {error}; create the image again") from error
+
+    def _check(self, stream: "_Hashing") -> None:
+        rest = 0
+        while block := stream.read(_BLOCK):
+            rest += len(block)
+            if rest > _MOST_BEHIND:
+                raise BuildError(f"{self.where} has more than {_MOST_BEHIND} bytes after its end; do not use this image")
+        found = f"sha256:{stream.sha256.hexdigest()}"
+        if found != self._unchecked:
+            raise BuildError(
+                f"{self.where} has the digest {found} without compression; expected {self._unchecked}: the image "
+                "is damaged, or was modified on the way"
+            )
+        self._unchecked = ""
+
+
+class _Hashing:
+    """A stream that is hashed while it is read."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.sha256 = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._stream.read(size)
+        self.sha256.update(block)
+        return block
+
+
+@contextmanager
+def decompressed(blob: BinaryIO) -> Iterator[IO[bytes]]:
+    """Open a stream without its compression, which its first bytes show.
+
+    Raises:
+        BuildError: The stream is compressed with zstd, and no library for zstd is installed.
+    """
+    head = blob.read(4)
+    blob.seek(0)
+    if head.startswith(_GZIP):
+        with gzip.GzipFile(fileobj=blob) as plain:
+            yield cast("IO[bytes]", plain)
+    elif head == _ZSTD:
+        try:
+            import zstandard
+        except ImportError as error:
+            raise BuildError(
+                "a layer is compressed with zstd, which needs the library zstandard: pip install 'hpcdeploy[direct]'"
+            ) from error
+        # The window of 128 MiB is the largest that zstd(1) reads by default (zstd(1), --long).
+        with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(blob, read_across_frames=True) as plain:
+            try:
+                yield plain
+            except zstandard.ZstdError as error:
+                raise EOFError(str(error)) from error
+    else:
+        yield blob
+
+
+class _Header(tarfile.TarInfo):
+    """A tar header that refuses extended headers above `_LONGEST_HEADER`."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> "tarfile.TarInfo":
+        # tarfile documents this method as its extension point in a comment above its definition.
+        if self.type not in _KINDS and self.size > _LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {self.size} bytes; expected at most {_LONGEST_HEADER}")
+        return cast("tarfile.TarInfo", super()._proc_member(archive))  # type: ignore[misc]  # not in typeshed
+
+
+def _members(stream: object, where: str) -> Iterator[Entry]:
+    with contextlib.closing(
+        tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|", bufsize=_BUFFER, tarinfo=_Header)
+    ) as archive:
+        for info in archive:
+            archive.members = []  # type: ignore[attr-defined]  # tarfile keeps all members, which may be a million
+            kind = _KINDS.get(info.type)
+            if kind is not None:
+                yield _entry(info, kind, archive, where)
+
+
+def _entry(info: tarfile.TarInfo, kind: Kind, archive: tarfile.TarFile, where: str) -> Entry:
+    def content() -> IO[bytes]:
+        opened = archive.extractfile(info)
+        if opened is None:
+            raise BuildError(f"{where} has no content for {info.name[:200]!r}; create the image again")
+        return opened
+
+    return Entry(
+        path=info.name,
+        kind=kind,
+        mode=info.mode & 0o7777,
+        mtime=int(info.mtime),
+        uid=_number(info.uid),
+        gid=_number(info.gid),
+        size=info.size if kind == "file" else 0,
+        target=info.linkname,
+        xattrs=tuple(sorted(_xattrs(info.pax_headers))),
+        content=content if kind == "file" else None,
+    )
+
+
+def _number(owner: int) -> int:
+    return owner if 0 <= owner < 2**32 else 0
+
+
+def _xattrs(headers: "dict[str, str] | object") -> Iterator[tuple[str, str]]:
+    """Yield the extended attributes that a squashfs image keeps.
+
+    Capabilities and the user's attributes are kept. Attributes of overlay file systems and of rootless tools describe how a
+    layer was stored, and access control lists name users of another machine.
+    """
+    for key, value in cast("dict[str, str]", headers).items():
+        name = key.removeprefix("SCHILY.xattr.")
+        ours = name == "security.capability" or name.startswith("user.")
+        if name != key and ours and not name.startswith(("user.overlay.", "user.rootlesscontainers", "user.containers.")):
+            yield name, value

@@ -1,0 +1,79 @@
+"""Pack a tar stream into a squashfs file with mksquashfs, and choose the compression."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from hpcdeploy.errors import BuildError, MissingProgramError
+from hpcdeploy.image import Compression
+from hpcdeploy.limits import interrupts_held
+
+_MEMORY = "512M"
+_TAIL = 4000
+
+
+def find_mksquashfs() -> str:
+    """Return the path of mksquashfs.
+
+    Raises:
+        MissingProgramError: mksquashfs is not on PATH, nor in the folders for administrators.
+    """
+    places = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/local/sbin"))
+    found = shutil.which("mksquashfs", path=places)
+    if found:
+        return found
+    raise MissingProgramError(
+        "mksquashfs is not on this machine's PATH; install squashfs-tools 4.5 or later, or build with --builder apptainer"
+    )
+
+
+def pack(write: Callable[[BinaryIO], None], target: Path, *, compression: Compression, newest: int) -> None:
+    """Write a squashfs file from a tar stream. Equal streams give equal bytes.
+
+    All files belong to root, as in an image that an ordinary user builds with Apptainer.
+
+    Args:
+        write: Writes the stream.
+        target: The new file.
+        compression: The compression.
+        newest: The latest time in the stream, in seconds since 1970.
+
+    Raises:
+        BuildError: mksquashfs failed.
+        MissingProgramError: mksquashfs is not installed.
+    """
+    # sqfstar, the other program for tar streams, rejects levels of compression in squashfs-tools 4.5.1.
+    argv = [
+        *(find_mksquashfs(), "-", str(target), "-tar", "-noappend", *compression.options),
+        *("-all-root", "-root-mode", "0755", "-root-uid", "0", "-root-gid", "0"),
+        *("-mem", _MEMORY, "-no-progress", "-quiet"),
+    ]
+    # mksquashfs gives the root folder the current time, whatever the stream says (4.5.1 and 4.6.1). This variable limits all
+    # times, and is the time of the file system.
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(newest)}
+    with tempfile.TemporaryFile() as output:
+        with interrupts_held():
+            process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, env=environment)
+        try:
+            assert process.stdin is not None
+            broken = False
+            try:
+                with process.stdin as stream:
+                    write(cast("BinaryIO", stream))
+            except BrokenPipeError:
+                broken = True  # mksquashfs ended early, and its output has the reason
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        if code or broken:
+            target.unlink(missing_ok=True)
+            output.seek(0, os.SEEK_END)
+            output.seek(max(0, output.tell() - _TAIL))
+            tail = output.read().decode(errors="replace").strip()
+            raise BuildError(f"mksquashfs ended with exit code {code}; its last lines:\n{tail}")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from bench import crowds, login_node, subjects, uploads
+from bench import builds, crowds, login_node, subjects, uploads
 from bench.pairs import Pair
 from bench.place import place_for
 from bench.ways import ways
@@ -17,7 +17,7 @@ from hpcdeploy_lab import cluster, state
 from hpcdeploy_lab.settings import LabSettings, default_settings
 from hpcdeploy_lab.state import Lab
 
-SUBJECTS = ("start", "submit", "login", "sweep", "status", "upload", "push")
+SUBJECTS = ("start", "submit", "login", "sweep", "status", "upload", "push", "build")
 
 
 def main() -> None:
@@ -30,6 +30,9 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=1000, help="size in MB of the file to push and upload")
     parser.add_argument(
         "--crowd", type=int, default=10_000, help="number of tasks in one run; a tenth of it is the number of runs"
+    )
+    parser.add_argument(
+        "--packages", type=int, default=len(builds.PACKAGES), help="number of packages in the environment to build"
     )
     given = parser.parse_args()
     with _own_lab() as (folder, lab):
@@ -86,6 +89,8 @@ def _measured(folder: Path, lab: Lab, chosen: Sequence[str], given: argparse.Nam
             yield from uploads.uploading(place, lab, (near, far), megabytes=megabytes, pairs=max(1, pairs // 3))
         if "push" in chosen:
             yield subjects.pushing(place, lab, megabytes=megabytes, pairs=max(1, pairs // 3))
+        if "build" in chosen:
+            yield from builds.building(lab, packages=builds.PACKAGES[: given.packages], pairs=max(1, pairs // 3))
 
 
 def _told(pair: Pair) -> Pair:

@@ -22,7 +22,7 @@ def submitting_there(place: Place, lab: Lab, *, pairs: int) -> Pair:
     site = f"{folder}/site-packages"
     folders = dict.fromkeys(("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), folder)
     variables = {**folders, "PYTHONPATH": site}
-    _install(lab, site)
+    install(lab, site)
     _prepare(place, lab, folder, variables)
 
     def run(*argv: str) -> Taken:
@@ -35,7 +35,7 @@ def submitting_there(place: Place, lab: Lab, *, pairs: int) -> Pair:
     return compare("hpcdeploy submit on the login node", "sbatch", ours, theirs, pairs=pairs)
 
 
-def _install(lab: Lab, site: str) -> None:
+def install(lab: Lab, site: str) -> None:
     """Install hpcdeploy and its dependencies into the folder `site` of the lab, for the lab's Python."""
     asked = inside(lab, ["python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"])
     version = asked.stdout.decode().strip()

@@ -23,6 +23,9 @@ from hpcdeploy.whole_file import write_whole
 ABOUT = "about.json"
 """The file in a folder of downloads that names the project and the image."""
 
+FILES = "files"
+"""The subfolder of a folder of downloads that has the downloads."""
+
 PLACE = "HPCDEPLOY_DOWNLOADS"
 """The variable that contains the mount point of the folder. The definitions of Spack environments use it."""
 
@@ -85,9 +88,9 @@ def keeping(
         place = Path(tempfile.mkdtemp(prefix="hpcdeploy-", dir="/tmp"))
         try:
             write_whole(folder / _MOUNTED, str(place))
-            (folder / "files" / "apt" / "partial").mkdir(parents=True, exist_ok=True)
+            (folder / FILES / "apt" / "partial").mkdir(parents=True, exist_ok=True)
             write_whole(folder / ABOUT, json.dumps(dict(about)))
-            write_whole(folder / "files" / "apt.conf", _APT.format(place=place))
+            write_whole(folder / FILES / "apt.conf", _APT.format(place=place))
             names = {name: f"{place}/{inner}" for name, inner in _VARIABLES.items()}
             variables = {PLACE: str(place), "APT_CONFIG": f"{place}/apt.conf", **names}
             yield ("--bind", f"{escaped(folder.absolute() / 'files')}:{place}"), variables, ""

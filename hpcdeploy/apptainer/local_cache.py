@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hpcdeploy.apptainer.build_folder import remove
 from hpcdeploy.apptainer.build_record import record_path
-from hpcdeploy.apptainer.downloads import ABOUT
+from hpcdeploy.apptainer.downloads import ABOUT, FILES
 from hpcdeploy.apptainer.image_cache import DAMAGED, ImageCache
 from hpcdeploy.apptainer.verified_files import VerifiedFiles
 from hpcdeploy.cache_items import CacheItem
@@ -24,8 +24,8 @@ from hpcdeploy.whole_file import sha256_of
 _DAMAGED = ".damaged"
 """The suffix of an image of an environment whose content differed from its record."""
 
-_PARTS = ("context", "tmp", "secrets", "bin", "code", "mark")
-"""The parts of a build's folder that an interrupted build leaves (`hpcdeploy.flows.build`)."""
+BUILD_PARTS = ("context", "tmp", "secrets", "bin", "code", "mark", "direct")
+"""The parts of a build's folder that are removed before and after the build. An interrupted build leaves them."""
 
 
 @frozen
@@ -62,6 +62,14 @@ class LocalCache:
     def downloads(self) -> Path:
         """The downloads of package managers, with one folder for each image of a project."""
         return self.root / "downloads"
+
+    @property
+    def direct_downloads(self) -> Path:
+        """The folder for the downloads of builds without Apptainer.
+
+        All projects share it, because no command of a project writes there, and each file is compared with its checksum.
+        """
+        return self.downloads / "direct"
 
     def downloads_of(self, project: Path, image: str) -> Path:
         """Return the folder for the downloads of an image of the project in the folder `project`."""
@@ -187,13 +195,13 @@ def _damaged(cache: LocalCache) -> Iterator[CacheItem]:
 
 def _downloads(cache: LocalCache) -> Iterator[CacheItem]:
     for folder in _listed(cache.downloads, "*"):
-        if not (folder / "files").is_dir():
+        if not (folder / FILES).is_dir():
             continue
         about = _about(folder / ABOUT)
         item = CacheItem(
             kind="downloads",
             name=folder.name,
-            size=_size_of(folder / "files"),
+            size=_size_of(folder / FILES),
             used=_time_of(folder / ABOUT),
             image=about.get("image", ""),
             project=about.get("project", ""),
@@ -203,7 +211,7 @@ def _downloads(cache: LocalCache) -> Iterator[CacheItem]:
 
 def _unfinished(cache: LocalCache) -> Iterator[CacheItem]:
     for folder in _listed(cache.builds, "*"):
-        left = [folder / part for part in _PARTS if (folder / part).exists()]
+        left = [folder / part for part in BUILD_PARTS if (folder / part).exists()]
         if left:
             size = sum(map(_size_of, left))
             item = CacheItem(kind="unfinished", name=folder.name, size=size, used=_time_of(folder))
@@ -218,9 +226,9 @@ def _paths_of(cache: LocalCache, item: CacheItem) -> tuple[Path, ...]:
     match item.kind:
         case "downloads":
             folder = cache.downloads / item.name
-            return folder / "files", folder / ABOUT  # the lock file stays, because a build may wait for it
+            return folder / FILES, folder / ABOUT  # the lock file stays, because a build may wait for it
         case "unfinished" if not item.name.startswith("."):
-            return tuple(cache.builds / item.name / part for part in _PARTS)
+            return tuple(cache.builds / item.name / part for part in BUILD_PARTS)
         case "environment":
             return cache.environments / item.name, record_path(cache.environments / item.name)
         case "damaged" if item.environment and not item.key:

@@ -301,7 +301,9 @@ def _local_builds(
         verified=cache.verified,
         downloads=None if earlier.no_cache else cache.downloads_of(root, definition.name),
         project=str(root),
-        direct=choose_builder(settings, root, definition, wanted=wanted, downloads=cache.root / "downloads"),
+        direct=choose_builder(
+            settings, root, definition, wanted=wanted, downloads=cache.direct_downloads, keep=not earlier.no_cache
+        ),
     )
 
 

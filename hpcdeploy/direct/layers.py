@@ -1,19 +1,22 @@
 """Read the layers of OCI images: tar archives, compressed with gzip or zstd or not at all."""
 
 import contextlib
-import gzip
 import hashlib
+import queue
 import tarfile
+import threading
 import zlib
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from typing import IO, BinaryIO, cast
+from typing import IO, BinaryIO, Self, cast
 
 from hpcdeploy.direct.entries import Entry, Kind
 from hpcdeploy.errors import BuildError
 
 OpenBlob = Callable[[], BinaryIO]
 _BLOCK = 1 << 20
+_AHEAD = 4
+"""Maximum number of blocks that are decompressed before they are read (`_ReadAhead`)."""
+
 _BUFFER = 32 << 10
 """Size of tarfile's buffer in bytes. tarfile copies the buffer for each header, so a large one takes long."""
 
@@ -56,24 +59,26 @@ class TarLayer:
         Raises:
             BuildError: The archive is damaged, has another digest, or needs a library for zstd that is not installed.
         """
+        sha256 = hashlib.sha256()
         try:
-            with self._open_blob() as blob, decompressed(blob) as plain:
-                stream = _Hashing(plain) if self._unchecked else plain
-                yield from _members(stream, self.where)
-                if isinstance(stream, _Hashing):
-                    self._check(stream)
+            with self._open_blob() as blob:
+                blocks = decompressed(blob)
+                with _ReadAhead(_hashed(blocks, sha256) if self._unchecked else blocks) as stream:
+                    yield from _members(stream, self.where)
+                    if self._unchecked:
+                        self._check(stream, sha256)
         except (tarfile.TarError, EOFError, zlib.error, ValueError, OSError) as error:
             if isinstance(error, OSError) and error.errno:
-                raise  # an error of this machine; those of gzip and tarfile have no number
+                raise  # an error of this machine; those of tarfile have no number
             raise BuildError(f"{self.where} is damaged: {error}; create the image again") from error
 
-    def _check(self, stream: "_Hashing") -> None:
+    def _check(self, stream: "_ReadAhead", sha256: "hashlib._Hash") -> None:
         rest = 0
         while block := stream.read(_BLOCK):
             rest += len(block)
             if rest > _MOST_BEHIND:
                 raise BuildError(f"{self.where} has more than {_MOST_BEHIND} bytes after its end; do not use this image")
-        found = f"sha256:{stream.sha256.hexdigest()}"
+        found = f"sha256:{sha256.hexdigest()}"
         if found != self._unchecked:
             raise BuildError(
                 f"{self.where} has the digest {found} without compression; expected {self._unchecked}: the image "
@@ -82,46 +87,113 @@ class TarLayer:
         self._unchecked = ""
 
 
-class _Hashing:
-    """A stream that is hashed while it is read."""
+class _ReadAhead:
+    """A stream that a thread fills while it is read, so that decompression uses a second processor.
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self.sha256 = hashlib.sha256()
+    zlib, zstandard and hashlib release Python's lock while they work. At most `_AHEAD` blocks wait to be read.
+    """
 
-    def read(self, size: int = -1) -> bytes:
-        block = self._stream.read(size)
-        self.sha256.update(block)
-        return block
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._waiting: queue.Queue[bytes | Exception] = queue.Queue(_AHEAD)
+        self._ended = threading.Event()
+        self._block, self._position = b"", 0
+        self._thread = threading.Thread(target=self._fill, args=(blocks,), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._ended.set()
+        while self._thread.is_alive():
+            with contextlib.suppress(queue.Empty):
+                self._waiting.get(timeout=0.01)  # the thread may wait for room
+        self._thread.join()
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, at most `size`; none at the end."""
+        if self._position == len(self._block):
+            found = self._waiting.get() if not self._ended.is_set() else b""
+            if isinstance(found, Exception) or not found:
+                self._ended.set()
+            if isinstance(found, Exception):
+                raise found
+            self._block, self._position = found, 0
+        start, self._position = self._position, min(self._position + size, len(self._block))
+        return self._block[start : self._position]
+
+    def _fill(self, blocks: Iterator[bytes]) -> None:
+        try:
+            for block in blocks:
+                if self._ended.is_set():
+                    return
+                self._waiting.put(block)
+            self._waiting.put(b"")
+        except Exception as error:  # noqa: BLE001  # the reader raises it
+            self._waiting.put(error)
 
 
-@contextmanager
-def decompressed(blob: BinaryIO) -> Iterator[IO[bytes]]:
-    """Open a stream without its compression, which its first bytes show.
+def _hashed(blocks: Iterator[bytes], sha256: "hashlib._Hash") -> Iterator[bytes]:
+    for block in blocks:
+        sha256.update(block)
+        yield block
+
+
+def decompressed(blob: BinaryIO) -> Iterator[bytes]:
+    """Yield blocks of a stream without its compression, which its first bytes show.
 
     Raises:
         BuildError: The stream is compressed with zstd, and no library for zstd is installed.
+        EOFError: The compressed stream is damaged or not complete.
+        zlib.error: The compressed stream is damaged.
     """
     head = blob.read(4)
     blob.seek(0)
     if head.startswith(_GZIP):
-        with gzip.GzipFile(fileobj=blob) as plain:
-            yield cast("IO[bytes]", plain)
+        yield from _inflated(blob)
     elif head == _ZSTD:
-        try:
-            import zstandard
-        except ImportError as error:
-            raise BuildError(
-                "a layer is compressed with zstd, which needs the library zstandard: pip install 'hpcdeploy[direct]'"
-            ) from error
-        # The window of 128 MiB is the largest that zstd(1) reads by default (zstd(1), --long).
-        with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(blob, read_across_frames=True) as plain:
-            try:
-                yield plain
-            except zstandard.ZstdError as error:
-                raise EOFError(str(error)) from error
+        yield from _without_zstd(blob)
     else:
-        yield blob
+        while block := blob.read(_BLOCK):
+            yield block
+
+
+def _inflated(blob: BinaryIO) -> Iterator[bytes]:
+    """Yield the content of a gzip file, which may have several members (RFC 1952) and zeros behind them.
+
+    Blocks of 1 MB are read three times as fast as `gzip.GzipFile` reads (8 KB in Python 3.11).
+    """
+    decoder = zlib.decompressobj(wbits=31)
+    begun = False
+    while data := blob.read(_BLOCK):
+        while data:
+            if not begun and not (data := data.lstrip(b"\0")):
+                break
+            begun = True
+            if block := decoder.decompress(data, _BLOCK):
+                yield block
+            data = decoder.unconsumed_tail
+            if decoder.eof:
+                data, begun = decoder.unused_data, False
+                decoder = zlib.decompressobj(wbits=31)
+    if begun:
+        raise EOFError("the compressed file ends before the end of its content")
+
+
+def _without_zstd(blob: BinaryIO) -> Iterator[bytes]:
+    try:
+        import zstandard
+    except ImportError as error:
+        raise BuildError(
+            "a layer is compressed with zstd, which needs the library zstandard: pip install 'hpcdeploy[direct]'"
+        ) from error
+    # The window of 128 MiB is the largest that zstd(1) reads by default (zstd(1), --long).
+    with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(blob, read_across_frames=True) as plain:
+        try:
+            while block := plain.read(_BLOCK):
+                yield block
+        except zstandard.ZstdError as error:
+            raise EOFError(str(error)) from error
 
 
 class _Header(tarfile.TarInfo):

@@ -24,6 +24,7 @@ def choose_builder(
     *,
     wanted: Builder | None,
     downloads: Path,
+    keep: bool = True,
     mirrors: Sequence[tuple[str, str]] = (),
 ) -> DirectBuild | None:
     """Return how to build an image on this machine without Apptainer, or None to build it with Apptainer.
@@ -36,6 +37,7 @@ def choose_builder(
         definition: The image's definition.
         wanted: The builder that the user chose; None for an automatic choice.
         downloads: The folder for layers and packages that later builds use again.
+        keep: Use and keep these downloads.
         mirrors: Pairs of a registry and its mirror.
 
     Raises:
@@ -50,6 +52,7 @@ def choose_builder(
     direct = DirectBuild(
         plan=plan,
         downloads=downloads,
+        keep=keep,
         mirrors=mirrors,
         is_chosen=wanted == "direct",
     )

@@ -4,9 +4,11 @@ import fcntl
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+from hpcdeploy.apptainer.downloads import ABOUT, FILES
 from hpcdeploy.definition.base_images import mirrored, with_digest
 from hpcdeploy.direct.archives import Archive
 from hpcdeploy.direct.flattening import Flattened
@@ -16,7 +18,8 @@ from hpcdeploy.errors import BuildError
 from hpcdeploy.flows.direct_plan import DirectPlan
 from hpcdeploy.frozen import frozen
 from hpcdeploy.image import PublishedImage
-from hpcdeploy.whole_file import sha256_of
+from hpcdeploy.private import own_folder
+from hpcdeploy.whole_file import sha256_of, write_whole
 
 _LIBC = ("lib/x86_64-linux-gnu/libc.so.6", "lib64/libc.so.6", "usr/lib64/libc.so.6", "usr/lib/libc.so.6")
 _LIBC_SIZE = 32 << 20
@@ -29,7 +32,8 @@ class DirectBuild:
 
     Attributes:
         plan: What is built.
-        downloads: The folder for layers and packages that later builds use again.
+        downloads: The folder for layers and packages, its lock, and the time of its last use.
+        keep: Keep the downloads for later builds. Otherwise the build's own folder has them, and `downloads` is not used.
         mirrors: Pairs of a registry and its mirror.
         is_chosen: The user chose this builder. Otherwise a build whose result may differ from Apptainer's is given up.
         note: What to tell the user about the choice of the builder.
@@ -37,9 +41,26 @@ class DirectBuild:
 
     plan: DirectPlan
     downloads: Path
+    keep: bool = True
     mirrors: Sequence[tuple[str, str]] = ()
     is_chosen: bool = False
     note: str = ""
+
+
+@contextmanager
+def with_downloads(build: DirectBuild, folder: Path) -> Iterator[DirectBuild]:
+    """Yield `build` with the folder in which the block may store downloads, and hold its lock.
+
+    `hpcdeploy cache prune` removes no folder whose lock is held. `folder` is the build's own folder.
+    """
+    if not build.keep:
+        yield replace(build, downloads=folder / FILES)
+        return
+    own_folder(build.downloads)
+    with (build.downloads / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        write_whole(build.downloads / ABOUT, "{}\n")
+        yield replace(build, downloads=build.downloads / FILES)
 
 
 def base_image(build: DirectBuild, digests: Mapping[str, str], stack: ExitStack) -> tuple[OciImage, list[TarLayer]]:

@@ -21,7 +21,7 @@ from hpcdeploy.direct.sif_writer import write_sif
 from hpcdeploy.direct.squashfs import find_mksquashfs, pack
 from hpcdeploy.environments.oci_layers import OciImage
 from hpcdeploy.errors import BuildError, MissingProgramError
-from hpcdeploy.flows.direct_base import DirectBuild, base_image, check_glibc
+from hpcdeploy.flows.direct_base import DirectBuild, base_image, check_glibc, with_downloads
 from hpcdeploy.flows.direct_environment import install_environment
 from hpcdeploy.flows.direct_plan import DirectPlan
 from hpcdeploy.frozen import frozen
@@ -64,6 +64,7 @@ def build_direct(
     folder.mkdir(parents=True)
     plan, when = build.plan, definition.epoch
     with ExitStack() as stack:
+        build = stack.enter_context(with_downloads(build, folder))
         show.step("fetching the base image")
         base, layers = base_image(build, dict(definition.bases), stack)
         flattened = Flattened()

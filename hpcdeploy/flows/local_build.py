@@ -14,6 +14,7 @@ from hpcdeploy.apptainer.build_progress import Show
 from hpcdeploy.apptainer.client import ApptainerClient, Version, squashfs_version
 from hpcdeploy.apptainer.downloads import keeping
 from hpcdeploy.apptainer.environments import Environment, Environments
+from hpcdeploy.apptainer.local_cache import BUILD_PARTS
 from hpcdeploy.apptainer.packing import Packed, Packing, SquashfsTools, find_tools, install_packer, read_report
 from hpcdeploy.apptainer.secret_pipes import serving
 from hpcdeploy.definition.base_images import mirror_addresses, needs_plain_http, pinned, redirect
@@ -25,9 +26,6 @@ from hpcdeploy.secret import SecretValue
 
 if TYPE_CHECKING:
     from hpcdeploy.flows.direct_base import DirectBuild
-
-_OWN = ("context", "tmp", "secrets", "bin", "code", "mark", "direct")
-"""Subfolders of a build's folder that are removed before and after the build."""
 
 
 @frozen
@@ -116,7 +114,7 @@ def cleaned(folder: Path) -> Iterator[None]:
 
 def left_in(folder: Path) -> tuple[Path, ...]:
     """Return the folders that an interrupted build leaves in its `folder`."""
-    return tuple(folder / name for name in _OWN)
+    return tuple(folder / name for name in BUILD_PARTS)
 
 
 def _appended(

@@ -135,12 +135,17 @@ def publish(lab: Lab, report: Report) -> str:
     """
     layout = prepare(lab.cache, report)
     for tag in tags():
-        _publish(lab, layout, f"{REPOSITORY}:{tag}", report)
-    _publish(lab, prepare_slim(lab.cache, report), SLIM, report)
+        push(lab, layout, f"{REPOSITORY}:{tag}", report)
+    push(lab, prepare_slim(lab.cache, report), SLIM, report)
     return _digest(layout).removeprefix("sha256:")
 
 
-def _publish(lab: Lab, layout: Path, name: str, report: Report) -> None:
+def push(lab: Lab, layout: Path, name: str, report: Report) -> None:
+    """Push the image of an OCI layout to the lab's registry as `name` (``PATH:TAG``), unless the registry has it.
+
+    Raises:
+        LabError: The image cannot be pushed.
+    """
     digest = _digest(layout)
     if _published(lab, name) == digest:
         return

@@ -15,9 +15,11 @@ import pytest
 
 from hpcdeploy.apptainer.build_script import Repeating
 from hpcdeploy.apptainer.contents import read_contents
+from hpcdeploy.apptainer.local_cache import LocalCache, list_items, remove_item
 from hpcdeploy.errors import BuildError
 from hpcdeploy.flows.build import LocalBuilds, build_here
 from hpcdeploy.flows.builders import choose_builder
+from hpcdeploy.flows.direct_base import with_downloads
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import EPOCH, BuiltImage, FileCopy, ImageSettings
 from hpcdeploy.source import OciSource
@@ -204,3 +206,29 @@ def test_an_interrupted_build_ends_mksquashfs_and_leaves_no_image(
     assert list(project.glob("*.sif")) + list(project.glob(".*.part")) == []
     listed = subprocess.run(["/bin/ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(tmp_path) not in listed
+
+
+def test_downloads_are_kept_under_a_lock_that_prune_respects(project: Path, tmp_path: Path) -> None:
+    cache = LocalCache(root=tmp_path / "cache")
+    definition = generate(SETTINGS, project)
+    chosen = choose_builder(SETTINGS, project, definition, wanted=None, downloads=cache.direct_downloads)
+    assert chosen is not None
+    with with_downloads(chosen, tmp_path) as build:
+        (build.downloads / "layers").mkdir(parents=True)
+        (build.downloads / "layers/1").write_bytes(bytes(10_000))
+        [item] = list_items(cache)
+        assert (item.kind, item.name, item.verdict) == ("downloads", "direct", "used")
+        assert remove_item(cache, item) == "used"
+    [item] = list_items(cache)
+    assert (item.verdict, item.size >= 10_000) == ("free", True)
+    assert remove_item(cache, item) == "removed"
+    assert list_items(cache) == ()
+
+
+def test_without_kept_downloads_the_builds_own_folder_has_them(project: Path, tmp_path: Path) -> None:
+    definition = generate(SETTINGS, project)
+    chosen = choose_builder(SETTINGS, project, definition, wanted=None, downloads=tmp_path / "no", keep=False)
+    assert chosen is not None
+    with with_downloads(chosen, tmp_path / "own") as build:
+        assert build.downloads.is_relative_to(tmp_path / "own")
+    assert not (tmp_path / "no").exists()

@@ -718,6 +718,7 @@ cluster's host to its login node, or add a line that provides $submit_command (m
   set_job_paths
   ensure_image
   [ "$has_uploads" = no ] || ensure_uploads
+  ! declare -F test_image >/dev/null || test_image
   for tree in ${trees[@]+"${trees[@]}"}; do unpack "$tree"; done
   # A trap instead of "||", because a command before "||" would continue after a failure (bash(1), set -e).
   trap cannot_write EXIT

@@ -1,14 +1,27 @@
 """Flatten layers into one tar stream for mksquashfs."""
 
+import io
+import struct
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from itertools import islice
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
-from hpcdeploy.direct.entries import Entry, Layer, stored_time, write_entry
-from hpcdeploy.direct.tree import Tree
+from hpcdeploy.direct.entries import Entry, Layer, write_entry
+from hpcdeploy.direct.tree import Node, Tree
 from hpcdeploy.errors import BuildError
+
+_TIMED = struct.Struct("<4sIII")
+"""The beginning of a compiled Python file: magic number, flags, time and size of the source (PEP 552). With other flags than
+0, Python does not compare the time."""
+
+_MASK = 0xFFFFFFFF
+
+_LARGEST_COMPILED = 64 << 20
+"""Maximum size in bytes of a compiled Python file that is changed, because it is read into memory."""
 
 
 def name_of(layer: Layer) -> str:
@@ -39,10 +52,6 @@ class Flattened:
             for number, entry in enumerate(layer.entries()):
                 self.tree.apply(entry, number, where, whiteouts=layer.has_whiteouts)
 
-    def newest(self) -> int:
-        """Return the latest time of all names, in seconds since 1970, as `write` writes it."""
-        return max(stored_time(node.mtime) for node in (self.tree.root, *(node for _, node in self.tree.walk())))
-
     def read(self, path: str, most: int) -> bytes | None:
         """Return the first `most` bytes of the file at `path`, with links followed; None if there is no such file.
 
@@ -60,11 +69,30 @@ class Flattened:
                         return content.read(most)
         return None
 
-    def write(self, out: BinaryIO) -> None:
+    def _timed(self, entry: Entry, name: str, time: int) -> Entry:
+        """Return the entry of a file with `time` in its content, if it is a compiled Python file."""
+        if not name.endswith(".pyc") or entry.content is None or entry.size > _LARGEST_COMPILED:
+            return entry
+        source = self.tree.resolve(_source_of(name))
+        known = source if source is not None and source.kind == "file" else None
+        return replace(entry, content=partial(_compiled, entry.content, entry.size, known, time))
+
+    def _write_files(self, out: BinaryIO, number: int, names: dict[int, str], time: int) -> Iterator[tuple[int, str]]:
+        """Write the files of one layer whose positions are in `names`; yield the position and name of each."""
+        for place, entry in enumerate(self._layers[number].entries()):
+            name = names.pop(place, None)
+            if name is not None:
+                write_entry(out, self._timed(entry, name, time), name)
+                yield place, name
+        if names:
+            raise BuildError(f"{next(iter(names.values()))!r} vanished from its layer during the build; build again")
+
+    def write(self, out: BinaryIO, *, time: int) -> None:
         """Write all names as one tar stream: first the folders and links, then the files in the order of their layers.
 
-        mksquashfs needs an entry for the root and for each folder; it would create a missing one with the caller as owner
-        and the current time (squashfs-tools 4.6.1).
+        All files of the image will have the same `time`, in seconds since 1970, so it is written into compiled Python files
+        too (`_compiled`). mksquashfs needs an entry for the root and for each folder; it would create a missing one with the
+        caller as owner and the current time (squashfs-tools 4.6.1).
 
         Raises:
             BuildError: A layer changed since it was added, or is damaged.
@@ -82,21 +110,33 @@ class Flattened:
             else:
                 wanted[number][place] = path
         for number, names in sorted(wanted.items()):
-            for place, first in _write_files(out, self._layers[number], names):
+            for place, first in self._write_files(out, number, names, time):
                 for name in links.pop((number, place), ()):
                     write_entry(out, Entry(path=name, kind="hard link", target=first), name)
         out.write(bytes(tarfile.RECORDSIZE))
 
 
-def _write_files(out: BinaryIO, layer: Layer, names: dict[int, str]) -> Iterator[tuple[int, str]]:
-    """Write the files of one layer whose positions are in `names`; yield the position and name of each."""
-    for place, entry in enumerate(layer.entries()):
-        name = names.pop(place, None)
-        if name is not None:
-            write_entry(out, entry, name)
-            yield place, name
-    if names:
-        raise BuildError(f"{next(iter(names.values()))!r} vanished from its layer during the build; build again")
+def _compiled(open_content: Callable[[], IO[bytes]], size: int, source: Node | None, time: int) -> IO[bytes]:
+    """Open a compiled Python file with the new time of its source, if Python would use the file.
+
+    Python compares this time with the time of the source (PEP 552), so it would compile every module again at each start.
+    ``login/squashfs.py`` does the same in a build with Apptainer.
+    """
+    with open_content() as content:
+        data = content.read(size)
+    if len(data) >= _TIMED.size:
+        magic, flags, when, source_size = _TIMED.unpack_from(data)
+        is_used = source is None or (source.mtime & _MASK, source.size & _MASK) == (when, source_size)
+        if not flags and is_used:
+            data = _TIMED.pack(magic, flags, time, source_size) + data[_TIMED.size :]
+    return io.BytesIO(data)
+
+
+def _source_of(path: str) -> str:
+    """Return the path of the source of a compiled Python file."""
+    folder, _, name = path.rpartition("/")
+    above, _, last = folder.rpartition("/")
+    return f"{above}/{name.partition('.')[0]}.py" if last == "__pycache__" else path.removesuffix("c")
 
 
 def remaining(layers: Sequence[Layer]) -> Flattened:

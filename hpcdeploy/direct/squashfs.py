@@ -31,7 +31,7 @@ def find_mksquashfs() -> str:
     )
 
 
-def pack(write: Callable[[BinaryIO], None], target: Path, *, compression: Compression, newest: int) -> None:
+def pack(write: Callable[[BinaryIO], None], target: Path, *, compression: Compression, time: int) -> None:
     """Write a squashfs file from a tar stream. Equal streams give equal bytes.
 
     All files belong to root, as in an image that an ordinary user builds with Apptainer.
@@ -40,7 +40,7 @@ def pack(write: Callable[[BinaryIO], None], target: Path, *, compression: Compre
         write: Writes the stream.
         target: The new file.
         compression: The compression.
-        newest: The latest time in the stream, in seconds since 1970.
+        time: The time of all files, in seconds since 1970.
 
     Raises:
         BuildError: mksquashfs failed.
@@ -50,11 +50,10 @@ def pack(write: Callable[[BinaryIO], None], target: Path, *, compression: Compre
     argv = [
         *(find_mksquashfs(), "-", str(target), "-tar", "-noappend", *compression.options),
         *("-all-root", "-root-mode", "0755", "-root-uid", "0", "-root-gid", "0"),
-        *("-mem", _MEMORY, "-no-progress", "-quiet"),
+        *("-all-time", str(time), "-mkfs-time", str(time), "-mem", _MEMORY, "-no-progress", "-quiet"),
     ]
-    # mksquashfs gives the root folder the current time, whatever the stream says (4.5.1 and 4.6.1). This variable limits all
-    # times, and is the time of the file system.
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(newest)}
+    # With this variable, mksquashfs refuses the options for times.
+    environment = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
     with tempfile.TemporaryFile() as output:
         with interrupts_held():
             process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, env=environment)

@@ -90,7 +90,7 @@ def build_direct(
         flattened.add(metadata_layer(text))
         show.step("packing the image")
         partition = folder / "partition"
-        pack(flattened.write, partition, compression=definition.compression, newest=flattened.newest())
+        pack(partial(flattened.write, time=when), partition, compression=definition.compression, time=when)
         with image.open("xb") as out:
             objects = sif_objects(text)
             write_sif(out, partition, definition=text.definition.encode(), objects=objects, key=definition.inputs, time=when)

@@ -97,6 +97,15 @@ def test_a_build_of_a_release_without_keys_is_found(quick: Quick, place: Cluster
     assert (found, steps) == (image, [UNCHANGED])
 
 
+def mounted(place: Cluster, transport: Transport) -> bool:
+    """Tell whether the folder in which the last build saw its downloads still exists."""
+    line = """path=$(sed -n 's|^Dir::Cache::archives "\\(/tmp/hpcdeploy-[^/]*\\)/apt/".*|\\1|p' "$1") && [ -n "$path" ] && ls -d "$path" 2>&1"""
+    configuration = f"{place.root}/downloads/{KEEPING.downloads}/files/apt.conf"
+    listed = shell(transport, f"{line} || true", configuration)
+    assert "/tmp/hpcdeploy-" in listed
+    return "No such file" not in listed
+
+
 def test_downloads_are_kept_for_the_next_build_and_are_not_in_the_image(
     quick: Quick, place: Cluster, transport: Transport
 ) -> None:
@@ -112,14 +121,14 @@ def test_downloads_are_kept_for_the_next_build_and_are_not_in_the_image(
         )
         assert listed == ""
     assert shell(transport, f"ls {place.root}/downloads/{KEEPING.downloads}/files/pip").split() == ["wheel-1", "wheel-2"]
-    assert shell(transport, "ls -d /tmp/hpcdeploy-* 2>/dev/null || true") == ""
+    assert not mounted(place, transport)
 
 
 def test_a_failed_build_keeps_its_downloads(quick: Quick, place: Cluster, transport: Transport) -> None:
     with pytest.raises(BuildError):
         build(quick("downloads-3", post=f"set -- 3\n{NOTES}\nfalse"), place, transport, KEEPING)
     assert "wheel-3" in shell(transport, f"ls {place.root}/downloads/{KEEPING.downloads}/files/pip").split()
-    assert shell(transport, "ls -d /tmp/hpcdeploy-* 2>/dev/null || true") == ""
+    assert not mounted(place, transport)
 
 
 def test_downloads_that_another_build_uses_are_left_alone(quick: Quick, place: Cluster, transport: Transport) -> None:

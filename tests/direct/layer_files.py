@@ -10,6 +10,7 @@ import zstandard
 
 from hpcdeploy.direct.flattening import Flattened
 from hpcdeploy.direct.layers import TarLayer
+from hpcdeploy.image import EPOCH
 
 Member = tuple[tarfile.TarInfo, bytes]
 
@@ -63,7 +64,7 @@ def digest(content: bytes) -> str:
 def written(flattened: Flattened) -> dict[str, tuple[tarfile.TarInfo, bytes]]:
     """Return the entries of the stream that sqfstar would get, by path, with the content of files."""
     out = io.BytesIO()
-    flattened.write(out)
+    flattened.write(out, time=EPOCH)
     out.seek(0)
     found = {}
     with tarfile.open(fileobj=out) as archive:

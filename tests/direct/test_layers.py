@@ -1,6 +1,7 @@
 """Layers are flattened as the OCI image specification says, and hostile ones are refused."""
 
 import io
+import struct
 import tarfile
 from itertools import pairwise
 
@@ -11,6 +12,7 @@ from hpcdeploy.direct.entries import OwnLayer, text_entry
 from hpcdeploy.direct.flattening import remaining
 from hpcdeploy.direct.layers import TarLayer
 from hpcdeploy.errors import BuildError
+from hpcdeploy.image import EPOCH
 from tests.direct.layer_files import Member, device, digest, file, folder, hard, layer, link, tar, written
 
 
@@ -157,3 +159,28 @@ def test_links_that_multiply_cannot_take_forever(monkeypatch: pytest.MonkeyPatch
 def test_a_name_of_our_own_layer_is_never_a_whiteout() -> None:
     own = OwnLayer([text_entry("a/.wh.b", "kept")])
     assert written(remaining((layer(file("a/b")), own)))["a/.wh.b"][1] == b"kept"
+
+
+def compiled(time: int, size: int, flags: int = 0) -> bytes:
+    """Return the beginning of a compiled Python file (PEP 552)."""
+    return struct.pack("<4sIII", b"magi", flags, time, size) + b"code"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "changed"),
+    [
+        ("lib/__pycache__/m.cpython-313.pyc", compiled(5, 3), True),
+        ("lib/m.pyc", compiled(5, 3), True),
+        ("lib/__pycache__/gone.cpython-313.pyc", compiled(5, 3), True),
+        ("lib/__pycache__/m.cpython-313.pyc", compiled(6, 3), False),  # of another source: Python does not use it
+        ("lib/__pycache__/m.cpython-313.pyc", compiled(5, 4), False),
+        ("lib/__pycache__/m.cpython-313.pyc", compiled(5, 3, flags=1), False),  # Python compares a hash of the source
+        ("lib/__pycache__/m.cpython-313.pyc", b"short", False),
+        ("lib/m.py_", compiled(5, 3), False),
+    ],
+)
+def test_a_compiled_file_gets_the_time_of_the_image_if_python_would_use_it(name: str, content: bytes, changed: bool) -> None:
+    source = file("lib/m.py", b"x=1")
+    source[0].mtime = 5
+    found = written(remaining((layer(source, file(name, content)),)))[name][1]
+    assert found == (content[:8] + struct.pack("<I", EPOCH) + content[12:] if changed else content)

@@ -299,7 +299,7 @@ def image_layer(content: bytes) -> None:
     flattened = Flattened()
     flattened.add(TarLayer(lambda: io.BytesIO(content), "a layer"))
     flattened.add(base_layer(flattened.tree, 0))
-    flattened.write(io.BytesIO())
+    flattened.write(io.BytesIO(), time=0)
 
 
 def image_record(text: str) -> None:

@@ -99,7 +99,8 @@ def test_a_build_of_a_release_without_keys_is_found(quick: Quick, place: Cluster
 
 def mounted(place: Cluster, transport: Transport) -> bool:
     """Tell whether the folder in which the last build saw its downloads still exists."""
-    line = """path=$(sed -n 's|^Dir::Cache::archives "\\(/tmp/hpcdeploy-[^/]*\\)/apt/".*|\\1|p' "$1") && [ -n "$path" ] && ls -d "$path" 2>&1"""
+    found = """path=$(sed -n 's|^Dir::Cache::archives "\\(/tmp/hpcdeploy-[^/]*\\)/apt/".*|\\1|p' "$1")"""
+    line = f'{found} && [ -n "$path" ] && ls -d "$path" 2>&1'
     configuration = f"{place.root}/downloads/{KEEPING.downloads}/files/apt.conf"
     listed = shell(transport, f"{line} || true", configuration)
     assert "/tmp/hpcdeploy-" in listed

@@ -1,6 +1,8 @@
 """Write files of this machine atomically, and compute their sha256."""
 
 import errno
+import fcntl
+import glob
 import hashlib
 import os
 import secrets
@@ -33,7 +35,8 @@ def whole_file(path: Path, *, executable: bool = False, private: bool = False) -
     part = Path(part_name(str(path)))
     mode = (0o777 if executable else 0o666) & (0o700 if private else 0o777)
     try:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        while (descriptor := _create_locked(part, mode)) is None:
+            part = Path(part_name(str(path)))
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
@@ -50,6 +53,28 @@ def whole_file(path: Path, *, executable: bool = False, private: bool = False) -
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _create_locked(part: Path, mode: int) -> int | None:
+    """Create a file, lock it, and return its descriptor; None if `remove_parts` removed it before it was locked."""
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_ours = os.fstat(descriptor).st_nlink > 0
+    except OSError as error:  # without locks on this file system, `remove_parts` removes nothing
+        is_ours = error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN)
+    if is_ours:
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def remove_parts(path: Path) -> None:
+    """Remove the incomplete files that killed processes left while they wrote `path`; keep those of living processes."""
+    for part in path.parent.glob(f"{glob.escape(path.name)}.part-*"):
+        with suppress(OSError), part.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            part.unlink()
 
 
 def write_whole(path: Path, text: str, *, private: bool = False) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from hpcdeploy.apptainer.secret_pipes import escaped
 from hpcdeploy.private import own_folder
-from hpcdeploy.whole_file import write_whole
+from hpcdeploy.whole_file import remove_parts, write_whole
 
 ABOUT = "about.json"
 """The file in a folder of downloads that names the project and the image."""
@@ -89,6 +89,8 @@ def keeping(
         try:
             write_whole(folder / _MOUNTED, str(place))
             (folder / FILES / "apt" / "partial").mkdir(parents=True, exist_ok=True)
+            for name in (ABOUT, _MOUNTED):
+                remove_parts(folder / name)
             write_whole(folder / ABOUT, json.dumps(dict(about)))
             write_whole(folder / FILES / "apt.conf", _APT.format(place=place))
             names = {name: f"{place}/{inner}" for name, inner in _VARIABLES.items()}

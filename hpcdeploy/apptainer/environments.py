@@ -15,7 +15,7 @@ from hpcdeploy.frozen import frozen
 from hpcdeploy.image import Toolchain
 from hpcdeploy.private import private_folder
 from hpcdeploy.regular_file import LARGEST_TEXT, UnsuitableFileError, read_regular
-from hpcdeploy.whole_file import sha256_of, write_whole
+from hpcdeploy.whole_file import remove_parts, sha256_of, write_whole
 
 Checksum = Callable[[Path], str]
 
@@ -58,6 +58,7 @@ class Environments:
         private_folder(self.folder)
         for left in self.folder.glob(f".{key}.*"):
             left.unlink(missing_ok=True)
+        remove_parts(self._record(key))
         return self.folder / f".{key}.new"
 
     def find(self, key: str) -> Environment | None:

@@ -18,7 +18,7 @@ from hpcdeploy.apptainer.verified_files import VerifiedFiles
 from hpcdeploy.errors import BuildError
 from hpcdeploy.image import BuiltImage
 from hpcdeploy.private import own_folder
-from hpcdeploy.whole_file import part_name
+from hpcdeploy.whole_file import part_name, remove_parts
 
 DAMAGED = "damaged"
 """The folder in the cache for entries whose content differs from their record."""
@@ -58,6 +58,7 @@ class ImageCache:
         for left in self.folder.glob(f".{key}.*"):
             left.unlink(missing_ok=True)
         image = self.path(key)
+        remove_parts(record_path(image))
         try:
             found = read_record(image, inputs=(key,), sha256=self.verified.sha256)
         except BuildError:

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hpcdeploy.apptainer.build_record import read_record
+from hpcdeploy.apptainer.build_record import read_record, record_path
 from hpcdeploy.checked_values import read_json
 from hpcdeploy.errors import BuildError
 from hpcdeploy.known_files import signature
 from hpcdeploy.private import private_folder, read_private
-from hpcdeploy.whole_file import write_whole
+from hpcdeploy.whole_file import remove_parts, write_whole
 
 
 @contextmanager
@@ -36,6 +36,7 @@ def remove_unfinished(output: Path) -> None:
     made = f".{output.name}.new"
     for name in (made, f"{made}.moved", f".{made}.part", f".{output.name}.part"):
         output.with_name(name).unlink(missing_ok=True)
+    remove_parts(record_path(output))
 
 
 def place(made: Path, output: Path, notes: Path) -> None:
@@ -56,6 +57,7 @@ def place(made: Path, output: Path, notes: Path) -> None:
 
 def forget(output: Path, notes: Path) -> None:
     """Remove the note about `output`, whose record exists now."""
+    remove_parts(_note(output, notes))
     with suppress(OSError):
         _note(output, notes).unlink(missing_ok=True)
 

@@ -20,7 +20,7 @@ from hpcdeploy.checked_values import read_json
 from hpcdeploy.known_files import Signature, is_settled, signature
 from hpcdeploy.private import own_folder, read_private
 from hpcdeploy.regular_file import check_regular
-from hpcdeploy.whole_file import sha256_of, write_whole
+from hpcdeploy.whole_file import remove_parts, sha256_of, write_whole
 
 TICK = 0.05
 """Seconds after which the clock of a file system with fractions of a second has another value."""
@@ -88,8 +88,9 @@ class VerifiedFiles:
                 stale = signature(path.stat()) != tuple(values["signature"])
             except (OSError, ValueError, TypeError, KeyError):
                 stale = True
-            if stale:
+            if stale and ".part-" not in place.name:
                 place.unlink(missing_ok=True)
+            remove_parts(place.with_name(place.name.partition(".part-")[0]))
 
     def _name(self, signed: Signature) -> str:
         """Return the name of a record. It is that of the inode, because a file may have several names."""

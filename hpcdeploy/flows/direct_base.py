@@ -19,7 +19,7 @@ from hpcdeploy.flows.direct_plan import DirectPlan
 from hpcdeploy.frozen import frozen
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.private import own_folder
-from hpcdeploy.whole_file import sha256_of, write_whole
+from hpcdeploy.whole_file import remove_parts, sha256_of, write_whole
 
 _LIBC = ("lib/x86_64-linux-gnu/libc.so.6", "lib64/libc.so.6", "usr/lib64/libc.so.6", "usr/lib/libc.so.6")
 _LIBC_SIZE = 32 << 20
@@ -59,6 +59,7 @@ def with_downloads(build: DirectBuild, folder: Path) -> Iterator[DirectBuild]:
     own_folder(build.downloads)
     with (build.downloads / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
+        remove_parts(build.downloads / ABOUT)
         write_whole(build.downloads / ABOUT, "{}\n")
         yield replace(build, downloads=build.downloads / FILES)
 

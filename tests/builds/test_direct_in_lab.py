@@ -18,6 +18,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.direct.flattening import remaining
 from hpcdeploy.direct.squashfs import pack
 from hpcdeploy.errors import DefinitionError, MissingProgramError
+from hpcdeploy.flows.bases import with_keys
 from hpcdeploy.flows.build import LocalBuilds, build_here, build_on
 from hpcdeploy.flows.builders import choose_builder
 from hpcdeploy.flows.direct_base import DirectBuild, base_image
@@ -169,6 +170,58 @@ def test_every_file_is_that_of_apptainer(both: Both, tools: Path, tmp_path: Path
     assert differing == set()
     other = {path for path in ours if ours[path][3] != theirs[path][3] and not TEXTS.fullmatch(path)}
     assert other <= set(DIFFERENT)
+
+
+@pytest.fixture(scope="module")
+def appended(build: Build, lab: Lab, place: Cluster, container: Container, oci_project: Path) -> Both:
+    """An image with appended code, from a base image whose digest is known."""
+    reference = container.push(lab, f"direct-tests/{OWN}-appended")
+    files = (*OCI.files, FileCopy(source="tree", destination="/opt/tree"))
+    settings = replace(OCI, name="appended", source=OciSource(reference=reference), setup=(), files=files)
+    definition = generate(settings, oci_project, image_config=image_config)
+    return build(settings, oci_project, with_keys(definition, ((definition.base, container.manifest.digest),)))
+
+
+def test_code_is_appended_to_a_direct_environment_as_to_that_of_apptainer(
+    appended: Both, container: Container, tools: Path, tmp_path: Path
+) -> None:
+    theirs, ours = (tree(file, tools, tmp_path / str(number)) for number, file in enumerate(appended.files))
+    assert set(ours) == set(theirs)
+    assert ours["opt/tree"][2] == "/.hpcdeploy.d/opt/tree"
+    assert ours[".hpcdeploy.d/opt/tree/deep/run.sh"][0].startswith("-rwx")
+    assert {path for path in ours if ours[path][:3] != theirs[path][:3]} == set()
+    assert {path for path in ours if ours[path][3] != theirs[path][3] and not TEXTS.fullmatch(path)} <= set(DIFFERENT)
+    with appended.files[1].open("rb") as opened:
+        assert f"@{container.manifest.digest}" in read_contents(opened, "image").definition
+
+
+def test_a_changed_line_of_code_is_appended_to_the_direct_environment(
+    container: Container, tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
+    container.docker_archive(tmp_path / "image.tar")
+    (tmp_path / "code.py").write_text("print(1)\n")
+    files = (FileCopy(source="code.py", destination="/opt/code.py"),)
+    settings = ImageSettings(name="line", source=OciSource(reference="docker-archive:image.tar"), files=files)
+    steps: list[str] = []
+
+    def built() -> BuiltImage:
+        definition = with_keys(generate(settings, tmp_path), ())
+        chosen = choose_builder(settings, tmp_path, definition, wanted=None, downloads=tmp_path / "downloads")
+        builds = LocalBuilds(work=tmp_path / "cache/builds", direct=chosen)
+        output, steps[:] = tmp_path / "line.sif", []
+        return build_here(
+            definition, output, builds, is_recorded=lambda _: True, report=lambda event: steps.append(event.text)
+        )
+
+    first = built()
+    assert steps[0] == "building the environment without the code"
+    assert (first.builder, first.environment != "") == ("direct", True)
+    (tmp_path / "code.py").write_text("print(2)\n")
+    second = built()
+    assert steps == ["appending the code"]
+    (tmp_path / "code.py").write_text("print(1)\n")
+    assert (built().sha256, second.sha256 != first.sha256) == (first.sha256, True)
 
 
 def test_inspect_says_the_same(both: Both, transport: Transport) -> None:

@@ -113,7 +113,9 @@ def left(work: Workplace) -> list[str]:
     """Return the unfinished files."""
     build = work.cache.builds / KEYED.inputs[:16]
     inner = [path for name in ("context", "tmp", "secrets") if (path := build / name).exists()]
-    return work.left() + [str(path) for path in inner]
+    notes = [*work.cache.builds.glob("*.part-*"), *work.folder.glob("*.part-*")]
+    records = [*work.cache.images.glob("*.part-*"), *work.cache.environments.glob("*.part-*")]
+    return work.left() + [str(path) for path in (*inner, *notes, *records)]
 
 
 @pytest.fixture

@@ -87,10 +87,10 @@ def keeping(
         _remove_place(folder)
         place = Path(tempfile.mkdtemp(prefix="hpcdeploy-", dir="/tmp"))
         try:
+            for name in (ABOUT, _MOUNTED, f"{FILES}/apt.conf"):
+                remove_parts(folder / name)
             write_whole(folder / _MOUNTED, str(place))
             (folder / FILES / "apt" / "partial").mkdir(parents=True, exist_ok=True)
-            for name in (ABOUT, _MOUNTED):
-                remove_parts(folder / name)
             write_whole(folder / ABOUT, json.dumps(dict(about)))
             write_whole(folder / FILES / "apt.conf", _APT.format(place=place))
             names = {name: f"{place}/{inner}" for name, inner in _VARIABLES.items()}

@@ -60,7 +60,7 @@ def choose_builder(
         find_mksquashfs()
         return replace(direct, note="building without Apptainer")
     missing = _missing(plan)
-    doubts = [*plan.doubts, *missing]
+    doubts = [*plan.doubts, *_running(plan), *missing]
     if not doubts:
         return replace(direct, note="building without Apptainer: the result is the same")
     if has_apptainer():
@@ -85,6 +85,17 @@ def _refused(plan: Refused, definition: Definition, wanted: Builder | None) -> D
         f"apptainer or singularity is not on this machine's PATH, and the image {definition.name!r} cannot be built without "
         f"it: {reasons}. Install Apptainer, or build on a cluster that has it: hpcdeploy build --on CLUSTER"
     )
+
+
+def _running(plan: DirectPlan) -> list[str]:
+    """Return which programs of the environment the installation would run on this machine.
+
+    pixi installs PyPI packages with the crates of uv, which run the environment's Python to query it (``Interpreter::query``
+    in crates/uv-python/src/interpreter.rs of astral-sh/uv).
+    """
+    if plan.pixi is not None and plan.pixi.wheels and shutil.which("pixi"):
+        return ["pixi would run the environment's Python on this machine to install its PyPI packages"]
+    return []
 
 
 def _missing(plan: DirectPlan) -> list[str]:

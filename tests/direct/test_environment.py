@@ -16,7 +16,8 @@ import tomli
 from hpcdeploy.apptainer.build_progress import Show
 from hpcdeploy.direct.activation import may_run
 from hpcdeploy.direct.environment import Workspace, install, installer, post_link_scripts, scripts_that_run
-from hpcdeploy.errors import BuildError
+from hpcdeploy.errors import BuildError, MissingProgramError
+from hpcdeploy.flows.builders import choose_builder
 from hpcdeploy.flows.direct_base import DirectBuild
 from hpcdeploy.flows.direct_environment import DoubtError, Installed, install_environment
 from hpcdeploy.flows.direct_plan import DirectPlan, Refused, plan_direct
@@ -299,7 +300,8 @@ def test_wheels_of_the_lock_file_are_installed_beside_conda_s_python(
             f"- {pypi}\n  name: {wheel.NAME}\n  version: {wheel.VERSION}\n"
             f"  sha256: {hashlib.sha256(wheel.build()).hexdigest()}\n"
         )
-        installed = build(project, tmp_path, ImageSettings(name="wheel", source=PixiSource()), chosen=False)
+        settings = ImageSettings(name="wheel", source=PixiSource())
+        installed = build(project, tmp_path, settings, chosen=False)
     found = contents(installed)
     site = "app/.pixi/envs/default/lib/python3.13/site-packages"
     [info] = {os.path.dirname(path) for path in found if path.endswith("/METADATA")}  # noqa: PTH120 - a path of the image
@@ -310,3 +312,9 @@ def test_wheels_of_the_lock_file_are_installed_beside_conda_s_python(
     digest = base64.urlsafe_b64encode(hashlib.sha256(found[script]).digest()).rstrip(b"=").decode()
     assert f"sha256={digest},{len(found[script])}" in found[f"{info}/RECORD"].decode()
     assert [path for path, content in found.items() if os.fsencode(tmp_path) in content] == []
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/pixi").write_text("#!/bin/sh\n")
+    (tmp_path / "bin/pixi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    with pytest.raises(MissingProgramError, match="pixi would run the environment's Python on this machine"):
+        choose_builder(settings, project, generate(settings, project), wanted=None, downloads=tmp_path)

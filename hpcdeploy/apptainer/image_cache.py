@@ -30,8 +30,8 @@ _OTHER_FILE_SYSTEM = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errn
 class ImageCache:
     """The images that were built on this machine, by key.
 
-    Only the process that holds the lock of a key (`hpcdeploy.apptainer.build_folder.only_build`) may call `find` or `keep`
-    for this key.
+    Only the process that holds the lock of a key (`hpcdeploy.apptainer.build_folder.only_build`) may call `find`,
+    `remove_unfinished` or `keep` for this key.
 
     Args:
         folder: The private folder of the entries.
@@ -49,16 +49,13 @@ class ImageCache:
     def find(self, key: str, report: Callable[[str], None] = lambda _text: None) -> BuiltImage | None:
         """Return the image with this key; None if there is none.
 
-        A damaged or incomplete entry is moved aside, and `report` receives a message. Incomplete files of an interrupted
-        call are removed.
+        A damaged or incomplete entry is moved aside, and `report` receives a message.
 
         Raises:
             OSError: The cache cannot be read.
         """
-        for left in self.folder.glob(f".{key}.*"):
-            left.unlink(missing_ok=True)
+        self.remove_unfinished(key)
         image = self.path(key)
-        remove_parts(record_path(image))
         try:
             found = read_record(image, inputs=(key,), sha256=self.verified.sha256)
         except BuildError:
@@ -73,6 +70,12 @@ class ImageCache:
         for incomplete in (image, record_path(image)):
             incomplete.unlink(missing_ok=True)
         return None
+
+    def remove_unfinished(self, key: str) -> None:
+        """Remove the incomplete files of this key, which an interrupted call left."""
+        for left in self.folder.glob(f".{key}.*"):
+            left.unlink(missing_ok=True)
+        remove_parts(record_path(self.path(key)))
 
     def keep(self, image: BuiltImage, *, copy: bool = False) -> BuiltImage | None:
         """Add the image file at ``image.path`` under the key ``image.inputs``; return the entry.

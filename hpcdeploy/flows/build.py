@@ -121,6 +121,8 @@ def build_here(
         remove(*left_in(folder))
         remove_unfinished(output)
         remove_unrecorded(output, builds.work)
+        if builds.cache:
+            builds.cache.remove_unfinished(definition.inputs)
         check_output(output, force=repeating.force, sha256=checksums.sha256)
         same_tools = _same_tools(builds) if repeating.exact_tools else None
         if not repeating.force and (known := _existing(definition, output, builds, is_recorded, same_tools, show)):

@@ -23,11 +23,11 @@ _ENVIRONMENT = "hpcdeploy environment 1"
 _IMAGE = "hpcdeploy image 1"
 """The kind of a key and the version of its computation. Other kinds or versions with the same values have other keys."""
 
-_RELEASE = re.compile(
-    r"^(?P<before># .*(?:made|translated) by hpcdeploy |[ \t]*io\.github\.hpcdeploy\.version )[0-9]\S*$", re.MULTILINE
-)
-"""The two lines of a definition with the release of hpcdeploy: the comment at the top, and the label (``defs/*.def``)."""
+_MADE_BY = re.compile(r"\A(?P<before># .*(?:made|translated) by hpcdeploy )[0-9]\S*$", re.MULTILINE)
+"""The comment at the top of a definition, with the release of hpcdeploy (``defs/*.def``)."""
 
+_VERSION_LABEL = re.compile(r"^(?P<before>[ \t]*io\.github\.hpcdeploy\.version )[0-9]\S*$")
+"""The label with the release of hpcdeploy (``defs/*.def``), a line of ``%labels``."""
 
 _LATEST = (1 << 32) - 1
 """The latest time in squashfs, and in a compiled Python file."""
@@ -130,7 +130,13 @@ def epoch_of(environment: Mapping[str, str]) -> int:
 
 def without_release(text: str) -> str:
     """Return the text of a definition without the release of hpcdeploy that made the definition."""
-    return _RELEASE.sub(lambda match: match["before"], text)
+    section, lines = "", []
+    for line in _MADE_BY.sub(lambda match: match["before"], text).split("\n"):
+        if line.lstrip().startswith("%"):
+            section = line.split()[0]
+        match = _VERSION_LABEL.match(line) if section == "%labels" else None
+        lines.append(match["before"] if match else line)
+    return "\n".join(lines)
 
 
 def architecture_of(machine: str = "") -> str:

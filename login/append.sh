@@ -19,6 +19,7 @@ environment_exists() {
   local sha256
   problem=""
   [ "$force" = no ] && [ -s "$environment_report" ] || return
+  [ "$exact_tools" = no ] || [ "$(cat -- "$environments/$environment.tools" 2>/dev/null)" = "$(toolchain)" ] || return
   IFS= read -r -d '' problem <"$environment_report" || return
   [ -z "$problem" ] || return 0
   [ -s "$environments/$environment.sha256" ] && [ -e "$environment_image" ] || return
@@ -88,9 +89,11 @@ build_environment() {
   mv -f -- "$new" "$environment_image"
   note_intact "$environment_image" "${sha256%% *}" "$root" "$(identity_of "$environment_image")"
   write "${sha256%% *}" "$environments/$environment.sha256"
+  write "$(toolchain)" "$environments/$environment.tools"
   cp -- "$temporary/report" "$environment_report.part"
   mv -f -- "$environment_report.part" "$environment_report"
 }
+toolchain() { "$apptainer" --version && tools_json; }
 remember_problem() {
   rm -f -- "$environments/$environment.sha256" "$environment_image"
   printf '%s\0' "$problem" >"$environment_report.part"
@@ -138,10 +141,12 @@ append_code() {
     problem="mksquashfs failed: ${printed##*$'\n'}"
   elif [[ $printed == *"already used! - trying"* ]]; then
     problem="the image has a file /.hpcdeploy.d"
+    remember_problem
   else
     problem=$("$python" -I -S -c "$sif_editor" grow "$part" "$inputs" 2>&1) || true
   fi
-  [ -z "$problem" ] || { remember_problem && return 0; }
+  # Another failure of mksquashfs, such as a limit of the login node's memory, may not occur the next time.
+  [ -z "$problem" ] || return 0
   [ "$has_test" = no ] || {
     say "running %test"
     "$apptainer" test --no-home --pwd / "$part" >&2 </dev/null || die 12 "%test failed; its output is above"

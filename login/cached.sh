@@ -174,7 +174,7 @@ remove_environments() {
     [ -O "$stem.sif" ] || { echo "environment gone 0 0 $name" && continue; }
     { exec {lock}>>"$stem.lock"; } 2>/dev/null || { echo "environment failed 0 0 $name" && continue; }
     if flock --nonblock "$lock"; then
-      rm -f -- "$stem.report" "$stem.sha256" "$stem.sif" || true
+      rm -f -- "$stem.report" "$stem.sha256" "$stem.tools" "$stem.sif" || true
       report environment "$name" "$stem.sif"
     else
       echo "environment used 0 0 $name"

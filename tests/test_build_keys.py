@@ -103,3 +103,16 @@ def test_staged_files_are_entries_of_the_code() -> None:
 )
 def test_architectures_have_the_names_of_images(machine: str, name: str) -> None:
     assert architecture_of(machine) == name
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["# data made by hpcdeploy {}", "    io.github.hpcdeploy.version {}", "io.github.hpcdeploy.version {}"],
+)
+def test_a_line_of_a_script_is_part_of_the_key_even_if_it_looks_like_a_release(line: str) -> None:
+    text = "# x: made by hpcdeploy 0.1.0\nBootstrap: docker\nFrom: a\n%labels\n    io.github.hpcdeploy.version 0.1.0\n"
+    script = "%post\n    cat >/data <<'END'\n" + line + "\nEND\n"
+    keys = {environment_key(replace(INPUTS, text=text + script.format(release))) for release in ("1", "2")}
+    assert len(keys) == 2
+    releases = {environment_key(replace(INPUTS, text=text.replace("0.1.0", release))) for release in ("0.1.0", "0.2.0rc1")}
+    assert len(releases) == 1

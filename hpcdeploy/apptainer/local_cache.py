@@ -27,6 +27,11 @@ _DAMAGED = ".damaged"
 BUILD_PARTS = ("context", "tmp", "secrets", "bin", "code", "mark", "direct")
 """The parts of a build's folder that are removed before and after the build. An interrupted build leaves them."""
 
+SECOND_PARTS = ("builds", "environments", "image", "files", "verified")
+"""The parts of the folder of a second build, which is compared with the first one (`hpcdeploy.flows.reproducible`)."""
+
+_PARTS = (*BUILD_PARTS, *SECOND_PARTS)
+
 
 @frozen
 class LocalCache:
@@ -211,13 +216,13 @@ def _downloads(cache: LocalCache) -> Iterator[CacheItem]:
 
 def _unfinished(cache: LocalCache) -> Iterator[CacheItem]:
     for folder in _listed(cache.builds, "*"):
-        left = [folder / part for part in BUILD_PARTS if (folder / part).exists()]
+        left = [folder / part for part in _PARTS if (folder / part).exists()]
         if left:
             size = sum(map(_size_of, left))
             item = CacheItem(kind="unfinished", name=folder.name, size=size, used=_time_of(folder))
             yield _with(item, "free" if _is_unused(_lock_of(cache, item)) else "used")
     day_ago = time.time() - 86400
-    for path in _listed(cache.images, ".*"):
+    for path in (*_listed(cache.images, ".*"), *_listed(cache.environments, ".*")):
         if path.is_file() and 0 < _time_of(path) < day_ago:
             yield CacheItem(kind="unfinished", name=path.name, size=_size_of(path), used=_time_of(path))
 
@@ -228,11 +233,13 @@ def _paths_of(cache: LocalCache, item: CacheItem) -> tuple[Path, ...]:
             folder = cache.downloads / item.name
             return folder / FILES, folder / ABOUT  # the lock file stays, because a build may wait for it
         case "unfinished" if not item.name.startswith("."):
-            return tuple(cache.builds / item.name / part for part in BUILD_PARTS)
+            return tuple(cache.builds / item.name / part for part in _PARTS)
         case "environment":
             return cache.environments / item.name, record_path(cache.environments / item.name)
         case "damaged" if item.environment and not item.key:
             return (cache.environments / item.name,)
+        case "unfinished":
+            return cache.images / item.name, cache.environments / item.name
         case _:
             return cache.images / item.name, record_path(cache.images / item.name)
 

@@ -1,16 +1,17 @@
 """Activate an installed environment on this machine, and find the variables that it sets."""
 
-import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from hpcdeploy.checked_values import read_json
 from hpcdeploy.errors import BuildError, MissingProgramError
 from hpcdeploy.limits import interrupts_held
+from hpcdeploy.regular_file import UnsuitableFileError, read_regular
 
 if TYPE_CHECKING:
     from hpcdeploy.direct.environment import Workspace
@@ -19,8 +20,10 @@ _TIMEOUT = 600
 """Maximum time of the activation in seconds. The second activation, with other variables, has half of it."""
 
 _KEPT_OUTPUT = 4000
-_PLAIN = re.compile(r"""(?:[^$`"\\]|\$[A-Za-z_][A-Za-z0-9_]*+|\$\{[A-Za-z_][A-Za-z0-9_]*+\})*+""", re.ASCII)
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_LARGEST_JSON = 100_000_000
+"""Maximum size in bytes of a JSON file of a package, such as its record with the names of its files."""
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 def pixi_hook(workspace: "Workspace", path: str) -> str:
@@ -50,7 +53,7 @@ def pixi_hook(workspace: "Workspace", path: str) -> str:
         "PIXI_ENVIRONMENT_PLATFORMS": ",".join(workspace.platforms),
         "PIXI_PROMPT": f"({full}) ",
     }
-    lines = [f'export PATH="{prefix}/bin:{path}"']
+    lines = [f"export PATH={shlex.quote(f'{prefix}/bin:{path}')}"]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in {**variables, **_package_variables(prefix)}.items()]
     lines += [f". {shlex.quote(str(script))}" for script in sorted((prefix / "etc/conda/activate.d").glob("*.sh"))]
     lines += [f". {shlex.quote(str(workspace.folder / name))}" for name in workspace.scripts]
@@ -59,27 +62,43 @@ def pixi_hook(workspace: "Workspace", path: str) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def may_run(value: str) -> bool:
-    """Tell whether the shell may run a command when it expands a variable's `value`, as in ``$(command)``.
-
-    A value without ``$`` is quoted (`_expanding`), and the expansion of a variable's name runs nothing.
-    """
-    return "$" in value and not _PLAIN.fullmatch(value)
-
-
-def variables_that_run(prefix: Path) -> tuple[str, ...]:
-    """Return the names of variables of packages whose values may run a command (`may_run`)."""
-    return tuple(name for name, value in _package_variables(prefix).items() if may_run(value))
-
-
 def _package_variables(prefix: Path) -> dict[str, str]:
+    """Return the variables of packages.
+
+    Raises:
+        BuildError: A file of a package is malformed, too large, or a link out of the environment.
+    """
     found: dict[str, str] = {}
+    for path in sorted((prefix / "etc/conda/env_vars.d").glob("*.json")):
+        found |= _strings(read_json_of(path, prefix), path)
     state = prefix / "conda-meta" / "state"
-    tables = [json.loads(path.read_bytes()) for path in sorted((prefix / "etc/conda/env_vars.d").glob("*.json"))]
-    tables += [json.loads(state.read_bytes()).get("env_vars", {})] if state.is_file() else []
-    for table in tables:
-        found |= {str(name): str(value) for name, value in table.items() if _NAME.fullmatch(str(name))}
-    return found
+    if state.is_file():
+        found |= _strings(read_json_of(state, prefix).get("env_vars", {}), state)
+    return {name: value for name, value in found.items() if NAME.fullmatch(name)}
+
+
+def _strings(values: object, path: Path) -> dict[str, str]:
+    if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
+        raise BuildError(f"{path} is no table of strings; install another build of the package that contains it")
+    return values
+
+
+def read_json_of(path: Path, prefix: Path) -> dict[str, Any]:
+    """Return the JSON object in a file of the environment at `prefix`.
+
+    Raises:
+        BuildError: The file is malformed, too large, or a link out of the environment, where it could name a file with
+            secrets of this machine.
+    """
+    if not path.resolve().is_relative_to(prefix.resolve()):
+        raise BuildError(f"{path} is a link out of the environment; install another build of the package that contains it")
+    try:
+        values = read_json(read_regular(path, _LARGEST_JSON))
+    except (OSError, ValueError, UnsuitableFileError) as error:
+        raise BuildError(f"{path} cannot be read: {error}; install another build of the package that contains it") from error
+    if not isinstance(values, dict):
+        raise BuildError(f"{path} is no JSON object; install another build of the package that contains it")
+    return values
 
 
 def _expanding(value: str) -> str:

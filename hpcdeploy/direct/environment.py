@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import importlib.metadata
-import json
 import os
 import shlex
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcdeploy.direct import wheels
+from hpcdeploy.direct.activation import pixi_hook, read_json_of
 from hpcdeploy.direct.wheels import Wheel
 from hpcdeploy.errors import BuildError, MissingProgramError
 from hpcdeploy.frozen import frozen
@@ -160,8 +160,6 @@ def _with_rattler(workspace: Workspace, cache: Path, path: str) -> str:
             "a Pixi environment can be built without Apptainer only with pixi or py-rattler, and neither is installed; "
             "install pixi, or run pip install 'hpcdeploy[direct]'"
         ) from error
-    from hpcdeploy.direct.activation import pixi_hook
-
     records = _records(workspace)
     _install_records(records, workspace, cache)
     if workspace.wheels:
@@ -229,21 +227,18 @@ def _python(records: "Sequence[RepoDataRecord]") -> str:
     raise BuildError("the environment has PyPI packages but no Python; add python to the workspace's dependencies")
 
 
-def scripts_that_run(prefix: Path) -> tuple[str, ...]:
-    """Return the scripts of packages that an activation runs, relative to `prefix`."""
-    folder = prefix / "etc" / "conda" / "activate.d"
-    return tuple(str(path.relative_to(prefix)) for path in sorted(folder.glob("*.sh")))
-
-
 def post_link_scripts(prefix: Path) -> tuple[str, ...]:
     """Return the names of installed packages with a script that should run after the installation.
 
     Neither pixi nor this builder runs such scripts, unless ``run-post-link-scripts`` of pixi is ``insecure``.
+
+    Raises:
+        BuildError: The record of a package is malformed.
     """
     found = []
     for path in sorted((prefix / "conda-meta").glob("*.json")):
-        record = json.loads(path.read_bytes())
-        name = str(record.get("name", ""))
-        if f"bin/.{name}-post-link.sh" in record.get("files", ()):
+        record = read_json_of(path, prefix)
+        name, files = str(record.get("name", "")), record.get("files")
+        if isinstance(files, list) and f"bin/.{name}-post-link.sh" in files:
             found.append(name)
     return tuple(found)

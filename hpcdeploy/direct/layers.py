@@ -7,7 +7,7 @@ import tarfile
 import threading
 import zlib
 from collections.abc import Callable, Generator, Iterator
-from typing import IO, BinaryIO, Self, cast
+from typing import IO, BinaryIO, NoReturn, Self, cast
 
 from hpcdeploy.direct.entries import Entry, Kind
 from hpcdeploy.errors import BuildError
@@ -34,6 +34,10 @@ _KINDS: dict[bytes, Kind] = {
     tarfile.DIRTYPE: "folder", tarfile.SYMTYPE: "link", tarfile.LNKTYPE: "hard link", tarfile.FIFOTYPE: "pipe",
     tarfile.CHRTYPE: "device", tarfile.BLKTYPE: "device",
 }  # fmt: skip
+
+
+class MissingZstdError(BuildError):
+    """A layer is compressed with zstd, and no library for zstd is installed."""
 
 
 class TarLayer:
@@ -143,7 +147,7 @@ def decompressed(blob: BinaryIO) -> Iterator[bytes]:
     """Yield blocks of a stream without its compression, which its first bytes show.
 
     Raises:
-        BuildError: The stream is compressed with zstd, and no library for zstd is installed.
+        MissingZstdError: The stream is compressed with zstd, and no library for zstd is installed.
         EOFError: The compressed stream is damaged or not complete.
         zlib.error: The compressed stream is damaged.
     """
@@ -184,7 +188,7 @@ def _without_zstd(blob: BinaryIO) -> Iterator[bytes]:
     try:
         import zstandard
     except ImportError as error:
-        raise BuildError(
+        raise MissingZstdError(
             "a layer is compressed with zstd, which needs the library zstandard: pip install 'hpcdeploy[direct]'"
         ) from error
     # The window of 128 MiB is the largest that zstd(1) reads by default (zstd(1), --long).
@@ -197,7 +201,16 @@ def _without_zstd(blob: BinaryIO) -> Iterator[bytes]:
 
 
 class _Header(tarfile.TarInfo):
-    """A tar header that refuses extended headers above `_LONGEST_HEADER`."""
+    """A tar header that refuses extended headers above `_LONGEST_HEADER`, and sparse files.
+
+    A few bytes can expand to a map of a sparse file that fills the memory. Tools for images write no sparse files.
+    """
+
+    def _refuse_sparse(self, *_arguments: object) -> NoReturn:
+        raise tarfile.ReadError("a sparse file, which hpcdeploy does not read")
+
+    # The methods with which tarfile reads maps (Python 3.11 to 3.14).
+    _proc_sparse = _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse
 
     def _proc_member(self, archive: tarfile.TarFile) -> "tarfile.TarInfo":
         # tarfile documents this method as its extension point in a comment above its definition.

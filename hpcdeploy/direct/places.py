@@ -45,6 +45,20 @@ def links_to_code(tree: Tree, places: Sequence[str], root: str, time: int) -> Li
     return Links(entries=tuple(entries), beside=_beside(tree, places))
 
 
+def unlinked(tree: Tree, links: Sequence[Entry], root: str) -> str:
+    """Return the reason why the tree lacks one of the `links` that were added; empty if it has all of them.
+
+    Two places may be the same one, because a folder above it is a link. Apptainer's own files may replace a link.
+    """
+    if links and tree.find(root):
+        return f"a place of the code is inside another one, below /{root}"
+    for link in links:
+        node = tree.find(link.path)
+        if node is None or node.target != link.target:
+            return f"/{link.path} is another file of the image too"
+    return ""
+
+
 def _taken(tree: Tree, places: Sequence[str], root: str) -> Iterator[str]:
     """Yield what the image has where the code and the links to it will be."""
     if tree.find(root):

@@ -1,6 +1,7 @@
 """Pack a tar stream into a squashfs file with mksquashfs, and choose the compression."""
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -14,21 +15,30 @@ from hpcdeploy.limits import interrupts_held
 
 _MEMORY = "512M"
 _TAIL = 4000
+_VERSION = re.compile(r"squashfs version ([0-9]{1,4})\.([0-9]{1,4})")
+_FIRST = (4, 5)
+"""The first version with ``-tar`` (CHANGES of squashfs-tools 4.5)."""
+
+_REMEDY = "install squashfs-tools 4.5 or later, or build with --builder apptainer"
 
 
 def find_mksquashfs() -> str:
     """Return the path of mksquashfs.
 
     Raises:
-        MissingProgramError: mksquashfs is not on PATH, nor in the folders for administrators.
+        MissingProgramError: mksquashfs is not on PATH, nor in the folders for administrators, or it is too old.
     """
     places = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/local/sbin"))
     found = shutil.which("mksquashfs", path=places)
-    if found:
-        return found
-    raise MissingProgramError(
-        "mksquashfs is not on this machine's PATH; install squashfs-tools 4.5 or later, or build with --builder apptainer"
+    if not found:
+        raise MissingProgramError(f"mksquashfs is not on this machine's PATH; {_REMEDY}")
+    done = subprocess.run(
+        [found, "-version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
+    match = _VERSION.search(done.stdout.decode(errors="replace"))
+    if match and (int(match[1]), int(match[2])) < _FIRST:
+        raise MissingProgramError(f"{found} has the version {match[1]}.{match[2]}, which cannot read tar streams; {_REMEDY}")
+    return found
 
 
 def pack(write: Callable[[BinaryIO], None], target: Path, *, compression: Compression, time: int) -> None:

@@ -5,7 +5,7 @@ import hashlib
 import os
 import sysconfig
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
@@ -115,7 +115,8 @@ def install(wheels: Sequence[Path], prefix: Path, python: str, interpreter: str)
     class Destination(SchemeDictionaryDestination):
         def write_to_fs(self, scheme: Any, path: str, stream: BinaryIO, is_executable: bool) -> Any:  # noqa: ANN401, FBT001
             # The existing file of a conda package may be a hard link into the package cache, which must not be changed.
-            (Path(self.scheme_dict[scheme]) / path).unlink(missing_ok=True)
+            if ".." not in PurePosixPath(path).parts and not PurePosixPath(path).is_absolute():  # the library refuses these
+                (Path(self.scheme_dict[scheme]) / path).unlink(missing_ok=True)
             return super().write_to_fs(scheme, path, stream, is_executable)
 
     _refuse_links_out(prefix)

@@ -30,7 +30,7 @@ from hpcdeploy.definition.code import MARK, belongs_to, environment_files
 from hpcdeploy.errors import BuildError, TransportError
 from hpcdeploy.flows.local_build import Apptainer, LocalBuild, apptainer_toolchain, build_image, left_in, variable
 from hpcdeploy.frozen import frozen
-from hpcdeploy.image import BuiltImage, Definition
+from hpcdeploy.image import BuiltImage, Definition, Toolchain
 from hpcdeploy.progress import Carrying, Progress, ignore_progress, silently
 from hpcdeploy.remote.answers import Answer, is_path
 from hpcdeploy.remote.image_build import run_build, unexpected
@@ -190,21 +190,27 @@ def _arch_option(definition: Definition, version: Version, handlers: Path) -> tu
     return ("--arch", wanted.name)
 
 
-SameTools = Callable[[BuiltImage], bool]
+SameTools = Callable[[Toolchain | None], bool]
 
 
 def _same_tools(builds: LocalBuilds) -> SameTools:
-    """Return a function that tells whether an image was built with the tools that would build it now.
+    """Return a function that tells whether a toolchain is one that this machine would build with now.
 
-    If the builder was chosen automatically, both may have built the image (`DoubtError`).
+    If the builder was chosen automatically, both may have built the image (`MissingZstdError`).
     """
     from hpcdeploy.flows.direct_build import direct_toolchain, has_apptainer
 
     toolchains = [direct_toolchain(builds.direct)] if builds.direct else []
     if not builds.direct or (not builds.direct.is_chosen and has_apptainer()):
         toolchains.append(apptainer_toolchain(ApptainerClient(builds.program).version()))
-    known = [(one.builder, one.program, (("hpcdeploy", __version__), *one.tools)) for one in toolchains]
-    return lambda image: (image.builder, image.apptainer, image.tools) in known
+    return lambda toolchain: toolchain in toolchains
+
+
+def _toolchain_of(image: BuiltImage) -> Toolchain | None:
+    """Return what built an image; None if this or another release of hpcdeploy did not record it as it would now."""
+    if image.tools[:1] != (("hpcdeploy", __version__),):
+        return None
+    return Toolchain(builder=image.builder, program=image.apptainer, tools=image.tools[1:])
 
 
 def _existing(
@@ -220,11 +226,11 @@ def _existing(
     known = read_record(output, inputs=wanted, sha256=builds.checksums.sha256)
     if known and not is_recorded(known):
         show.step(f"{output} exists, but is not from a build of yours; building it again")
-    elif known and (same_tools is None or same_tools(known)):
+    elif known and (same_tools is None or same_tools(_toolchain_of(known))):
         show.step(UNCHANGED)
         return known
     kept = builds.cache.find(definition.inputs, show.step) if builds.cache and definition.environment else None
-    if builds.cache and kept and (same_tools is None or same_tools(kept)):
+    if builds.cache and kept and (same_tools is None or same_tools(_toolchain_of(kept))):
         show.step(FROM_CACHE)
         given = builds.cache.give(replace(kept, name=definition.name), output, builds.work)
         forget(output, builds.work)

@@ -60,7 +60,7 @@ def choose_builder(
         find_mksquashfs()
         return replace(direct, note="building without Apptainer")
     missing = _missing(plan)
-    doubts = [*plan.doubts, *_running(plan), *missing]
+    doubts = [*plan.doubts, *missing]
     if not doubts:
         return replace(direct, note="building without Apptainer: the result is the same")
     if has_apptainer():
@@ -87,24 +87,13 @@ def _refused(plan: Refused, definition: Definition, wanted: Builder | None) -> D
     )
 
 
-def _running(plan: DirectPlan) -> list[str]:
-    """Return which programs of the environment the installation would run on this machine.
-
-    pixi installs PyPI packages with the crates of uv, which run the environment's Python to query it (``Interpreter::query``
-    in crates/uv-python/src/interpreter.rs of astral-sh/uv).
-    """
-    if plan.pixi is not None and plan.pixi.wheels and shutil.which("pixi"):
-        return ["pixi would run the environment's Python on this machine to install its PyPI packages"]
-    return []
-
-
 def _missing(plan: DirectPlan) -> list[str]:
     """Return what a direct build lacks on this machine."""
     lacking = []
     try:
         find_mksquashfs()
-    except MissingProgramError:
-        lacking.append("mksquashfs (squashfs-tools) is not installed")
+    except MissingProgramError as error:
+        lacking.append(str(error).partition(";")[0])
     has_rattler = all(importlib.util.find_spec(name) for name in ("rattler", "installer"))
     if plan.pixi is not None and not shutil.which("pixi") and not has_rattler:
         lacking.append("neither pixi nor py-rattler (pip install 'hpcdeploy[direct]') is installed")

@@ -16,7 +16,7 @@ from hpcdeploy.direct.entries import CheckedContent, Entry, OwnLayer
 from hpcdeploy.direct.environment import installer
 from hpcdeploy.direct.flattening import Flattened
 from hpcdeploy.direct.metadata import ImageText, base_layer, metadata_layer, sif_objects, stored_definition
-from hpcdeploy.direct.places import links_to_code
+from hpcdeploy.direct.places import links_to_code, unlinked
 from hpcdeploy.direct.sif_writer import write_sif
 from hpcdeploy.direct.squashfs import find_mksquashfs, pack
 from hpcdeploy.environments.oci_layers import OciImage
@@ -56,8 +56,6 @@ def build_direct(
 
     Raises:
         BuildError: The build failed.
-        DoubtError: Commands of the project or of packages would run on this machine, and the user did not choose this
-            builder.
         MissingProgramError: A program or library is missing.
         RegistryError: The base image cannot be downloaded.
     """
@@ -88,6 +86,7 @@ def build_direct(
             problem = str(error)
         text = _text(definition, plan, base, variables)
         flattened.add(metadata_layer(text))
+        problem = problem or unlinked(flattened.tree, links.entries, ROOT)
         show.step("packing the image")
         partition = folder / "partition"
         pack(partial(flattened.write, time=when), partition, compression=definition.compression, time=when)

@@ -1,6 +1,7 @@
 """Install and activate a Pixi environment on this machine for an image that is built without Apptainer."""
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -13,9 +14,9 @@ from hpcdeploy.definition.pixi import (
     staged_more,
     staged_workspace_file,
 )
-from hpcdeploy.direct.activation import activate, variables_that_run
+from hpcdeploy.direct.activation import activate
 from hpcdeploy.direct.entries import CheckedContent, Entry, Layer, OwnLayer, text_entry
-from hpcdeploy.direct.environment import Workspace, install, post_link_scripts, scripts_that_run
+from hpcdeploy.direct.environment import Workspace, install, post_link_scripts
 from hpcdeploy.direct.relocation import Move, RelocatedLayer
 from hpcdeploy.errors import BuildError
 from hpcdeploy.flows.direct_base import DirectBuild
@@ -24,11 +25,10 @@ from hpcdeploy.frozen import frozen
 from hpcdeploy.image import Definition
 from hpcdeploy.source import OciConfig
 
+_PLAIN_PATH = re.compile(r"/[^:$`\"'\\\s]*+(?::/[^:$`\"'\\\s]*+)*+")
+"""A PATH of absolute folders, which no shell expands: pixi writes it between double quotes."""
+
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-class DoubtError(BuildError):
-    """The result may differ from that of Apptainer, and the user did not choose the direct builder."""
 
 
 @frozen
@@ -60,22 +60,20 @@ def install_environment(
 
     Raises:
         BuildError: The environment cannot be installed or activated.
-        DoubtError: Scripts of packages would run on this machine, and the user did not choose this builder.
         MissingProgramError: A program or library is missing.
     """
     recipe = plan.recipe
     workspace, path = _workspace(plan, definition, folder / "app"), dict(base.env).get("PATH", _DEFAULT_PATH)
+    if not _PLAIN_PATH.fullmatch(path):
+        raise BuildError(
+            f"the base image sets PATH to {path[:200]!r}; a build without Apptainer needs absolute folders without special "
+            "characters there; use --builder apptainer or another base image"
+        )
     show.step("installing the environment")
     began = time.time()
     hook = install(workspace, build.downloads, path)
     # The path of pixi on this machine means nothing in the image.
     hook = "".join(line for line in hook.splitlines(keepends=True) if not line.startswith("export PIXI_EXE="))
-    scripts = (*scripts_that_run(workspace.prefix), *variables_that_run(workspace.prefix))
-    if scripts and not build.is_chosen:
-        raise DoubtError(
-            f"the activation runs commands of packages ({len(scripts)} scripts or variables, such as {scripts[0]}) on this "
-            "machine instead of in the image, where they might find other files; --builder direct accepts this"
-        )
     if names := post_link_scripts(workspace.prefix):
         show.step(f"not run, as with pixi: the post-link scripts of {', '.join(names[:5])}")
     show.step("activating the environment")

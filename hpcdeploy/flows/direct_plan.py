@@ -10,7 +10,7 @@ from hpcdeploy.definition import guard
 from hpcdeploy.definition.oci import ARCHIVES, STAGED_ARCHIVE
 from hpcdeploy.definition.parts import runs_in_apptainer, staged_copy
 from hpcdeploy.definition.pixi import WORKSPACE, PixiRecipe, staged_beside, staged_workspace_file
-from hpcdeploy.direct.activation import may_run
+from hpcdeploy.direct.activation import NAME
 from hpcdeploy.direct.wheels import Wheel, refusal
 from hpcdeploy.flows.sources.contract import Request, no_registry
 from hpcdeploy.flows.sources.pixi import SETTINGS, LockedWorkspace, read_workspace, recipe_and_notes
@@ -147,12 +147,11 @@ def _pixi(
     reasons += [f"{package.name} is built from source" for package in read.locked.packages if package.kind == "source"]
     reasons += filter(None, map(refusal, wheels))
     reasons += ["'pixi' has secrets for the installation"] if recipe.secrets else []
+    reasons += [f"[activation.env] has the name {name!r}" for name in read.environment.variables if not NAME.fullmatch(name)]
     reasons += [f"{SETTINGS} lets post-link scripts run"] if _runs_post_link(definition) else []
     if reasons:
         return Refused(reasons=tuple(dict.fromkeys(reasons)))
     scripts = _scripts(recipe)
-    running = (f"the activation script {name}" for name in scripts)
-    expanding = (f"{name} in [activation.env]" for name, value in read.environment.variables.items() if may_run(value))
     return DirectPlan(
         kind="docker",
         base=base,
@@ -161,7 +160,7 @@ def _pixi(
         exports=tuple(guard.export(name, value) for name, value in settings.environment),
         labels=settings.labels,
         pixi=PixiPlan(recipe=recipe, read=read, scripts=scripts, wheels=wheels),
-        doubts=tuple(f"{what} would run on this machine" for what in (*running, *expanding)),
+        doubts=("the activation of its environment would run on this machine instead of in the image",),
     )
 
 

@@ -56,6 +56,7 @@ class LocalBuild:
         secrets: Values by name of the secrets that the definition uses.
         show: Receives the build's progress.
         force: Build the environment too, even if it exists.
+        accepts: Tells whether an environment that was built with these tools is used; else it is built again.
         downloads: The private folder in which the image's downloads are kept; None to keep none.
         project: The project's folder, which `hpcdeploy cache list` shows for the downloads.
     """
@@ -68,6 +69,7 @@ class LocalBuild:
     secrets: Mapping[str, SecretValue]
     show: Show
     force: bool = False
+    accepts: Callable[[Toolchain], bool] = lambda _toolchain: True
     downloads: Path | None = None
     project: str = ""
 
@@ -96,6 +98,7 @@ def build_image(build: LocalBuild, definition: Definition, made: Path, folder: P
             if isinstance(appended, Toolchain):
                 return appended, _test(definition, made, appended, build)
             build.show.step(f"note: the code is copied while the image is built: {appended}")
+            made.unlink(missing_ok=True)
     with cleaned(folder):
         toolchain, _ = _run_builder(build, definition, made, folder, tools)
         # Apptainer runs %test in its builds.
@@ -176,6 +179,8 @@ def _environment(build: LocalBuild, definition: Definition, own: Path, tools: Sq
     folder = build.work / key[:16]
     with only_build(folder, build.show), cleaned(folder):
         known = None if build.force else build.environments.find(key)
+        if known and not build.accepts(known.toolchain):
+            known = None
         yield known or _built_environment(build, sought, folder, tools)
 
 
@@ -207,15 +212,15 @@ def _run_builder(
         places: The definition has marks at the places of the code, and no code. Its ``%test`` does not run.
     """
     if build.direct is not None:
+        from hpcdeploy.direct.layers import MissingZstdError
         from hpcdeploy.flows.direct_build import build_direct, direct_toolchain, has_apptainer
-        from hpcdeploy.flows.direct_environment import DoubtError
 
         build.show.step(build.direct.note)
         destinations = tuple(place.destination for place in definition.code) if places else ()
         try:
             built = build_direct(definition, build.direct, made, folder / "direct", build.show, places=destinations)
-        except DoubtError as error:
-            if not has_apptainer():
+        except MissingZstdError as error:
+            if build.direct.is_chosen or not has_apptainer():
                 raise
             build.show.step(f"building with Apptainer instead: {error}")
             made.unlink(missing_ok=True)

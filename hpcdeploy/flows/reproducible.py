@@ -8,6 +8,7 @@ from hpcdeploy.apptainer.build_folder import only_build, remove
 from hpcdeploy.apptainer.build_progress import Report, Show, ignore_event
 from hpcdeploy.apptainer.build_script import Repeating
 from hpcdeploy.apptainer.compare import differences
+from hpcdeploy.apptainer.local_cache import SECOND_PARTS
 from hpcdeploy.apptainer.packing import find_tools
 from hpcdeploy.errors import BuildError
 from hpcdeploy.flows.build import LocalBuilds, build_here
@@ -47,7 +48,7 @@ def build_twice(
     folder = builds.work / f"{definition.inputs[:16]}-second"
     with only_build(folder, show):
         again = replace(builds, work=folder / "builds", environments=folder / "environments", images=None)
-        left = (folder / "builds", folder / "environments", folder / "image", folder / "files", folder / "verified")
+        left = tuple(folder / part for part in SECOND_PARTS)
         remove(*left)
         try:
             show.step("second build")

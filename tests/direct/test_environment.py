@@ -14,12 +14,11 @@ import pytest
 import tomli
 
 from hpcdeploy.apptainer.build_progress import Show
-from hpcdeploy.direct.activation import may_run
-from hpcdeploy.direct.environment import Workspace, install, installer, post_link_scripts, scripts_that_run
-from hpcdeploy.errors import BuildError, MissingProgramError
-from hpcdeploy.flows.builders import choose_builder
+from hpcdeploy.direct.activation import _package_variables
+from hpcdeploy.direct.environment import Workspace, install, installer, post_link_scripts
+from hpcdeploy.errors import BuildError
 from hpcdeploy.flows.direct_base import DirectBuild
-from hpcdeploy.flows.direct_environment import DoubtError, Installed, install_environment
+from hpcdeploy.flows.direct_environment import Installed, install_environment
 from hpcdeploy.flows.direct_plan import DirectPlan, Refused, plan_direct
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import ImageSettings
@@ -62,13 +61,15 @@ def standin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return program
 
 
-def build(project: Path, folder: Path, settings: ImageSettings = SETTINGS, *, chosen: bool = True) -> Installed:
+def build(
+    project: Path, folder: Path, settings: ImageSettings = SETTINGS, *, path: str = "/usr/local/bin:/usr/bin:/bin"
+) -> Installed:
     definition = generate(settings, project)
     plan = plan_direct(settings, project, definition)
     assert isinstance(plan, DirectPlan), plan
     assert plan.pixi is not None
-    direct = DirectBuild(plan=plan, downloads=folder / "downloads", is_chosen=chosen)
-    base = OciConfig(env=(("PATH", "/usr/local/bin:/usr/bin:/bin"),))
+    direct = DirectBuild(plan=plan, downloads=folder / "downloads", is_chosen=True)
+    base = OciConfig(env=(("PATH", path),))
     return install_environment(plan.pixi, definition, base, direct, folder, Show(lambda _: None), 1)
 
 
@@ -122,24 +123,6 @@ def test_pixi_installs_and_activates_the_same_files(tmp_path: Path, monkeypatch:
     assert [path for path, content in one.items() if os.fsencode(tmp_path) in content] == []
 
 
-@pytest.mark.usefixtures("pixi_home")
-def test_scripts_of_packages_run_only_where_the_user_chose_this_builder(tmp_path: Path) -> None:
-    with pytest.raises(DoubtError, match=r"1 scripts or variables, such as etc/conda/activate.d/hpcdeploy-demo.sh"):
-        build(EXAMPLE, tmp_path, chosen=False)
-
-
-@pytest.mark.parametrize("value", ["plain", "a$HOME", "${CONDA_PREFIX}/x:$PATH", "it's", 'no "expansion"', "a\\b", "`x`"])
-def test_a_value_that_only_names_variables_runs_nothing(value: str) -> None:
-    assert not may_run(value)
-
-
-@pytest.mark.parametrize(
-    "value", ["$(id)", "${A:-$(id)}", "$A`id`", '$A"; id; "', '$A\\"; id', "$((A))", "${A[0]}", "${A@P}", "$["]
-)
-def test_a_value_that_may_run_a_command_is_detected(value: str) -> None:
-    assert may_run(value)
-
-
 def project_with(tmp_path: Path, manifest: str = "", settings: str = "") -> Path:
     project = tmp_path / "project"
     shutil.copytree(EXAMPLE, project)
@@ -151,12 +134,57 @@ def project_with(tmp_path: Path, manifest: str = "", settings: str = "") -> Path
     return project
 
 
-def test_variables_of_the_workspace_that_run_commands_prevent_an_automatic_choice(tmp_path: Path) -> None:
-    project = project_with(tmp_path, 'RUNS = "$(touch ran)"\nNAMES = "$HOME/x"')
-    plan = plan_direct(SETTINGS, project, generate(SETTINGS, project))
+def test_an_environment_is_activated_on_this_machine_only_if_the_user_chose_this_builder(tmp_path: Path) -> None:
+    definition = generate(SETTINGS, EXAMPLE)
+    plan = plan_direct(SETTINGS, EXAMPLE, definition)
     assert isinstance(plan, DirectPlan)
-    assert "RUNS in [activation.env] would run on this machine" in plan.doubts
-    assert not any("NAMES" in doubt for doubt in plan.doubts)
+    assert plan.doubts == ("the activation of its environment would run on this machine instead of in the image",)
+
+
+@pytest.mark.parametrize("name", ["A=1; touch ran; B", "A$(touch ran)", "A B", "1A", ""])
+def test_a_variable_with_an_invalid_name_is_refused(tmp_path: Path, name: str) -> None:
+    project = project_with(tmp_path, f'"{name}" = "x"')
+    plan = plan_direct(SETTINGS, project, generate(SETTINGS, project))
+    assert isinstance(plan, Refused)
+    assert plan.reasons == (f"[activation.env] has the name {name!r}",)
+
+
+@pytest.mark.usefixtures("pixi_home")
+@pytest.mark.parametrize(
+    "path", ["$(touch ran):/usr/bin", "bin:/usr/bin", "/a b:/usr/bin", "/usr/bin:", '/x";id;"', "`id`", ""]
+)
+def test_a_path_of_the_base_image_that_a_shell_would_change_is_refused(tmp_path: Path, path: str) -> None:
+    with pytest.raises(BuildError, match="the base image sets PATH to "):
+        build(EXAMPLE, tmp_path, path=path)
+
+
+def no_package(folder: Path) -> None:
+    (folder / "etc/conda/env_vars.d").mkdir(parents=True)
+    (folder / "conda-meta").mkdir()
+
+
+@pytest.mark.parametrize("content", ["[1]", "{", '{"A": 1}', '{"A": ["x"]}', "\xff"])
+def test_variables_of_a_package_that_are_malformed_are_one_message(tmp_path: Path, content: str) -> None:
+    no_package(tmp_path)
+    (tmp_path / "etc/conda/env_vars.d/x.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(BuildError, match=r"x\.json .*install another build of the package"):
+        _package_variables(tmp_path)
+
+
+def test_a_package_cannot_name_a_file_of_this_machine(tmp_path: Path) -> None:
+    prefix, secret = tmp_path / "prefix", tmp_path / "config.json"
+    secret.write_text('{"auths": "secret"}')
+    no_package(prefix)
+    (prefix / "etc/conda/env_vars.d/x.json").symlink_to("../../../../config.json")
+    with pytest.raises(BuildError, match="is a link out of the environment"):
+        _package_variables(prefix)
+    (prefix / "etc/conda/env_vars.d/x.json").unlink()
+    (prefix / "conda-meta/state").symlink_to(secret)
+    with pytest.raises(BuildError, match="is a link out of the environment"):
+        _package_variables(prefix)
+    (prefix / "conda-meta/p.json").symlink_to(secret)
+    with pytest.raises(BuildError, match="is a link out of the environment"):
+        post_link_scripts(prefix)
 
 
 @pytest.mark.parametrize(("value", "refused"), [('"insecure"', True), ('"false"', False)])
@@ -215,7 +243,6 @@ def test_a_script_of_the_workspace_runs_with_the_files_in_its_folder(tmp_path: P
     assert 'export FROM_SCRIPT="hpcdeploy-demo 1.2.0, installed in /app/.pixi/envs/gpu, here"\n' in installed.variables
     plan = plan_direct(SETTINGS, project, generate(SETTINGS, project))
     assert isinstance(plan, DirectPlan)
-    assert plan.doubts == ("the activation script scripts/activate.sh would run on this machine",)
     assert {path for _, path in plan.copies} >= {"app/scripts/activate.sh", "app/scripts/more.sh"}
 
 
@@ -236,7 +263,6 @@ def test_a_folder_that_is_too_long_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(BuildError, match="set XDG_CACHE_HOME to a shorter path"):
         install(workspace, tmp_path, "/bin")
-    assert scripts_that_run(workspace.prefix) == ()
 
 
 def test_a_post_link_script_is_found_by_the_record_of_its_package(tmp_path: Path) -> None:
@@ -301,7 +327,7 @@ def test_wheels_of_the_lock_file_are_installed_beside_conda_s_python(
             f"  sha256: {hashlib.sha256(wheel.build()).hexdigest()}\n"
         )
         settings = ImageSettings(name="wheel", source=PixiSource())
-        installed = build(project, tmp_path, settings, chosen=False)
+        installed = build(project, tmp_path, settings)
     found = contents(installed)
     site = "app/.pixi/envs/default/lib/python3.13/site-packages"
     [info] = {os.path.dirname(path) for path in found if path.endswith("/METADATA")}  # noqa: PTH120 - a path of the image
@@ -312,9 +338,3 @@ def test_wheels_of_the_lock_file_are_installed_beside_conda_s_python(
     digest = base64.urlsafe_b64encode(hashlib.sha256(found[script]).digest()).rstrip(b"=").decode()
     assert f"sha256={digest},{len(found[script])}" in found[f"{info}/RECORD"].decode()
     assert [path for path, content in found.items() if os.fsencode(tmp_path) in content] == []
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/pixi").write_text("#!/bin/sh\n")
-    (tmp_path / "bin/pixi").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    with pytest.raises(MissingProgramError, match="pixi would run the environment's Python on this machine"):
-        choose_builder(settings, project, generate(settings, project), wanted=None, downloads=tmp_path)

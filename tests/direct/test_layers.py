@@ -184,3 +184,19 @@ def test_a_compiled_file_gets_the_time_of_the_image_if_python_would_use_it(name:
     source[0].mtime = 5
     found = written(remaining((layer(source, file(name, content)),)))[name][1]
     assert found == (content[:8] + struct.pack("<I", EPOCH) + content[12:] if changed else content)
+
+
+@pytest.mark.parametrize("version", ["0.0", "0.1", "1.0"])
+def test_a_sparse_file_is_refused_before_its_map_is_read(version: str) -> None:
+    major, minor = version.split(".")
+    names = {"1.0": {"GNU.sparse.major": major, "GNU.sparse.minor": minor}, "0.1": {"GNU.sparse.map": "0,1"}}
+    headers = names.get(version, {"GNU.sparse.size": "1", "GNU.sparse.numblocks": "1", "GNU.sparse.offset": "0"})
+    with pytest.raises(BuildError, match="a sparse file, which hpcdeploy does not read"):
+        remaining((layer(file("big", b"1\n0\n1\n", pax_headers=headers)),))
+
+
+def test_an_old_sparse_file_is_refused() -> None:
+    member = file("big", b"x")
+    member[0].type = tarfile.GNUTYPE_SPARSE
+    with pytest.raises(BuildError, match="a sparse file, which hpcdeploy does not read"):
+        remaining((layer(member),))

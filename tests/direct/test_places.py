@@ -4,7 +4,7 @@ import pytest
 
 from hpcdeploy.direct.entries import OwnLayer
 from hpcdeploy.direct.flattening import remaining
-from hpcdeploy.direct.places import MOST_BESIDE, links_to_code
+from hpcdeploy.direct.places import MOST_BESIDE, links_to_code, unlinked
 from hpcdeploy.errors import BuildError
 from tests.direct.layer_files import file, folder, layer, link
 
@@ -56,3 +56,26 @@ def test_a_place_that_no_folder_can_have_is_an_error(entry: object) -> None:
     links = links_to_code(flattened.tree, ("/app/src",), ROOT, 0)
     with pytest.raises(BuildError, match="is not a folder in the image"):
         flattened.add(OwnLayer(links.entries))
+
+
+@pytest.mark.parametrize(
+    ("places", "reason"),
+    [
+        (("/opt/a", "/lnk/a"), "/opt/a is another file of the image too"),
+        (("/opt/a", "/lnk/a/one.txt"), f"a place of the code is inside another one, below /{ROOT}"),
+    ],
+)
+def test_places_that_meet_through_a_link_are_reported(places: tuple[str, ...], reason: str) -> None:
+    flattened = remaining((layer(folder("opt"), link("lnk", "opt")),))
+    links = links_to_code(flattened.tree, places, ROOT, 0)
+    flattened.add(OwnLayer(links.entries))
+    assert unlinked(flattened.tree, links.entries, ROOT) == reason
+
+
+def test_a_place_that_a_later_layer_takes_is_reported() -> None:
+    flattened = remaining((layer(folder("opt")),))
+    links = links_to_code(flattened.tree, ("/opt/a",), ROOT, 0)
+    flattened.add(OwnLayer(links.entries))
+    assert unlinked(flattened.tree, links.entries, ROOT) == ""
+    flattened.add(layer(link("opt/a", "/other")))
+    assert unlinked(flattened.tree, links.entries, ROOT) == "/opt/a is another file of the image too"

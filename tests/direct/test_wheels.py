@@ -91,3 +91,23 @@ def test_a_link_out_of_the_environment_is_refused(tmp_path: Path) -> None:
 def test_what_only_a_build_can_install_is_named(url: str, sha256: str, reason: str) -> None:
     told = refusal(Wheel(name="a", url=url, sha256=sha256))
     assert (reason in told) if reason else not told
+
+
+def test_a_member_that_leads_out_of_the_environment_is_refused_before_anything_is_removed(tmp_path: Path) -> None:
+    prefix, victim = tmp_path / "a/b/prefix", tmp_path / "victim"
+    victim.write_text("mine")
+    (prefix / "lib/python3.13/site-packages").mkdir(parents=True)
+    file = tmp_path / "evil-1.0-py3-none-any.whl"
+    info = "evil-1.0.dist-info"
+    members = {
+        "evil-1.0.data/data/../../../../victim": "theirs",
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{name},,\n" for name in (*members, f"{info}/RECORD"))
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, text in {**members, f"{info}/RECORD": record}.items():
+            archive.writestr(name, text)
+    with pytest.raises(BuildError, match="cannot be installed"):
+        install([file], prefix, "3.13", "/app/python")
+    assert victim.read_text() == "mine"

@@ -36,7 +36,7 @@ def pixi_hook(workspace: "Workspace", path: str) -> str:
 
     Args:
         workspace: The workspace with its installed environment.
-        path: The value of PATH in the image.
+        path: The value of PATH in the image, without characters that a shell expands.
     """
     prefix = workspace.prefix
     full = workspace.name if workspace.environment == "default" else f"{workspace.name}:{workspace.environment}"
@@ -53,7 +53,7 @@ def pixi_hook(workspace: "Workspace", path: str) -> str:
         "PIXI_ENVIRONMENT_PLATFORMS": ",".join(workspace.platforms),
         "PIXI_PROMPT": f"({full}) ",
     }
-    lines = [f"export PATH={shlex.quote(f'{prefix}/bin:{path}')}"]
+    lines = [f'export PATH="{prefix}/bin:{path}"']
     lines += [f"export {name}={shlex.quote(value)}" for name, value in {**variables, **_package_variables(prefix)}.items()]
     lines += [f". {shlex.quote(str(script))}" for script in sorted((prefix / "etc/conda/activate.d").glob("*.sh"))]
     lines += [f". {shlex.quote(str(workspace.folder / name))}" for name in workspace.scripts]

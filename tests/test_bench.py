@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ WAYS = ("", " with 50 ms more")
 
 def test_the_bench_measures_every_ratio_and_leaves_nothing_behind(lab: Lab) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "bench", "--pairs", "1", "--megabytes", "8", "--crowd", "20"],
+        [sys.executable, "-m", "bench", "--pairs", "1", "--megabytes", "8", "--crowd", "20", "--packages", "1"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -30,7 +31,11 @@ def test_the_bench_measures_every_ratio_and_leaves_nothing_behind(lab: Lab) -> N
         for name in (f"hpcdeploy submit with {size} MB to upload{way}", f"upload of {size} MB without the submission{way}")
     ]
     names = [*starts, *submits, "hpcdeploy submit on the login node", *crowds, *uploads, "hpcdeploy push, 8 MB"]
-    assert [one["name"] for one in ratios] == names
+    changes = ["nothing changed", "one line of code changed", "one line of code changed"]
+    builds = [f"hpcdeploy build, {change}" for change in changes]
+    direct = ["hpcdeploy build --builder direct, N MB, zstd 3"] * 2
+    names += [*direct, *builds, "apptainer exec of an image of the direct builder"]
+    assert [re.sub(r"[0-9]+ MB, zstd", "N MB, zstd", one["name"]) for one in ratios] == names
     for one in ratios:
         numbers = [one["ratio"], *one["ours"].values(), *one["theirs"].values()]
         assert all(number > 0 for number in numbers) or "without" in one["name"], one  # a difference of times may be below 0

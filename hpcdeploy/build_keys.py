@@ -10,7 +10,7 @@ mirror. So the text of a definition must be the text before base images were rep
 
 import hashlib
 import json
-import os
+import platform
 import re
 from collections.abc import Iterable, Mapping
 
@@ -141,7 +141,7 @@ def without_release(text: str) -> str:
 
 def architecture_of(machine: str = "") -> str:
     """Return the name that images use for the architecture `machine`, a word of uname(1); empty for this machine."""
-    word = machine or os.uname().machine
+    word = machine or platform.machine()
     known = of_machine(word)
     return known.name if known else word.lower()
 

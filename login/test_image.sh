@@ -9,5 +9,5 @@ test_image() {
   say "running %test of the image"
   "$apptainer" test --no-home --pwd / "$image" >&2 </dev/null ||
     stop 11 "%test of the image failed (its output is above), so nothing was submitted; correct the image and build it again"
-  mkdir -p -- "$marks" && : >"$marks/$sha256" || stop 10 "cannot write to $marks; make room there (a full disk, or your quota)"
+  { mkdir -p -- "$marks" && : >"$marks/$sha256"; } || stop 10 "cannot write to $marks; make room there (a full disk, or your quota)"
 }

@@ -59,7 +59,7 @@ def find_tools(folder: Path) -> SquashfsTools | str:
 
     `folder` is an existing folder in which a program can be written that runs them (`install_packer`).
     """
-    if sys.platform == "linux" and os.statvfs(folder).f_flag & os.ST_NOEXEC:
+    if os.statvfs(folder).f_flag & getattr(os, "ST_NOEXEC", 0):  # macOS does not name this flag
         return f"no program in {folder} can run (its file system is mounted with noexec)"
     path = os.pathsep.join((os.environ.get("PATH", ""), *_SEARCHED))
     mksquashfs = shutil.which("mksquashfs", path=path)

@@ -1,7 +1,6 @@
 """Find out whether an image can be built without Apptainer, and what such a build needs besides its definition."""
 
 import platform
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,8 +95,8 @@ def plan_direct(settings: ImageSettings, project: Path, definition: Definition) 
 
 
 def _of_machine() -> Iterator[str]:
-    if sys.platform != "linux" or platform.machine() != "x86_64":
-        yield f"this machine is {platform.system()} on {platform.machine()}; a direct build needs Linux on x86_64"
+    if platform.machine() != "x86_64" or not Path("/proc/self/exe").exists():
+        yield f"this machine ({platform.machine()}) is no Linux on x86_64, which a direct build needs"
 
 
 def _of_settings(settings: ImageSettings, project: Path) -> Iterator[str]:

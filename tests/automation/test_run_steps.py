@@ -21,6 +21,7 @@ from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab
 from tests.automation.test_workflow_paths import COMMAND, EXAMPLE, git
 from tests.builds.test_build_here import LIBRARIES, PARTS, ROOT
+from tests.conftest import PIP
 from tests.shared import OWN
 
 OF_THE_COMMAND = ("typer", "click", "shellingham", "typing_extensions.py")
@@ -123,6 +124,10 @@ def runner(lab: Lab, tmp_path: Path) -> Iterator[Runner]:
             shutil.copytree(source, folder / "site" / library, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
         elif source.is_file():
             shutil.copy(source, folder / "site" / library)
+    # These have compiled parts, so they are installed for the lab's Python.
+    version = inside(lab, ["python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).stdout.decode().strip()
+    options = ("--only-binary=:all:", "--python-version", version, "--target", str(folder / "site"))
+    subprocess.run([*PIP, "install", *options, "oras>=0.2.43,<0.3"], check=True, stdin=subprocess.DEVNULL)
     command = folder / "bin" / "hpcdeploy"
     command.parent.mkdir()
     command.write_text('#!/bin/sh\nexec python3 -m hpcdeploy.cli.main "$@"\n')

@@ -99,10 +99,9 @@ def test_a_build_of_a_release_without_keys_is_found(quick: Quick, place: Cluster
 
 def mounted(place: Cluster, transport: Transport) -> bool:
     """Tell whether the folder in which the last build saw its downloads still exists."""
-    found = """path=$(sed -n 's|^Dir::Cache::archives "\\(/tmp/hpcdeploy-[^/]*\\)/apt/".*|\\1|p' "$1")"""
-    line = f'{found} && [ -n "$path" ] && ls -d "$path" 2>&1'
     configuration = f"{place.root}/downloads/{KEEPING.downloads}/files/apt.conf"
-    listed = shell(transport, f"{line} || true", configuration)
+    found = f"""path=$(sed -n 's|^Dir::Cache::archives "\\(/tmp/hpcdeploy-[^/]*\\)/apt/".*|\\1|p' {configuration})"""
+    listed = shell(transport, f'{found} && [ -n "$path" ] && ls -d "$path" 2>&1 || true')
     assert "/tmp/hpcdeploy-" in listed
     return "No such file" not in listed
 

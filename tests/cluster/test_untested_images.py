@@ -23,7 +23,7 @@ Bootstrap: localimage
 From: {image}
 
 %test
-    echo tested in "$PWD" with $(ls "$HOME" 2>/dev/null | wc -l) files of home
+    echo tested in "$PWD"
     {line}
 """
 
@@ -59,7 +59,7 @@ def test_the_test_runs_once_before_the_first_job(lab: Lab, cluster: Cluster, pas
     first = submit(lab, cluster, passing)
     assert (first.returncode, b'"already": false' in first.stdout) == (0, True), first.stderr.decode()
     assert b"running %test of the image\n" in first.stderr
-    assert b"tested in / with 0 files of home\n" in first.stderr
+    assert b"tested in /\n" in first.stderr
     second = submit(lab, cluster, passing)
     assert second.returncode == 0
     assert b"%test" not in second.stderr

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from hpcdeploy.apptainer import sif_edit
 from hpcdeploy.apptainer.packing import ENVIRONMENT, SquashfsTools
+from hpcdeploy.definition.code import belongs_to
 from hpcdeploy.errors import BuildError
 from hpcdeploy.frozen import frozen
 from hpcdeploy.image import CodePlace, ContextFile
@@ -103,7 +104,7 @@ def write_tree(folder: Path, code: Code, mode: int) -> None:
     root.mkdir(parents=True)
     for place in code.places:
         for file in code.files:
-            if file.staged == place.staged or file.staged.startswith(f"{place.staged}/"):
+            if belongs_to((place,), file):
                 target = root / (place.destination.lstrip("/") + file.staged.removeprefix(place.staged))
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file.source, target)

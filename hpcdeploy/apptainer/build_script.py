@@ -8,6 +8,7 @@ from hpcdeploy import __version__, shell
 from hpcdeploy.apptainer import sif_edit
 from hpcdeploy.apptainer.client import build_argument
 from hpcdeploy.apptainer.diagnosis import NO_PROGRAM_BEGINS
+from hpcdeploy.apptainer.packing import MEMORY
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.definition.base_images import mirror_addresses, needs_plain_http, pinned, redirect
 from hpcdeploy.definition.grammar import read_definition
@@ -18,9 +19,6 @@ from hpcdeploy.shell_script import CALL, Script, Setup, Value, library_file, pat
 from hpcdeploy.templates import refuse_former
 
 FAILED = 12
-
-_LIMITS = ("-mem", "512M")
-"""Options of mksquashfs: the limit of its memory; without it, mksquashfs uses a quarter of the machine's memory."""
 
 
 @frozen
@@ -138,7 +136,7 @@ def _packing(definition: Definition, original: str, text: str) -> dict[str, Valu
     return {
         "epoch": definition.epoch,
         "rewrites": json.dumps(sif_edit.rewrites_of(definition.epoch, mirror_addresses(original, text))),
-        "packing_options": json.dumps([*definition.compression.options, *_LIMITS]),
+        "packing_options": json.dumps([*definition.compression.options, "-mem", MEMORY]),
         "compression": " ".join(definition.compression.options),
         "packer": library_file("squashfs.py"),
         "sif_editor": Path(sif_edit.__file__).read_text(encoding="utf-8"),

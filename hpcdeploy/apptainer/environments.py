@@ -6,18 +6,17 @@ an incomplete or damaged image is detected. An entry is never changed: code is a
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from hpcdeploy.apptainer.build_record import Checksum
 from hpcdeploy.checked_values import read_json, whole_number
 from hpcdeploy.frozen import frozen
 from hpcdeploy.image import Toolchain
 from hpcdeploy.private import private_folder
 from hpcdeploy.regular_file import LARGEST_TEXT, UnsuitableFileError, read_regular
 from hpcdeploy.whole_file import remove_parts, sha256_of, write_whole
-
-Checksum = Callable[[Path], str]
 
 
 @frozen

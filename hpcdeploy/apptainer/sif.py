@@ -11,8 +11,9 @@ file system: Linux, ``fs/squashfs/squashfs_fs.h``.
 import struct
 import uuid
 from collections.abc import Mapping
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
+from hpcdeploy.apptainer.sif_edit import Descriptor
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.frozen import frozen
 
@@ -122,25 +123,6 @@ class Sif:
         return tuple(item for item in self.objects if item.kind == "signature")
 
 
-class _Raw(NamedTuple):
-    """The fields of a descriptor, in the order of the file and with the file's values."""
-
-    kind: int
-    used: bool
-    id: int
-    group: int
-    link: int
-    offset: int
-    size: int
-    padded: int
-    created: int
-    modified: int
-    uid: int
-    gid: int
-    name: bytes
-    extra: bytes
-
-
 def read_sif(file: BinaryIO, name: str) -> Sif:
     """Read the header and the table of objects of an open image; `name` is the image in messages.
 
@@ -166,7 +148,7 @@ def read_sif(file: BinaryIO, name: str) -> Sif:
         raise _damaged(
             name, f"its table of {total} objects at byte {offset} is not among the {offset + len(table)} bytes read"
         )
-    raw = (_Raw(*fields) for fields in _DESCRIPTOR.iter_unpack(table))
+    raw = (Descriptor(*fields) for fields in _DESCRIPTOR.iter_unpack(table))
     objects = tuple(_object(file, each, size, name) for each in raw if each.used)
     return Sif(
         version=_text(version),
@@ -198,7 +180,7 @@ def read_object(file: BinaryIO, item: SifObject, name: str) -> bytes:
     return _read(file, item.offset, item.size)
 
 
-def _object(file: BinaryIO, raw: "_Raw", size: int, name: str) -> SifObject:
+def _object(file: BinaryIO, raw: "Descriptor", size: int, name: str) -> SifObject:
     kind = _known(_KINDS, raw.kind)
     if raw.offset < 0 or raw.size < 0 or raw.offset + raw.size > size:
         raise _damaged(
@@ -218,7 +200,7 @@ def _object(file: BinaryIO, raw: "_Raw", size: int, name: str) -> SifObject:
     )
 
 
-def _details(file: BinaryIO, kind: str, raw: "_Raw") -> dict[str, str]:
+def _details(file: BinaryIO, kind: str, raw: "Descriptor") -> dict[str, str]:
     if kind == "partition":
         system, part, architecture = _PARTITION.unpack_from(raw.extra)
         file_system = _known(_FILE_SYSTEMS, system)
@@ -234,7 +216,7 @@ def _details(file: BinaryIO, kind: str, raw: "_Raw") -> dict[str, str]:
     return {}
 
 
-def _compression(file: BinaryIO, raw: "_Raw") -> str:
+def _compression(file: BinaryIO, raw: "Descriptor") -> str:
     head = _read(file, raw.offset, min(raw.size, _SUPERBLOCK.size))
     if len(head) < _SUPERBLOCK.size or not head.startswith(_SQUASHFS_MAGIC):
         return ""

@@ -63,7 +63,9 @@ class _Header(NamedTuple):
     data_size: int
 
 
-class _Descriptor(NamedTuple):
+class Descriptor(NamedTuple):
+    """The fields of a descriptor, in the order of the file and with the file's values."""
+
     kind: int
     used: bool
     id: int
@@ -156,7 +158,7 @@ def normalised(head: bytes, size: int, key: str, epoch: int, rewrites: Rewrites)
                 content = rewritten(content, rewrites)
             texts.append((each.kind, each.name, content, each))
     texts.sort(key=lambda text: text[:3])
-    table = []  # type: list[_Descriptor]
+    table = []  # type: list[Descriptor]
     body, place = b"", header.data
     for _, _, content, each in texts:
         table.append(each._replace(id=len(table) + 1, offset=place, size=len(content), padded=len(content)))
@@ -201,7 +203,7 @@ def identity(key: str) -> bytes:
     return bytes(raw)
 
 
-def _partition(head: bytes, size: int) -> "tuple[int, _Descriptor]":
+def _partition(head: bytes, size: int) -> "tuple[int, Descriptor]":
     found = _descriptors(head)
     partitions = [(number, each) for number, each in found if each.kind == _PARTITION]
     if any(each.kind == _SIGNATURE for _, each in found):
@@ -230,12 +232,12 @@ def _header(head: bytes) -> _Header:
     return header
 
 
-def _descriptors(head: bytes) -> "list[tuple[int, _Descriptor]]":
+def _descriptors(head: bytes) -> "list[tuple[int, Descriptor]]":
     header = _header(head)
     table = head[header.table : header.table + header.total * _DESCRIPTOR.size]
     if len(table) < header.total * _DESCRIPTOR.size:
         raise UnfitSifError("the image ends in its table of objects")
-    found = enumerate(_Descriptor(*fields) for fields in _DESCRIPTOR.iter_unpack(table))
+    found = enumerate(Descriptor(*fields) for fields in _DESCRIPTOR.iter_unpack(table))
     return [(number, each) for number, each in found if each.used]
 
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from hpcdeploy.errors import BuildError, MissingProgramError
 from hpcdeploy.frozen import frozen
+from hpcdeploy.whole_file import sha256_of
 
 LARGEST_WHEEL = 20 * 10**9
 """Maximum size of a wheel in bytes."""
@@ -54,7 +55,7 @@ def fetch(wheel: Wheel, folder: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another build may download the same wheel
-        if not target.is_file() or _sha256(target) != wheel.sha256:
+        if not target.is_file() or sha256_of(target) != wheel.sha256:
             _download(wheel, target)
     return target
 
@@ -139,8 +140,3 @@ def _refuse_links_out(prefix: Path) -> None:
                 raise BuildError(
                     f"{path.relative_to(prefix)} in the environment is a link out of it; wheels cannot be installed"
                 )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,7 +20,7 @@ from hpcdeploy.store import Store, default_path
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab
 from tests.automation.test_workflow_paths import COMMAND, EXAMPLE, git
-from tests.builds.test_build_here import LIBRARIES, PARTS, ROOT
+from tests.builds.local import LIBRARIES, PARTS, ROOT
 from tests.conftest import PIP
 from tests.shared import OWN
 

@@ -127,12 +127,8 @@ class Builder:
         return done.stdout.decode()
 
 
-@contextmanager
-def builder(lab: Lab, name: str, *, user: str = "", root: str = "") -> Iterator[Builder]:
-    """Give a new folder with hpcdeploy and the example project."""
-    within = f"{root or lab.scratch}/{OWN}-{name}"
-    folder = lab.seen(within)
-    shutil.rmtree(folder, ignore_errors=True)
+def copy_hpcdeploy(folder: Path) -> None:
+    """Copy hpcdeploy and what it needs to ``folder/site``, and the example to ``folder/project``."""
     for part in PARTS:
         shutil.copytree(ROOT / part, folder / "site" / part, ignore=shutil.ignore_patterns("__pycache__"))
     for library in LIBRARIES:
@@ -141,6 +137,15 @@ def builder(lab: Lab, name: str, *, user: str = "", root: str = "") -> Iterator[
             # Compiled parts belong to this machine's Python, not to the lab's; all of these do without.
             shutil.copytree(source, folder / "site" / library, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     shutil.copytree(ROOT / "examples" / "pixi-gpu", folder / "project")
+
+
+@contextmanager
+def builder(lab: Lab, name: str, *, user: str = "", root: str = "") -> Iterator[Builder]:
+    """Give a new folder with hpcdeploy and the example project."""
+    within = f"{root or lab.scratch}/{OWN}-{name}"
+    folder = lab.seen(within)
+    shutil.rmtree(folder, ignore_errors=True)
+    copy_hpcdeploy(folder)
     one = Builder(lab, folder, within, user or lab.user)
     one.own()
     try:

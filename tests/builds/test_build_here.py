@@ -3,9 +3,7 @@
 import hashlib
 import json
 import secrets
-import shutil
 import subprocess
-import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,24 +12,10 @@ import pytest
 
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab
+from tests.builds.local import copy_hpcdeploy
 from tests.builds.searching import holding, needles, watching
 from tests.shared import OWN
 
-ROOT = Path(__file__).parent.parent.parent
-PARTS = ("hpcdeploy", "defs", "login")
-LIBRARIES = (
-    "spython",
-    "jinja2",
-    "markupsafe",
-    "yaml",
-    "semver",
-    "tomli",
-    "requests",
-    "urllib3",
-    "idna",
-    "certifi",
-    "charset_normalizer",
-)
 BUILD = """
 import json, os, sys
 from dataclasses import asdict
@@ -62,14 +46,7 @@ Build = Callable[..., dict[str, object]]
 def place(lab: Lab) -> Iterator[Path]:
     """Give a folder of the lab's user with hpcdeploy, what it needs, and the example in it; its path on this machine."""
     folder = lab.seen(f"{lab.scratch}/{OWN}") / "here"
-    for part in PARTS:
-        shutil.copytree(ROOT / part, folder / "site" / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for library in LIBRARIES:
-        source = Path(sysconfig.get_paths()["purelib"]) / library
-        if source.is_dir():
-            # Compiled parts belong to this machine's Python, not to the lab's; all of these do without.
-            shutil.copytree(source, folder / "site" / library, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
-    shutil.copytree(ROOT / "examples" / "pixi-gpu", folder / "project")
+    copy_hpcdeploy(folder)
     inside(lab, ["chown", "-R", lab.user, f"{lab.scratch}/{OWN}/here"])
     yield folder
     inside(lab, ["rm", "-rf", f"{lab.scratch}/{OWN}/here"])
